@@ -1,0 +1,235 @@
+package tokenstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+)
+
+// writerEnv makes the test binary a writer to kill: it names the directory.
+const writerEnv = "TOKENSTORE_TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(writerEnv); dir != "" {
+		s := tokenstore.NewFiles(dir, nil)
+		for i := byte(0); ; i++ {
+			err := s.Update(context.Background(), "a", func(context.Context, []byte) ([]byte, error) {
+				return bytes.Repeat([]byte{'a' + i%26}, 5000), nil
+			})
+			if err != nil {
+				os.Stderr.WriteString(err.Error())
+				os.Exit(1)
+			}
+			os.Stdout.Write([]byte{'.'})
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func TestFiles(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		dir := filepath.Join(t.TempDir(), "made", "on", "demand")
+		return func() storetest.Store { return tokenstore.NewFiles(dir, nil) }
+	})
+}
+
+// A writer that is killed with SIGKILL at any moment leaves a whole record and
+// no lock.
+func TestFilesKilledWriter(t *testing.T) {
+	dir := t.TempDir()
+	for round := range 20 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), writerEnv+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// Some records later, by count and not by time, so that a slow machine tests the same.
+		if _, err := io.CopyN(io.Discard, out, int64(1+round%7)); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+
+		s := tokenstore.NewFiles(dir, nil)
+		b, err := s.Read(t.Context(), "a")
+		if err != nil || len(b) != 5000 || len(bytes.Trim(b, string(b[:1]))) != 0 {
+			t.Fatalf("round %d: %d bytes, %v", round, len(b), err)
+		}
+		if err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) { return []byte("after"), nil }); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) != 0 {
+			t.Fatalf("round %d: left behind: %v", round, left)
+		}
+	}
+}
+
+func put(t *testing.T, s *tokenstore.Files, name, text string) {
+	t.Helper()
+	err := s.Update(t.Context(), name, func(context.Context, []byte) ([]byte, error) { return []byte(text), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needUnix(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no mode bits")
+	}
+}
+
+func TestFilesMendsModes(t *testing.T) {
+	needUnix(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	var words []string
+	s := tokenstore.NewFiles(dir, func(w string) { words = append(words, w) })
+	put(t, s, "a", "1")
+	mode := func(path string) fs.FileMode {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode().Perm()
+	}
+	if d, f, l := mode(dir), mode(filepath.Join(dir, "a")), mode(filepath.Join(dir, "a.lock")); d != 0o700 || f != 0o600 || l != 0o600 {
+		t.Errorf("made with %o, %o, %o; want 700, 600, 600", d, f, l)
+	}
+	if len(words) != 0 {
+		t.Errorf("words about nothing: %q", words)
+	}
+	os.Chmod(dir, 0o755)
+	os.Chmod(filepath.Join(dir, "a"), 0o644)
+	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "1" {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+	if d, f := mode(dir), mode(filepath.Join(dir, "a")); d != 0o700 || f != 0o600 {
+		t.Errorf("left at %o, %o; want 700, 600", d, f)
+	}
+	if len(words) != 2 || !strings.Contains(words[0], "state directory") || !strings.Contains(words[1], "record") {
+		t.Errorf("words = %q; want one about the directory and one about the record", words)
+	}
+}
+
+func TestFilesRefuses(t *testing.T) {
+	needUnix(t)
+	for _, tc := range []struct {
+		name string
+		make func(t *testing.T, dir string)
+		want string
+	}{
+		{"symbolic link", func(t *testing.T, dir string) {
+			os.WriteFile(filepath.Join(dir, "else"), []byte("x"), 0o600)
+			os.Symlink("else", filepath.Join(dir, "a"))
+		}, "symbolic link"},
+		{"directory", func(t *testing.T, dir string) { os.Mkdir(filepath.Join(dir, "a"), 0o700) }, "directory"},
+		{"huge", func(t *testing.T, dir string) {
+			os.WriteFile(filepath.Join(dir, "a"), nil, 0o600)
+			os.Truncate(filepath.Join(dir, "a"), 1<<30)
+		}, "no record is as large"},
+		{"somebody else's record", func(t *testing.T, dir string) {
+			needRoot(t)
+			os.WriteFile(filepath.Join(dir, "a"), []byte("x"), 0o600)
+			os.Chown(filepath.Join(dir, "a"), 4711, 4711)
+		}, "belongs to user 4711"},
+		{"somebody else's directory", func(t *testing.T, dir string) {
+			needRoot(t)
+			os.Chown(dir, 4711, 4711)
+		}, "belongs to user 4711"},
+		{"shared directory", func(t *testing.T, dir string) { os.Chmod(dir, 0o777|fs.ModeSticky) }, "shared with other users"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			os.Mkdir(dir, 0o700)
+			tc.make(t, dir)
+			s := tokenstore.NewFiles(dir, nil)
+			var bad *tokenstore.Error
+			if _, err := s.Read(t.Context(), "a"); !errors.As(err, &bad) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Read: %v; want a tokenstore.Error with %q", err, tc.want)
+			}
+			err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+				t.Error("change was called")
+				return nil, nil
+			})
+			if !errors.As(err, &bad) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Update: %v; want a tokenstore.Error with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file to somebody else")
+	}
+}
+
+// What cannot be written is found out before change is called.
+func TestFilesNoRoom(t *testing.T) {
+	needUnix(t)
+	dir := t.TempDir()
+	s := tokenstore.NewFiles(dir, nil)
+	put(t, s, "a", "old")
+	// A directory in the place of the temporary file stops root too.
+	os.MkdirAll(filepath.Join(dir, "a.tmp", "x"), 0o700)
+	var bad *tokenstore.Error
+	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+		t.Error("change was called")
+		return nil, nil
+	})
+	if !errors.As(err, &bad) {
+		t.Errorf("Update: %v; want a tokenstore.Error", err)
+	}
+	if b, err := s.Read(t.Context(), "a"); string(b) != "old" {
+		t.Errorf("Read = %q, %v; want the record untouched", b, err)
+	}
+}
+
+func BenchmarkFilesRead(b *testing.B) {
+	s := benchStore(b)
+	for b.Loop() {
+		if _, err := s.Read(b.Context(), "a"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFilesUpdate(b *testing.B) {
+	s := benchStore(b)
+	for b.Loop() {
+		err := s.Update(b.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+			next := bytes.Clone(old)
+			next[0] ^= 1
+			return next, nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchStore(b *testing.B) *tokenstore.Files {
+	s := tokenstore.NewFiles(b.TempDir(), nil)
+	err := s.Update(b.Context(), "a", func(context.Context, []byte) ([]byte, error) { return bytes.Repeat([]byte("x"), 3000), nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}

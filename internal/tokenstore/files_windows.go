@@ -1,0 +1,30 @@
+package tokenstore
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// On Windows the directory lies in the user's own profile, whose access list
+// keeps others out; there are no owner and mode bits to look at.
+func ownedByUs(fs.FileInfo) error { return nil }
+func tooOpen(fs.FileInfo) bool    { return false }
+
+// rename tries again while a virus scanner or an indexer holds the file: a
+// moment's sharing violation must not cost a login.
+func rename(root *os.Root, from, to string) error {
+	const sharingViolation = syscall.Errno(32)
+	for pause := time.Millisecond; ; pause *= 2 {
+		err := root.Rename(from, to)
+		if pause > 2*time.Second || !errors.Is(err, sharingViolation) && !errors.Is(err, syscall.ERROR_ACCESS_DENIED) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// Windows has no fsync of a directory; NTFS journals the rename itself.
+func syncDir(*os.Root) error { return nil }

@@ -1,0 +1,256 @@
+// Package storetest holds what every store must do, as one test function.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Store is what is tested: see the tokenstore package for the contract.
+type Store interface {
+	Read(ctx context.Context, name string) ([]byte, error)
+	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
+	Delete(ctx context.Context, name string) error
+}
+
+// Run tests one kind of store. empty makes an empty store for one test and
+// returns a function that opens one more handle on it, as another process would.
+func Run(t *testing.T, empty func(t *testing.T) func() Store) {
+	ctx := context.Background()
+	set := func(b []byte) func(context.Context, []byte) ([]byte, error) {
+		return func(context.Context, []byte) ([]byte, error) { return b, nil }
+	}
+	write := func(t *testing.T, s Store, name, text string) {
+		t.Helper()
+		if err := s.Update(ctx, name, set([]byte(text))); err != nil {
+			t.Fatalf("Update(%s): %v", name, err)
+		}
+	}
+	want := func(t *testing.T, s Store, name, text string) {
+		t.Helper()
+		if got, err := s.Read(ctx, name); err != nil || string(got) != text {
+			t.Fatalf("Read(%s) = %q, %v; want %q", name, got, err, text)
+		}
+	}
+
+	t.Run("missing", func(t *testing.T) {
+		s := empty(t)()
+		if _, err := s.Read(ctx, "none"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read of nothing: %v; want fs.ErrNotExist", err)
+		}
+		if err := s.Delete(ctx, "none"); err != nil {
+			t.Errorf("Delete of nothing: %v", err)
+		}
+		called := false
+		err := s.Update(ctx, "none", func(_ context.Context, old []byte) ([]byte, error) {
+			called = true
+			if old != nil {
+				t.Errorf("change of nothing was given %q; want nil", old)
+			}
+			return nil, context.Canceled
+		})
+		if !called || !errors.Is(err, context.Canceled) {
+			t.Errorf("called %v, error %v; want the error of change", called, err)
+		}
+		if _, err := s.Read(ctx, "none"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read after a failed change: %v; want fs.ErrNotExist", err)
+		}
+	})
+
+	t.Run("replace", func(t *testing.T) {
+		open := empty(t)
+		s, other := open(), open()
+		write(t, s, "a", "one")
+		want(t, other, "a", "one")
+		for _, text := range []string{"two", string(bytes.Repeat([]byte("long"), 100_000)), "x", "bytes \x00\xff\r\n"} {
+			write(t, other, "a", text)
+			want(t, s, "a", text)
+		}
+		err := s.Update(ctx, "a", func(_ context.Context, old []byte) ([]byte, error) {
+			if string(old) != "bytes \x00\xff\r\n" {
+				t.Errorf("change was given %q", old)
+			}
+			return old, nil
+		})
+		if err != nil {
+			t.Errorf("an equal result: %v", err)
+		}
+	})
+
+	t.Run("names", func(t *testing.T) {
+		s := empty(t)()
+		write(t, s, "a", "1")
+		write(t, s, "b.c-d_E", "2")
+		want(t, s, "a", "1")
+		for _, bad := range []string{"", ".", "..", "../a", "a/b", `a\b`, "a\x00", "-a", ".a", "a.lock", "a.tmp", "a.", "é", string(bytes.Repeat([]byte("a"), 129))} {
+			if err := s.Update(ctx, bad, set([]byte("x"))); err == nil {
+				t.Errorf("Update(%q) was accepted", bad)
+			}
+			if _, err := s.Read(ctx, bad); err == nil || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Read(%q): %v; want an error about the name", bad, err)
+			}
+			if err := s.Delete(ctx, bad); err == nil {
+				t.Errorf("Delete(%q) was accepted", bad)
+			}
+		}
+	})
+
+	t.Run("delete", func(t *testing.T) {
+		s := empty(t)()
+		write(t, s, "a", "1")
+		write(t, s, "b", "2")
+		if err := s.Delete(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read after Delete: %v; want fs.ErrNotExist", err)
+		}
+		want(t, s, "b", "2")
+		write(t, s, "a", "3")
+		want(t, s, "a", "3")
+	})
+
+	t.Run("change fails", func(t *testing.T) {
+		s := empty(t)()
+		write(t, s, "a", "old")
+		boom := errors.New("boom")
+		if err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { return []byte("new"), boom }); err != boom {
+			t.Errorf("Update gave %v; want the very error of change", err)
+		}
+		want(t, s, "a", "old")
+		for _, none := range [][]byte{nil, {}} {
+			if err := s.Update(ctx, "a", set(none)); err == nil {
+				t.Errorf("an empty result was accepted: only Delete deletes")
+			}
+		}
+		want(t, s, "a", "old")
+		write(t, s, "a", "new")
+	})
+
+	t.Run("change panics", func(t *testing.T) {
+		open := empty(t)
+		s := open()
+		write(t, s, "a", "old")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { panic("boom") })
+		}()
+		want(t, s, "a", "old")
+		bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err := open().Update(bounded, "a", set([]byte("new"))); err != nil {
+			t.Errorf("the lock was left behind: %v", err)
+		}
+	})
+
+	t.Run("updaters exclude each other", func(t *testing.T) {
+		open := empty(t)
+		const workers, rounds = 8, 5
+		var all sync.WaitGroup
+		for range workers {
+			all.Go(func() {
+				s := open()
+				for range rounds {
+					err := s.Update(ctx, "n", func(_ context.Context, old []byte) ([]byte, error) {
+						n, _ := strconv.Atoi(string(old))
+						return strconv.AppendInt(nil, int64(n+1), 10), nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		want(t, open(), "n", fmt.Sprint(workers*rounds))
+	})
+
+	t.Run("readers see whole records", func(t *testing.T) {
+		open := empty(t)
+		s := open()
+		write(t, s, "a", "a")
+		stop := make(chan struct{})
+		var reader sync.WaitGroup
+		reader.Go(func() {
+			r := open()
+			for {
+				b, err := r.Read(ctx, "a")
+				if err != nil || len(b) == 0 || len(bytes.Trim(b, string(b[:1]))) != 0 {
+					t.Errorf("torn read: %d bytes, %v", len(b), err)
+					return
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+		for i := range 20 {
+			write(t, s, "a", string(bytes.Repeat([]byte{byte('a' + i)}, 1+i*997)))
+		}
+		close(stop)
+		reader.Wait()
+	})
+
+	t.Run("a held lock", func(t *testing.T) {
+		open := empty(t)
+		held, release := make(chan struct{}), make(chan struct{})
+		done := make(chan error, 1)
+		go func() {
+			done <- open().Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+				close(held)
+				<-release
+				return []byte("first"), nil
+			})
+		}()
+		<-held
+		s := open()
+		write(t, s, "b", "not held up") // another record
+
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		err := s.Update(short, "a", func(context.Context, []byte) ([]byte, error) {
+			t.Error("change ran without the lock")
+			return []byte("second"), nil
+		})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting in vain: %v; want context.DeadlineExceeded", err)
+		}
+		cause := errors.New("interrupted")
+		ended, end := context.WithCancelCause(ctx)
+		end(cause)
+		if err := s.Update(ended, "a", set([]byte("third"))); err != cause {
+			t.Errorf("waiting after the end: %v; want the cause", err)
+		}
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		want(t, s, "a", "first")
+	})
+
+	t.Run("a change outlives its caller's context", func(t *testing.T) {
+		s := empty(t)()
+		stopping, stop := context.WithCancel(ctx)
+		err := s.Update(stopping, "a", func(context.Context, []byte) ([]byte, error) {
+			stop() // as Ctrl-C does while the refresh is under way
+			return []byte("the only new token"), nil
+		})
+		if err != nil {
+			t.Errorf("the result was thrown away: %v", err)
+		}
+		want(t, s, "a", "the only new token")
+	})
+}
