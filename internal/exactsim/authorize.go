@@ -1,0 +1,294 @@
+package exactsim
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	authorizePath = "/api/oauth2/auth"
+	// Exact signs people in on another host; the paths of these pages are ours.
+	signInPath  = "/sandbox/sign-in"
+	consentPath = "/sandbox/consent"
+)
+
+// pendingLife is how long the pages of an authorize request can be used.
+const pendingLife = time.Hour
+
+// pending is an authorize request that waits for a person. Its key, in every
+// form, and the session cookie, that no other site can send with a POST,
+// together show that a form was sent from our page in the same browser.
+type pending struct {
+	session     string
+	client      string
+	redirectURI string
+	state       []string // as it came: none or one
+	started     time.Time
+}
+
+// authorize answers the authorize endpoint.
+func (s *Sim) authorize(c *call) answer {
+	if c.Method != http.MethodGet {
+		return methodNotAllowed(http.MethodGet)
+	}
+	q := c.query
+	if repeats(q) {
+		return s.message(http.StatusBadRequest, "The request repeats a parameter.")
+	}
+	// Neither of the two may redirect: the address has not been proven to be
+	// the app's (picqer/exact-php-client#617, websmurf/laravel-exact-online#8).
+	app, ok := s.apps[q.Get("client_id")]
+	if !ok {
+		return s.refusal("unknown-client", http.StatusBadRequest, q.Get("client_id"))
+	}
+	if q.Get("redirect_uri") != app.RedirectURI {
+		return s.refusal("wrong-callback", http.StatusBadRequest, q.Get("redirect_uri"))
+	}
+	p := &pending{
+		client:      app.ClientID,
+		redirectURI: app.RedirectURI,
+		state:       q["state"],
+		started:     c.now,
+	}
+	if q.Get("response_type") != "code" {
+		return p.redirect("unsupported response type", url.Values{"error": {"unsupported_response_type"}})
+	}
+	if s.cfg.AutoApprove {
+		id := s.autoUser
+		if id == "" && len(s.users) > 0 {
+			id = s.users[0].ID
+		}
+		user, ok := s.user(id)
+		if !ok {
+			return s.message(http.StatusInternalServerError, "The simulator has no user to sign in.")
+		}
+		return s.approve(c, p, user)
+	}
+
+	for id, old := range s.pending {
+		if c.now.Sub(old.started) >= pendingLife {
+			delete(s.pending, id)
+		}
+	}
+	id := randomText(32)
+	s.pending[id] = p
+	p.session = s.session(c)
+	user, ok := s.user(s.sessions[p.session])
+	if ok && !user.Inactive && q.Get("force_login") != "1" {
+		return s.consentPage(id, app, user)
+	}
+	// A fresh session, so that one planted in the browser is worth nothing.
+	p.session = randomText(32)
+	s.sessions[p.session] = ""
+	email := ""
+	if len(s.users) > 0 {
+		email = s.users[0].Email
+	}
+	a := s.signInPage(http.StatusOK, id, app, email, "")
+	a.header.Set("Set-Cookie", s.sessionCookie(c, p.session))
+	return a
+}
+
+// signIn takes the sign-in form. Any password will do.
+func (s *Sim) signIn(c *call) answer {
+	if c.Method != http.MethodPost {
+		return methodNotAllowed(http.MethodPost)
+	}
+	form, _ := postForm(c)
+	id := form.Get("request")
+	p := s.pendingRequest(c, id)
+	if p == nil {
+		return s.stalePage()
+	}
+	email := strings.TrimSpace(form.Get("email"))
+	for _, u := range s.users {
+		if !strings.EqualFold(u.Email, email) || email == "" {
+			continue
+		}
+		if u.Inactive {
+			return s.signInPage(http.StatusForbidden, id, s.apps[p.client], email, "This user is not active.")
+		}
+		s.sessions[p.session] = u.ID
+		a := reply(http.StatusSeeOther, "signed in", "", nil)
+		a.header.Set("Location", consentPath+"?request="+id)
+		return a
+	}
+	return s.signInPage(http.StatusUnprocessableEntity, id, s.apps[p.client], email,
+		"The simulator knows no user with this e-mail address.")
+}
+
+// consent shows the consent page and takes its form.
+func (s *Sim) consent(c *call) answer {
+	id, choice := c.query.Get("request"), ""
+	switch c.Method {
+	case http.MethodGet:
+	case http.MethodPost:
+		form, _ := postForm(c)
+		id, choice = form.Get("request"), form.Get("answer")
+	default:
+		return methodNotAllowed(http.MethodGet + ", " + http.MethodPost)
+	}
+	p := s.pendingRequest(c, id)
+	if p == nil {
+		return s.stalePage()
+	}
+	user, ok := s.user(s.sessions[p.session])
+	if !ok {
+		return s.stalePage()
+	}
+	switch choice {
+	case "allow":
+		delete(s.pending, id)
+		return s.approve(c, p, user)
+	case "cancel":
+		delete(s.pending, id)
+		// What Exact sends here has not been observed; this is RFC 6749, 4.1.2.1.
+		return p.redirect("denied", url.Values{
+			"error":             {"access_denied"},
+			"error_description": {"The user did not allow the app."},
+		})
+	default:
+		return s.consentPage(id, s.apps[p.client], user)
+	}
+}
+
+func (s *Sim) approve(c *call, p *pending, u User) answer {
+	code := s.newCode(grantKey{p.client, u.ID}, p.redirectURI, c.now)
+	return p.redirect("code issued", url.Values{"code": {code}})
+}
+
+// redirect sends the browser back to the app. State goes along only if it came.
+func (p *pending) redirect(outcome string, v url.Values) answer {
+	sep := "?"
+	if strings.Contains(p.redirectURI, "?") {
+		sep = "&"
+	}
+	// Encoded separately, because state comes last and Encode sorts.
+	location := p.redirectURI + sep + v.Encode()
+	if p.state != nil {
+		location += "&" + url.Values{"state": p.state}.Encode()
+	}
+	a := reply(http.StatusFound, outcome, "", nil)
+	a.header.Set("Location", location)
+	return a
+}
+
+// sessionName names the cookie after the port, because cookies of one host
+// are shared by all its ports, and so by all simulators on this machine.
+func (s *Sim) sessionName(c *call) string {
+	name := "exactsim_" + s.cfg.Region
+	if i := strings.LastIndexByte(c.Host, ':'); i >= 0 {
+		name += "_" + strings.Trim(c.Host[i+1:], "]")
+	}
+	return name
+}
+
+func (s *Sim) sessionCookie(c *call, value string) string {
+	cookie := http.Cookie{
+		Name:     s.sessionName(c),
+		Value:    value,
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   c.TLS != nil,
+		SameSite: http.SameSiteLaxMode,
+	}
+	return cookie.String()
+}
+
+// session returns the session of the browser, "" if it has none.
+func (s *Sim) session(c *call) string {
+	cookie, err := c.Cookie(s.sessionName(c))
+	if err != nil {
+		return ""
+	}
+	if _, ok := s.sessions[cookie.Value]; !ok {
+		return ""
+	}
+	return cookie.Value
+}
+
+// pendingRequest returns the authorize request id, if it is of this browser and
+// its app still exists.
+func (s *Sim) pendingRequest(c *call, id string) *pending {
+	p := s.pending[id]
+	if p == nil || c.now.Sub(p.started) >= pendingLife || p.session != s.session(c) {
+		return nil
+	}
+	if _, ok := s.apps[p.client]; !ok {
+		return nil
+	}
+	return p
+}
+
+func methodNotAllowed(allow string) answer {
+	a := reply(http.StatusMethodNotAllowed, "method not allowed", "", nil)
+	a.header.Set("Allow", allow)
+	return a
+}
+
+//go:embed pages.html
+var pagesSource string
+
+func parsePages() *template.Template {
+	return template.Must(template.New("").Parse(pagesSource))
+}
+
+// page is what the templates see.
+type page struct {
+	Title, Region, Nonce string
+
+	Request string // key of the pending request
+	App     App
+	User    User
+	Email   string
+	Problem string // why the form is shown again
+	Message string // what a page of refusal is about
+}
+
+func (s *Sim) signInPage(status int, id string, app App, email, problem string) answer {
+	return s.page(status, "sign-in", page{Title: "Sign in", Request: id, App: app, Email: email, Problem: problem})
+}
+
+func (s *Sim) consentPage(id string, app App, user User) answer {
+	title := "Install app"
+	if app.Unlisted {
+		title = "Install unlisted app"
+	}
+	return s.page(http.StatusOK, "consent", page{Title: title, Request: id, App: app, User: user})
+}
+
+func (s *Sim) message(status int, text string) answer {
+	return s.refusal("message", status, text)
+}
+
+func (s *Sim) refusal(name string, status int, text string) answer {
+	return s.page(status, name, page{Title: "This did not work", Message: text})
+}
+
+func (s *Sim) stalePage() answer {
+	return s.message(http.StatusBadRequest,
+		"This page is no longer in use, or the browser keeps no cookies. Start again from the app.")
+}
+
+func (s *Sim) page(status int, name string, p page) answer {
+	p.Region = s.cfg.Region
+	p.Nonce = randomText(22)
+	var b bytes.Buffer
+	if err := s.pages().ExecuteTemplate(&b, name, p); err != nil {
+		panic(err) // the templates fit page
+	}
+	a := reply(status, name+" page", "text/html; charset=utf-8", b.Bytes())
+	// No form-action: Chromium applies it to the redirect after a form too, and
+	// that goes to the app.
+	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+p.Nonce+
+		"'; base-uri 'none'; frame-ancestors 'none'")
+	a.header.Set("Cache-Control", "no-store")
+	a.header.Set("Referrer-Policy", "no-referrer")
+	a.header.Set("X-Content-Type-Options", "nosniff")
+	return a
+}

@@ -1,0 +1,255 @@
+package exactsim
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Endpoint is where a Fault strikes.
+type Endpoint int
+
+const (
+	TokenEndpoint     Endpoint = iota
+	AuthorizeEndpoint          // not the pages behind it
+	APIEndpoint                // all of /api/v1, the two below included
+	MeEndpoint                 // current/Me
+	DivisionsEndpoint          // the three lists of divisions
+	noEndpoint
+)
+
+func endpointOf(path string) Endpoint {
+	switch {
+	case path == tokenPath:
+		return TokenEndpoint
+	case path == authorizePath:
+		return AuthorizeEndpoint
+	case path == mePath:
+		return MeEndpoint
+	case strings.HasPrefix(path, apiPath) && strings.HasSuffix(path, "Divisions"):
+		return DivisionsEndpoint
+	case strings.HasPrefix(path, apiPath):
+		return APIEndpoint
+	default:
+		return noEndpoint
+	}
+}
+
+// FaultKind is how a reply is spoilt.
+type FaultKind int
+
+const (
+	// Slow sends the right reply after Fault.Delay. With Commit the work is
+	// done before the delay, else after it and only if the client still waits.
+	Slow FaultKind = iota
+	// Drop closes the connection without a reply.
+	Drop
+	// Empty sends an empty body, status 200 unless told otherwise. Exact's token
+	// endpoint does now and then (picqer/exact-php-client#54).
+	Empty
+	// Gateway sends the JSON of a fault in the Apigee gateway in front of Exact,
+	// status 404 unless told otherwise.
+	Gateway
+	// Status sends an empty body, status 503 unless told otherwise.
+	Status
+	// HTML sends a web page, status 200 unless told otherwise.
+	HTML
+	// Truncated sends the first half of the right reply as if it were all.
+	Truncated
+	// CutBody announces the right reply and closes the connection after half.
+	CutBody
+	// Huge sends 10 MiB in the form of a token reply. Its tokens are not real.
+	Huge
+	// NoRefreshToken sends the right reply without refresh_token.
+	NoRefreshToken
+	// EmptyRefreshToken sends the right reply with an empty refresh_token
+	// (exactonline/exactonline-api-dotnet-client#150).
+	EmptyRefreshToken
+	// NumberExpiresIn sends the right reply with expires_in as a number.
+	NumberExpiresIn
+	// RefreshTokenInError refuses a good refresh token as used too early, but
+	// replaces it: the body of the error carries the new one
+	// (picqer/exact-php-client#559).
+	RefreshTokenInError
+	// Redirect sends the client, credentials and all, to another path, with
+	// status 307 unless told otherwise. Counters.RedirectsFollowed tells if it went.
+	Redirect
+	// Raw sends Fault.Status, 200 if zero, and Fault.Body, as JSON.
+	Raw
+)
+
+// carriesReply are the kinds made of the right reply, which needs the work done.
+func (k FaultKind) carriesReply() bool {
+	switch k {
+	case Truncated, CutBody, NoRefreshToken, EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError:
+		return true
+	}
+	return false
+}
+
+// Fault is something that goes wrong with one or more replies.
+type Fault struct {
+	On    Endpoint
+	Kind  FaultKind
+	Times int // how many requests it strikes: 0 means 1, negative means all until ClearFaults
+
+	// Commit does the work of the request before its reply is spoilt: a token
+	// request rotates the refresh token that the client then never sees. The
+	// kinds that are made of the right reply always do.
+	Commit bool
+
+	// Delay comes before the reply, in real time. A client that gives up does
+	// not undo what was committed.
+	Delay time.Duration
+
+	Status     int    // of the kinds that send one; each has its default
+	RetryAfter string // header Retry-After, if not empty
+	Body       string // of Raw
+}
+
+// Inject queues a fault. A request takes the first in the queue that is meant
+// for its endpoint.
+func (s *Sim) Inject(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defaults(&f.Times, 1)
+	s.faults = append(s.faults, f)
+}
+
+// ClearFaults empties the queue of faults.
+func (s *Sim) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// takeFault returns the fault for a request. The zero Fault is none: the right
+// reply, at once.
+func (s *Sim) takeFault(at Endpoint) Fault {
+	for i := range s.faults {
+		f := &s.faults[i]
+		onAPI := f.On == APIEndpoint && (at == MeEndpoint || at == DivisionsEndpoint)
+		if f.On != at && !onAPI {
+			continue
+		}
+		taken := *f
+		if f.Times > 0 {
+			if f.Times--; f.Times == 0 {
+				s.faults = slices.Delete(s.faults, i, i+1)
+			}
+		}
+		s.counters.Faults++
+		return taken
+	}
+	return Fault{}
+}
+
+// commits reports whether the work is done before the delay.
+func (f Fault) commits() bool { return f.Commit || f.Kind.carriesReply() }
+
+// answers reports whether the right reply is needed at all.
+func (f Fault) answers() bool { return f.Kind == Slow || f.Kind.carriesReply() }
+
+const (
+	redirectedPath = "/api/oauth2/redirected"
+	hugeBody       = 10 << 20
+)
+
+// spoil replaces the reply by that of the fault.
+func (f Fault) spoil(a *answer, c *call) {
+	status := func(fallback int) int {
+		if f.Status != 0 {
+			return f.Status
+		}
+		return fallback
+	}
+	const jsonType = "application/json; charset=utf-8"
+	decided := a.outcome
+	switch f.Kind {
+	case Drop:
+		*a = reply(0, "dropped", "", nil)
+	case Empty:
+		*a = reply(status(http.StatusOK), "empty", "", nil)
+	case Gateway:
+		*a = reply(status(http.StatusNotFound), "gateway fault", "application/json", gatewayFault(c))
+	case Status:
+		*a = reply(status(http.StatusServiceUnavailable), "status", "", nil)
+	case HTML:
+		*a = reply(status(http.StatusOK), "html", "text/html; charset=utf-8",
+			[]byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
+				"<body><h1>Something went wrong</h1></body></html>\n"))
+	case Truncated:
+		a.body = a.body[:len(a.body)/2]
+	case Huge:
+		fill := bytes.Repeat([]byte("A"), hugeBody)
+		*a = reply(status(http.StatusOK), "huge", jsonType, slices.Concat(
+			[]byte(`{"access_token":"`), fill,
+			[]byte(`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)))
+	case Redirect:
+		*a = reply(status(http.StatusTemporaryRedirect), "redirect", "", nil)
+		a.header.Set("Location", redirectedPath)
+	case Raw:
+		*a = reply(status(http.StatusOK), "raw", jsonType, []byte(f.Body))
+	}
+	if decided != "" && decided != a.outcome {
+		a.outcome = decided + ", then " + a.outcome
+	}
+	if f.RetryAfter != "" && a.header != nil {
+		a.header.Set("Retry-After", f.RetryAfter)
+	}
+}
+
+func gatewayFault(c *call) []byte {
+	var body struct {
+		Fault struct {
+			FaultString string `json:"faultstring"`
+			Detail      struct {
+				ErrorCode string `json:"errorcode"`
+			} `json:"detail"`
+		} `json:"fault"`
+	}
+	body.Fault.FaultString = "Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path
+	body.Fault.Detail.ErrorCode = "messaging.adaptors.http.flow.ApplicationNotFound"
+	return jsonText(body)
+}
+
+// send writes the reply, or as much of it as the fault lets through.
+func (f Fault) send(w http.ResponseWriter, a answer) {
+	if f.Kind == Drop {
+		panic(http.ErrAbortHandler)
+	}
+	body := a.body
+	if f.Kind == CutBody {
+		body = body[:len(body)/2]
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	if _, err := w.Write(body); err != nil {
+		return // the client has gone
+	}
+	if f.Kind == CutBody {
+		if fl, ok := w.(http.Flusher); ok {
+			fl.Flush()
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// wait reports false if the client gave up first.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,347 @@
+package exactsim
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const tokenPath = "/api/oauth2/token"
+
+// Lengths of what is issued, in characters, about those seen in 2023-2025. A
+// client must not cap them.
+const (
+	codeLength    = 700
+	accessLength  = 850
+	refreshLength = 420
+)
+
+// code is an authorization code that has not been forgotten: used and expired
+// ones are kept, so as to tell them from made-up ones.
+type code struct {
+	grantKey
+	redirectURI string
+	expires     time.Time
+	used        bool
+}
+
+// grantKey names a grant. There is one per app and user: a second sign-in ends
+// the first (help.eenvoudigfactureren.be article 101000381087).
+type grantKey struct{ client, user string }
+
+// grant is the permission of a user for an app.
+type grant struct {
+	grantKey
+	current    string // the newest refresh token
+	previous   string // the one before, while Grace keeps it usable
+	issuedAt   time.Time
+	generation int
+	superseded bool // by a new sign-in
+	revoked    bool // by the user
+}
+
+func (g *grant) live() bool { return !g.superseded && !g.revoked }
+
+type refreshToken struct {
+	*grant
+	expires time.Time
+}
+
+type accessToken struct {
+	*grant
+	generation int
+	expires    time.Time
+}
+
+// earliestRefresh is the age of the last token at which Exact lets a client ask
+// for the next: 570 s of 600 (Exact KB "OAuth step 3" and "API limits"). It
+// scales with the life of a token.
+func (s *Sim) earliestRefresh() time.Duration { return s.cfg.TokenLife / 100 * 95 }
+
+func (s *Sim) tooEarly(g *grant, now time.Time) bool {
+	return now.Sub(g.issuedAt) < s.earliestRefresh()
+}
+
+// Shapes of tokens: opaque, with the region in front. A "!" in codes and
+// refresh tokens is what makes decoding them once, and only once, matter.
+func (s *Sim) secret(prefix string, length int) string {
+	text := "stamp" + strings.ToUpper(s.cfg.Region) + "001." + prefix
+	text += randomText(length - len(text))
+	s.secrets = append(s.secrets, text)
+	return text
+}
+
+func (s *Sim) newCode(k grantKey, redirectURI string, now time.Time) string {
+	text := s.secret(randomText(4)+"!IAAAA", codeLength)
+	s.codes[text] = &code{grantKey: k, redirectURI: redirectURI, expires: now.Add(s.cfg.CodeLife)}
+	return text
+}
+
+// rotate gives g a new refresh token in place of used.
+func (s *Sim) rotate(g *grant, used string, now time.Time) string {
+	g.previous = ""
+	if s.cfg.Rotation == Grace {
+		g.previous = used
+	}
+	g.generation++
+	g.current = s.secret(randomText(4)+"!IAAAA", refreshLength)
+	s.refresh[g.current] = refreshToken{g, now.Add(s.cfg.RefreshLife)}
+	return g.current
+}
+
+// token answers the token endpoint.
+func (s *Sim) token(c *call) answer {
+	form, ok := postForm(c)
+	if !ok {
+		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "malformed request")
+	}
+	who := s.tokenCaller(c, form)
+	if s.limits.blocked(who, c.now) {
+		return s.block()
+	}
+	if n := s.cfg.TokenCallsPerDay; n > 0 && who.user != "" && !s.limits.tokenCall(who.grantKey, n, c.now) {
+		s.counters.TokenErrors++
+		return reply(http.StatusTooManyRequests, "token calls of the day spent", "", nil)
+	}
+	a := s.grantToken(c, form)
+	s.limits.count(who, a.status, s.cfg.ErrorLimit, c.now)
+	return a
+}
+
+// postForm returns the parameters of a form. Only the body counts, and every
+// parameter at most once (RFC 6749, 3.2).
+func postForm(c *call) (url.Values, bool) {
+	media, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" || c.Method != http.MethodPost || c.bodyErr != nil {
+		return nil, false
+	}
+	form, err := url.ParseQuery(string(c.body))
+	return form, err == nil && !repeats(form)
+}
+
+func repeats(v url.Values) bool {
+	for _, values := range v {
+		if len(values) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// tokenCaller tells whom an error of this request is put down to. The request
+// has not been authenticated yet.
+func (s *Sim) tokenCaller(c *call, form url.Values) caller {
+	client, _ := credentials(c, form)
+	who := caller{grantKey{client: client}, "token"}
+	if rt, ok := s.refresh[form.Get("refresh_token")]; ok && rt.client == client {
+		who.user = rt.user
+	} else if code, ok := s.codes[form.Get("code")]; ok && code.client == client {
+		who.user = code.user
+	}
+	return who
+}
+
+// credentials of a client: in the body, as documented (Exact KB "OAuth step
+// 3"), or by HTTP Basic, which works as well.
+func credentials(c *call, form url.Values) (id, secret string) {
+	user, password, ok := c.BasicAuth()
+	if !ok {
+		return form.Get("client_id"), form.Get("client_secret")
+	}
+	// Basic credentials are form-encoded first (RFC 6749, 2.3.1).
+	id, errID := url.QueryUnescape(user)
+	secret, errSecret := url.QueryUnescape(password)
+	if errID != nil || errSecret != nil || form.Has("client_secret") {
+		return "", ""
+	}
+	return id, secret
+}
+
+func (s *Sim) grantToken(c *call, form url.Values) answer {
+	id, secret := credentials(c, form)
+	app, ok := s.apps[id]
+	if !ok || subtle.ConstantTimeCompare([]byte(app.ClientSecret), []byte(secret)) != 1 {
+		return s.tokenError(http.StatusBadRequest, "invalid_client", "", "invalid client")
+	}
+	switch form.Get("grant_type") {
+	case "authorization_code":
+		return s.exchange(c, form, id)
+	case "refresh_token":
+		return s.refreshGrant(c, form, id)
+	default:
+		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "unknown grant type")
+	}
+}
+
+// exchange redeems an authorization code. A code that its own client has
+// presented is spent, whatever the reply.
+func (s *Sim) exchange(c *call, form url.Values, client string) answer {
+	// What Exact says to a spent, late or misdirected code is unknown but for
+	// the status, so the reply says no more than that.
+	refuse := func(outcome string) answer {
+		return s.tokenError(http.StatusBadRequest, "invalid_request", "", outcome)
+	}
+	text, redirectURI := form.Get("code"), form.Get("redirect_uri")
+	if text == "" || redirectURI == "" {
+		return refuse("parameter missing")
+	}
+	code, ok := s.codes[text]
+	if !ok {
+		// A code whose %21 was not decoded ends here (picqer/exact-php-client#579).
+		return s.tokenError(http.StatusBadRequest, "invalid_request",
+			"Signed data extraction has failed", "unknown code")
+	}
+	if code.client != client {
+		return refuse("code of another client")
+	}
+	used := code.used
+	code.used = true
+	switch {
+	case used:
+		return refuse("code used before")
+	case !c.now.Before(code.expires):
+		return refuse("code expired")
+	case redirectURI != code.redirectURI:
+		return refuse("redirect uri mismatch")
+	}
+	if u, ok := s.user(code.user); !ok || u.Inactive {
+		return s.forbidden()
+	}
+	earlier := s.grants[code.grantKey]
+	if earlier != nil && s.cfg.TooEarlyOnExchange && earlier.live() && s.tooEarly(earlier, c.now) {
+		return s.refuseEarly("")
+	}
+	if earlier != nil {
+		earlier.superseded = true
+	}
+	g := &grant{grantKey: code.grantKey}
+	s.grants[g.grantKey] = g
+	s.counters.ExchangesIssued++
+	return s.issue(c, g, "")
+}
+
+// refreshGrant redeems a refresh token.
+func (s *Sim) refreshGrant(c *call, form url.Values, client string) answer {
+	text := form.Get("refresh_token")
+	if text == "" {
+		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "parameter missing")
+	}
+	rt, ok := s.refresh[text]
+	if !ok || rt.client != client {
+		return s.refuseOld()
+	}
+	g := rt.grant
+	early := s.tooEarly(g, c.now)
+	if s.cfg.TooEarlyFirst && early && g.live() && c.fault.Kind != RefreshTokenInError {
+		return s.refuseEarly("")
+	}
+	switch s.refreshState(text, c.now) {
+	case Current, Previous:
+	case Expired:
+		const us = "1/2/2006 3:04:05 PM"
+		return s.tokenError(http.StatusBadRequest, "invalid_request",
+			"The refresh token expired at "+rt.expires.UTC().Format(us)+
+				" and it is now "+c.now.UTC().Format(us)+".", "refresh token expired")
+	default:
+		return s.refuseOld()
+	}
+	if u, ok := s.user(g.user); !ok || u.Inactive {
+		return s.forbidden()
+	}
+	if c.fault.Kind == RefreshTokenInError {
+		return s.refuseEarly(s.rotate(g, text, c.now))
+	}
+	if early {
+		return s.refuseEarly("")
+	}
+	s.counters.RefreshesIssued++
+	return s.issue(c, g, text)
+}
+
+// issue gives out the next pair of tokens of g. The old access token keeps its
+// remaining life (forums.invantive.com topic 1419).
+func (s *Sim) issue(c *call, g *grant, used string) answer {
+	// Exactly these four members, in this order; expires_in is a string
+	// (Exact's Postman collection; Exact KB "OAuth step 3").
+	body := struct {
+		AccessToken  string  `json:"access_token"`
+		TokenType    string  `json:"token_type"`
+		ExpiresIn    any     `json:"expires_in"`
+		RefreshToken *string `json:"refresh_token,omitempty"`
+	}{TokenType: "bearer"}
+
+	refresh := s.rotate(g, used, c.now)
+	g.issuedAt = c.now
+	body.AccessToken = s.secret("gAAAA", accessLength)
+	s.access[body.AccessToken] = accessToken{g, g.generation, c.now.Add(s.cfg.TokenLife)}
+
+	seconds := int(s.cfg.TokenLife / time.Second)
+	body.ExpiresIn = strconv.Itoa(seconds)
+	if s.cfg.NumberExpiresIn || c.fault.Kind == NumberExpiresIn {
+		body.ExpiresIn = seconds
+	}
+	switch c.fault.Kind {
+	case NoRefreshToken:
+	case EmptyRefreshToken:
+		body.RefreshToken = new(string)
+	default:
+		body.RefreshToken = &refresh
+	}
+	return tokenReply(http.StatusOK, "issued", body)
+}
+
+// refuseEarly is the reply to a refresh within 570 s. A new refresh token in it
+// has been reported (picqer/exact-php-client#559).
+func (s *Sim) refuseEarly(refresh string) answer {
+	s.counters.TooEarly++
+	status, text := http.StatusBadRequest, "Rate limit exceeded: access_token not expired"
+	if s.cfg.TooEarlyIs401 {
+		status, text = http.StatusUnauthorized, "Access Token not expired"
+	}
+	s.counters.TokenErrors++
+	a := tokenReply(status, "too early", tokenErrorBody{"access_denied", text, refresh})
+	if s.cfg.TooEarlyIs401 {
+		a.header.Set("Reason", text)
+	} else {
+		a.header.Set("Reason", "TooEarlyToRefreshTokens: "+text)
+	}
+	return a
+}
+
+// refuseOld is the reply to every refresh token that is not to be used, for
+// whatever reason (picqer/exact-php-client#300).
+func (s *Sim) refuseOld() answer {
+	s.counters.OldToken++
+	return s.tokenError(http.StatusUnauthorized, "unauthorized_client", "Old refresh token used.", "old refresh token")
+}
+
+// forbidden is the reply for a user without rights. Its body is unknown.
+func (s *Sim) forbidden() answer {
+	s.counters.TokenErrors++
+	return reply(http.StatusForbidden, "user without rights", "", nil)
+}
+
+type tokenErrorBody struct {
+	Error        string `json:"error"`
+	Description  string `json:"error_description,omitempty"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+}
+
+func (s *Sim) tokenError(status int, code, description, outcome string) answer {
+	s.counters.TokenErrors++
+	return tokenReply(status, outcome, tokenErrorBody{Error: code, Description: description})
+}
+
+func tokenReply(status int, outcome string, body any) answer {
+	// Exact escapes slashes (websmurf/laravel-exact-online#22). They occur only
+	// within strings.
+	text := bytes.ReplaceAll(jsonText(body), []byte("/"), []byte(`\/`))
+	a := reply(status, outcome, "application/json; charset=utf-8", text)
+	a.header.Set("Pragma", "no-cache")
+	return a
+}
