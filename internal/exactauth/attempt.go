@@ -1,0 +1,146 @@
+package exactauth
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// attempt is one sign-in: the values that are good for it alone.
+type attempt struct {
+	profile Profile
+	state   string
+	force   bool // ask for the account even if the browser is signed in
+}
+
+// newAttempt makes a state of 256 random bits. It begins with the listener's
+// port if a relay page has to read it there (else relayPort is empty).
+func newAttempt(p Profile, force bool, relayPort string) *attempt {
+	var b [32]byte
+	rand.Read(b[:]) // never fails
+	state := base64.RawURLEncoding.EncodeToString(b[:])
+	if relayPort != "" {
+		state = relayPort + "." + state
+	}
+	return &attempt{p, state, force}
+}
+
+// authorizeURL is where the person signs in. PKCE is left out: Exact has never
+// been seen to know it (Exact KB, OAuth step 2, lists the parameters).
+func (a *attempt) authorizeURL() string {
+	q := url.Values{
+		"client_id":     {a.profile.ClientID},
+		"redirect_uri":  {a.profile.RedirectURI},
+		"response_type": {"code"},
+		"state":         {a.state},
+	}
+	if a.force {
+		q.Set("force_login", "1")
+	}
+	return a.profile.BaseURL + "/api/oauth2/auth?" + q.Encode()
+}
+
+// Reasons why something is not the answer to this attempt. The wait goes on.
+var (
+	errNoState    = errors.New("it carries no state")
+	errWrongState = errors.New("it belongs to another sign-in")
+	errRepeated   = errors.New("a parameter stands in it twice")
+	errNoCode     = errors.New("it carries no code")
+	errGarbled    = errors.New("it cannot be read")
+	errElsewhere  = errors.New("it is another address")
+)
+
+// accept is the one judge of every redirect, whether listened for or pasted. It
+// gives the code, or an ErrDenied if the server says no, or one of the reasons
+// above. State comes first: without it an error= is anybody's, since every web
+// page can send the browser here.
+func (a *attempt) accept(rawQuery string) (Secret, error) {
+	q, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return Secret{}, errGarbled
+	}
+	for _, name := range []string{"state", "code", "error", "error_description"} {
+		if len(q[name]) > 1 {
+			return Secret{}, errRepeated
+		}
+	}
+	state := q.Get("state")
+	if state == "" {
+		return Secret{}, errNoState
+	}
+	if subtle.ConstantTimeCompare([]byte(state), []byte(a.state)) != 1 {
+		return Secret{}, errWrongState
+	}
+	if code := printable(q.Get("error")); code != "" {
+		return Secret{}, failWith(ErrDenied, &refusedSignIn{code, printable(q.Get("error_description"))}, "sign-in refused")
+	}
+	if q.Get("code") == "" {
+		return Secret{}, errNoCode
+	}
+	return NewSecret(q.Get("code")), nil
+}
+
+type refusedSignIn struct{ code, text string }
+
+func (e *refusedSignIn) Error() string {
+	if e.text == "" {
+		return e.code
+	}
+	return e.code + ": " + e.text
+}
+
+// acceptPaste judges what a person pasted: the whole address that the browser
+// ended on, its query string, or the bare code. bare reports a bare code, which
+// has no state to tell whose it is.
+func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
+	text = cleanPaste(text)
+	if strings.Contains(text, "://") {
+		given, err := url.Parse(text)
+		want, _ := url.Parse(a.profile.RedirectURI)
+		if err != nil {
+			return Secret{}, false, errGarbled
+		}
+		// The relay page leaves another address in the bar, on this machine.
+		relayed := a.profile.Relay && isLoopback(given.Hostname())
+		if !relayed && (given.Scheme != want.Scheme || !strings.EqualFold(given.Host, want.Host) || pathOf(given) != pathOf(want)) {
+			return Secret{}, false, errElsewhere
+		}
+		code, err := a.accept(given.RawQuery)
+		return code, false, err
+	}
+	query := strings.TrimPrefix(text, "?")
+	if strings.HasPrefix(query, "code=") || strings.HasPrefix(query, "state=") || strings.HasPrefix(query, "error=") {
+		code, err := a.accept(query)
+		return code, false, err
+	}
+	// The browser shows the code's "!" as "%21"; it is decoded exactly once.
+	decoded, err := url.PathUnescape(text)
+	if err != nil || decoded == "" || strings.ContainsFunc(decoded, notInCode) {
+		return Secret{}, true, errGarbled
+	}
+	// Exact's codes have hundreds of characters (its Postman sample 380).
+	if len(decoded) < 20 {
+		return Secret{}, true, errNoCode
+	}
+	return NewSecret(decoded), true, nil
+}
+
+// notInCode reports characters that no code can have (RFC 6749, appendix A.11).
+func notInCode(r rune) bool { return r <= ' ' || r > '~' }
+
+func pathOf(u *url.URL) string {
+	if u.Path == "" {
+		return "/"
+	}
+	return u.Path
+}
+
+// cleanPaste strips what terminals and mail programs put around a pasted line:
+// bracketed-paste marks, quotes, angle brackets, blanks and line ends.
+func cleanPaste(text string) string {
+	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
+	return strings.Trim(text, " \t\r\n\"'<>\u00a0\u200b")
+}

@@ -1,0 +1,102 @@
+package exactauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
+	"time"
+)
+
+const (
+	certificateLife  = 365 * 24 * time.Hour
+	certificateRenew = 30 * 24 * time.Hour // before its end
+)
+
+// Certificate returns a self-signed certificate for host and the loopback
+// addresses. It is kept in store, so that a browser's exception for it holds
+// until it is renewed, a month before its year ends.
+func Certificate(ctx context.Context, store Store, host string, now time.Time) (tls.Certificate, error) {
+	// A dot keeps it apart from profiles; a colon of an IPv6 address is no part of a record's name.
+	name := "tls." + strings.ReplaceAll(strings.ToLower(host), ":", "_")
+	if b, err := store.Read(ctx, name); err == nil {
+		if cert, ok := usable(b, host, now); ok {
+			return cert, nil
+		}
+	}
+	var cert tls.Certificate
+	err := store.Update(ctx, name, func(_ context.Context, old []byte) ([]byte, error) {
+		var ok bool
+		if cert, ok = usable(old, host, now); ok {
+			return old, nil
+		}
+		fresh, err := selfSigned(host, now)
+		if err != nil {
+			return nil, err
+		}
+		cert, err = tls.X509KeyPair(fresh, fresh)
+		return fresh, err
+	})
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("certificate for %s: %w", host, err)
+	}
+	return cert, nil
+}
+
+func usable(b []byte, host string, now time.Time) (tls.Certificate, bool) {
+	cert, err := tls.X509KeyPair(b, b)
+	if err != nil {
+		return tls.Certificate{}, false
+	}
+	ok := cert.Leaf.VerifyHostname(host) == nil && now.After(cert.Leaf.NotBefore) && now.Before(cert.Leaf.NotAfter.Add(-certificateRenew))
+	return cert, ok
+}
+
+// selfSigned gives certificate and key in PEM.
+func selfSigned(host string, now time.Time) ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: host, Organization: []string{"exactauth on this computer"}},
+		NotBefore:             now.Add(-time.Hour), // a browser on another clock, as in a virtual machine
+		NotAfter:              now.Add(certificateLife),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, // and no CA: it can vouch for no other name
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if net.ParseIP(host) == nil {
+		template.DNSNames = []string{host}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for _, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: der}, {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := pem.Encode(&out, block); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,338 @@
+package exactauth
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// codeLife is how long an authorization code can be redeemed (Exact KB, OAuth step 2).
+const codeLife = 3 * time.Minute
+
+// LoginOptions says how one sign-in goes.
+type LoginOptions struct {
+	// ForceLogin asks for an account even if the browser is signed in
+	// (force_login=1; Exact KB, OAuth step 2).
+	ForceLogin bool
+
+	// Replace lets another user, or another client, take the profile over.
+	Replace bool
+
+	// Show is called once, when everything is ready for the person: it shows
+	// the address and may open a browser, but must not wait for it.
+	Show func(Invitation)
+
+	// Paste gives lines that the person pastes: what the browser ended on.
+	// Nil if nobody can. It is read from until Login returns and at most one
+	// line longer.
+	Paste io.Reader
+
+	// Certificates keeps the listener's own certificate. Nil: the client's store.
+	Certificates Store
+}
+
+// Invitation is what the person needs to know to sign in.
+type Invitation struct {
+	URL         string // to open in the browser
+	RedirectURI string // where the browser ends
+	Listening   bool   // whether something waits there
+	SelfSigned  bool   // the browser will warn of the certificate there
+	Loopback    bool   // the browser gets there without a hosts-file entry
+}
+
+// Login is the outcome of a sign-in.
+type Login struct {
+	Token            Token
+	RefreshExpiresAt time.Time // unless a token is fetched before
+	User             Me        // zero if Exact did not say
+	UserError        error     // why it did not; the sign-in holds all the same
+}
+
+// Login signs a person in: it listens where the browser will arrive, shows the
+// address, takes the first valid answer from there or from a pasted line,
+// redeems the code once and saves the tokens. A login that fails leaves the one
+// before as it was.
+//
+// Errors wrap ErrDenied (refused, or nobody came before ctx ended),
+// ErrLoginNeeded (the code was no good), ErrConfig, ErrTemporary or ErrRecord,
+// or are the store's.
+func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
+	secret, err := c.readyToLogin(ctx, o)
+	if err != nil {
+		return Login{}, err
+	}
+	at, listening := placeFor(c.Profile)
+	var l *listener
+	invitation := Invitation{RedirectURI: c.Profile.RedirectURI, Listening: listening}
+	port := ""
+	if listening {
+		cert, own, err := c.certificate(ctx, at, o)
+		if err != nil {
+			return Login{}, err
+		}
+		if l, err = listen(ctx, at, cert); err != nil {
+			return Login{}, err
+		}
+		defer l.close()
+		if c.Profile.Relay {
+			port = l.port
+		}
+		redirect, _ := url.Parse(c.Profile.RedirectURI)
+		invitation.SelfSigned = own
+		invitation.Loopback = isLoopback(redirect.Hostname()) || c.Profile.Relay || c.Profile.Listen != ""
+	} else if o.Paste == nil {
+		return Login{}, fail(ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
+	}
+	attempt := newAttempt(c.Profile, o.ForceLogin, port)
+	if l != nil {
+		l.start(attempt)
+	}
+	invitation.URL = attempt.authorizeURL()
+	if o.Show != nil {
+		o.Show(invitation)
+	}
+
+	code, err := c.await(ctx, attempt, l, o.Paste)
+	var login Login
+	if err == nil {
+		login, err = c.redeem(ctx, secret, code, o)
+	}
+	if l != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		l.finish(outcomePage(c.Profile, login, err))
+	}
+	return login, err
+}
+
+// readyToLogin finds out what would make the sign-in fail before the person is
+// troubled and a code is spent: no secret, a store that cannot be written, a
+// profile that is another client's.
+func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret Secret, err error) {
+	if c.ClientSecret != nil {
+		if secret, err = c.ClientSecret(ctx); err != nil {
+			return Secret{}, err
+		}
+	}
+	errReady := errors.New("ready")
+	err = c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
+		rec, err := c.loginRecord(old, o)
+		if err != nil {
+			return nil, err
+		}
+		if secret.IsZero() && c.owns(rec) {
+			secret = rec.clientSecret
+		}
+		return nil, errReady // there is room, and nothing to write yet
+	})
+	if err != errReady {
+		return Secret{}, err
+	}
+	if secret.IsZero() {
+		return Secret{}, fail(ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
+	}
+	return secret, nil
+}
+
+// loginRecord decodes the record that a login will change.
+func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
+	if old == nil {
+		return &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID}, nil
+	}
+	rec, err := decodeRecord(old)
+	if err != nil {
+		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
+	}
+	if rec.signedIn() && !c.owns(rec) && !o.Replace {
+		taken := &TakenError{"client id " + rec.clientID + " at " + rec.baseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
+		return nil, failWith(ErrConfig, taken, "profile %s", c.Profile.Name)
+	}
+	return rec, nil
+}
+
+func (c *Client) certificate(ctx context.Context, at place, o LoginOptions) (_ *tls.Certificate, own bool, err error) {
+	if !at.tls {
+		return nil, false, nil
+	}
+	if c.Profile.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(c.Profile.TLSCert, c.Profile.TLSKey)
+		if err != nil {
+			return nil, false, failWith(ErrConfig, err, "the listener's certificate")
+		}
+		return &cert, false, nil
+	}
+	store := o.Certificates
+	if store == nil {
+		store = c.Store
+	}
+	redirect, _ := url.Parse(c.Profile.RedirectURI)
+	cert, err := Certificate(ctx, store, redirect.Hostname(), c.now())
+	return &cert, true, err
+}
+
+// await returns the code of the first valid answer, listened for or pasted.
+func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Reader) (Secret, error) {
+	var came <-chan redirect
+	if l != nil {
+		came = l.came
+	}
+	var lines <-chan string
+	if paste != nil {
+		lines = readLines(ctx, paste)
+	}
+	for {
+		select {
+		case r := <-came:
+			return r.code, r.err
+		case line, open := <-lines:
+			if !open {
+				if l == nil {
+					return Secret{}, fail(ErrDenied, "the input ended before an address was pasted")
+				}
+				lines = nil
+				continue
+			}
+			if cleanPaste(line) == "" {
+				continue
+			}
+			code, bare, err := a.acceptPaste(line)
+			if err == nil && bare {
+				c.notice("a bare code does not tell whose sign-in it comes from; look at the account that is shown below")
+			}
+			if err == nil || errors.Is(err, ErrDenied) {
+				return code, err
+			}
+			c.notice(pasteAdvice(err, c.Profile.RedirectURI))
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return Secret{}, fail(ErrDenied, "nobody signed in before the time was over")
+			}
+			return Secret{}, context.Cause(ctx)
+		}
+	}
+}
+
+// readLines hands lines on until ctx ends. A read from a terminal cannot be
+// called off, so its goroutine may outlive the login by one line.
+func readLines(ctx context.Context, r io.Reader) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(r)
+		in.Buffer(nil, 64<<10)
+		for in.Scan() {
+			select {
+			case lines <- in.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// pasteAdvice says what is wrong with a pasted line and what to paste instead.
+func pasteAdvice(err error, redirectURI string) string {
+	what := map[error]string{
+		errNoState:    "that address is shortened: its state is missing. Copy all of it from the address bar",
+		errWrongState: "that address belongs to an earlier sign-in or somebody else's. Open the address above and paste what the browser ends on",
+		errRepeated:   "that address has a parameter twice, which Exact never does. It is not taken",
+		errNoCode:     "that address is shortened: its code is missing. Copy all of it from the address bar",
+		errGarbled:    "that cannot be read as an address or a code. Copy all of the address bar",
+		errElsewhere:  "that is another address. Paste the one that begins with " + redirectURI,
+	}[err]
+	return what + "; still waiting"
+}
+
+// redeem exchanges the code and saves what it gave, under the store's lock and
+// with room made, so that the tokens are durable before anybody hears of them.
+func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions) (Login, error) {
+	var login Login
+	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
+		rec, err := c.loginRecord(old, o)
+		if err != nil {
+			return nil, err
+		}
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+		defer cancel()
+		a := c.exchange(bounded, secret, code)
+		for pause := time.Second; a.verdict == notSent && pause <= 4*time.Second; pause *= 2 {
+			if sleep(ctx, pause) != nil {
+				break
+			}
+			a = c.exchange(bounded, secret, code)
+		}
+		if err := c.codeError(a); err != nil {
+			return nil, err
+		}
+		kept := rec.clientSecret // a secret from elsewhere stays there
+		if !c.owns(rec) {
+			kept = Secret{}
+		}
+		fresh := &record{
+			baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, clientSecret: kept,
+			access: a.access, refresh: a.refresh, life: a.life,
+			requestedAt: a.sentAt, repliedAt: a.repliedAt, serverDate: a.serverDate,
+			waitForExpiry: rec.waitForExpiry && c.owns(rec),
+		}
+		login = Login{
+			Token:            Token{fresh.access, "Bearer", fresh.expiresAt(), c.Profile.BaseURL, c.Profile.Division},
+			RefreshExpiresAt: fresh.refreshExpiresAt(),
+		}
+		asking, cancelAsking := context.WithTimeout(bounded, 15*time.Second)
+		defer cancelAsking()
+		login.User, login.UserError = c.Me(asking, login.Token)
+		fresh.user = login.User
+		if rec.user.UserID != "" && fresh.user.UserID != "" && rec.user.UserID != fresh.user.UserID && !o.Replace {
+			return nil, failWith(ErrConfig, &TakenError{rec.user.String(), fresh.user.String()}, "profile %s", c.Profile.Name)
+		}
+		return fresh.encode()
+	})
+	if err != nil {
+		return Login{}, err
+	}
+	return login, nil
+}
+
+// codeError says why an answer to a code is not a login, or nil.
+func (c *Client) codeError(a answer) error {
+	switch a.verdict {
+	case granted:
+		if a.refresh.IsZero() {
+			return fail(ErrTemporary, "the answer of %s has no refresh token, so there would be no login to keep", c.Profile.BaseURL)
+		}
+		return nil
+	case notSent:
+		return failWith(ErrTemporary, a.err, "cannot reach %s", c.Profile.BaseURL)
+	case deadToken, oldToken:
+		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code, which lives %s and works once", codeLife)
+	case unknownNo:
+		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code: it is older than %s, was used before, or %s is not the registered redirect URI", codeLife, c.Profile.RedirectURI)
+	case badClient:
+		return failWith(ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
+	case tooEarly:
+		return failWith(ErrTemporary, a.err, "Exact gave this app and user a token less than ten minutes ago and gives no other yet")
+	}
+	return failWith(ErrTemporary, a.err, "%s did not answer as it should, and the code may be used up", c.Profile.BaseURL)
+}
+
+// outcomePage is what the browser shows when all is over.
+func outcomePage(p Profile, login Login, err error) page {
+	if err == nil {
+		text := "Profile " + p.Name + " is signed in to Exact Online."
+		if login.User.UserID != "" {
+			text = login.User.String() + " is signed in to Exact Online, as profile " + p.Name + "."
+		}
+		return page{http.StatusOK, "You are signed in", text, "You can close this window and go back to the terminal."}
+	}
+	failed := page{http.StatusOK, "Sign-in failed", printable(err.Error()) + ".", "Go back to the terminal; what to do is said there. You can close this window."}
+	if errors.Is(err, ErrDenied) {
+		failed.Title = "Sign-in was refused"
+		failed.Next = "Nothing has changed. To try again, go back to the terminal and run exactauth login. You can close this window."
+	}
+	return failed
+}

@@ -1,0 +1,115 @@
+package exactauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// Status is what the record says of a profile's login; no server was asked.
+type Status struct {
+	SignedIn         bool      // there is a login, and nothing says that it is dead
+	AccessExpiresAt  time.Time // zero without a login
+	RefreshExpiresAt time.Time // when the login lapses if no token is fetched
+	User             Me        // zero if it is not known
+	Problem          error     // why a call of Token would fail or soon will; nil if nothing is known
+}
+
+// Status reads the profile's record. A record that cannot be read is an error;
+// one that does not exist is not.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	rec, err := c.load(ctx)
+	switch {
+	case errors.Is(err, ErrLoginNeeded):
+		return Status{Problem: err}, nil
+	case err != nil:
+		return Status{}, err
+	case !rec.signedIn():
+		return Status{Problem: c.nobody()}, nil
+	}
+	now := c.now()
+	s := Status{
+		SignedIn:         true,
+		AccessExpiresAt:  rec.expiresAt(),
+		RefreshExpiresAt: rec.refreshExpiresAt(),
+		User:             rec.user,
+	}
+	call := &tokenCall{Client: c}
+	if rec.refused != nil { // it is lifted by another secret
+		if err := call.findSecret(ctx); err != nil {
+			return s, err
+		}
+	}
+	switch err := call.blocked(rec, now); {
+	case err != nil:
+		s.Problem = err
+		s.SignedIn = !errors.Is(err, ErrLoginNeeded)
+	case now.After(s.RefreshExpiresAt):
+		s.SignedIn = false
+		s.Problem = fail(ErrLoginNeeded, "profile %s: its refresh token was not used for 30 days and has expired", c.Profile.Name)
+	}
+	return s, nil
+}
+
+// SetClientSecret keeps the client secret in the profile's record, where the
+// store seals it like the tokens; a zero secret keeps the one there is. The
+// login in the record stays, unless it is of another client: then ErrConfig is
+// wrapped and nothing is changed.
+func (c *Client) SetClientSecret(ctx context.Context, secret Secret) error {
+	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
+		rec := &record{}
+		if old != nil {
+			var err error
+			if rec, err = c.open(old); errors.Is(err, ErrLoginNeeded) {
+				return nil, failWith(ErrConfig, err, "the login of before would be lost")
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		if secret.IsZero() && c.owns(rec) {
+			secret = rec.clientSecret
+		}
+		rec.baseURL, rec.clientID, rec.clientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret
+		return rec.encode()
+	})
+}
+
+// Logout removes the tokens and keeps the client secret, so that the next login
+// needs no set-up. It reports whether there was a login, and nothing more: Exact
+// has no call that revokes a token, so what was handed out lives on until it
+// expires, and the user's consent until it is revoked in Exact Online.
+func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
+	if _, err := c.Store.Read(ctx, c.Profile.Name); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	err = c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
+		rec, err := decodeRecord(old) // whatever client's it is
+		if err != nil {
+			return nil, err
+		}
+		wasSignedIn = rec.signedIn()
+		return (&record{baseURL: rec.baseURL, clientID: rec.clientID, clientSecret: rec.clientSecret}).encode()
+	})
+	return wasSignedIn, err
+}
+
+// Forget removes the profile's record whole, client secret included, even if it
+// is damaged.
+func (c *Client) Forget(ctx context.Context) error { return c.Store.Delete(ctx, c.Profile.Name) }
+
+// HasClientSecret reports whether the record holds the secret of this client.
+func (c *Client) HasClientSecret(ctx context.Context) (bool, error) {
+	b, err := c.Store.Read(ctx, c.Profile.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	rec, err := decodeRecord(b)
+	if err != nil {
+		return false, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
+	}
+	return c.owns(rec) && !rec.clientSecret.IsZero(), nil
+}

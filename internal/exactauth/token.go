@@ -1,0 +1,438 @@
+package exactauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"time"
+)
+
+// Token is a live access token and where it works.
+type Token struct {
+	AccessToken Secret
+	Type        string    // always "Bearer"
+	ExpiresAt   time.Time // by this machine's clock, rather too early than too late
+	BaseURL     string
+	Division    int // the profile's pinned one, 0 if none is
+}
+
+// Want says what a token must be good for. The zero value takes what is there.
+type Want struct {
+	// MinValid is the life that the token must still have. It can be no more
+	// than the server gives a new token (600 s at Exact).
+	MinValid time.Duration
+	// Force asks for a token that was issued after the call.
+	Force bool
+}
+
+// Token returns a live access token. It reads the record without a lock; only
+// a token that is due to be replaced costs a lock and a request. A wait for the
+// moment from which the server refreshes ends, at the latest, with ctx; a request
+// that was sent is seen through and its answer saved even if ctx ends meanwhile,
+// since its refresh token works once.
+//
+// Errors wrap ErrLoginNeeded, ErrTemporary, ErrConfig or ErrRecord, or are the
+// store's.
+func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
+	call := &tokenCall{Client: c, want: want, began: c.now()}
+	rec, err := c.load(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	for {
+		step := call.next(rec)
+		if step.do != handOut && !call.secretKnown {
+			if err := call.findSecret(ctx); err != nil {
+				return Token{}, err
+			}
+			step = call.next(rec) // another secret lifts a refusal
+		}
+		switch step.do {
+		case handOut:
+			if step.why != "" {
+				c.notice(step.why)
+			}
+			return Token{rec.access, "Bearer", rec.expiresAt(), c.Profile.BaseURL, c.Profile.Division}, nil
+		case giveUp:
+			return Token{}, step.err
+		case wait:
+			if err := c.wait(ctx, step.why, step.until); err != nil {
+				return Token{}, err
+			}
+			rec, err = c.load(ctx)
+		case refresh:
+			var next *record
+			if next, err = call.refresh(ctx); err == nil {
+				rec = next
+			} else if ctx.Err() == nil && call.serves(rec) {
+				call.failed, err = err, nil // the token there is still does
+			}
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return Token{}, context.Cause(ctx) // what came is saved
+			}
+		}
+		if err != nil {
+			return Token{}, err
+		}
+	}
+}
+
+// load reads the record without a lock and holds it against the profile.
+func (c *Client) load(ctx context.Context) (*record, error) {
+	b, err := c.Store.Read(ctx, c.Profile.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, c.nobody()
+	} else if err != nil {
+		return nil, err
+	}
+	return c.open(b)
+}
+
+func (c *Client) open(b []byte) (*record, error) {
+	r, err := decodeRecord(b)
+	if err != nil {
+		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
+	}
+	if r.signedIn() && !c.owns(r) {
+		return nil, fail(ErrLoginNeeded, "profile %s: its login belongs to client id %s at %s, not to %s at %s",
+			c.Profile.Name, r.clientID, r.baseURL, c.Profile.ClientID, c.Profile.BaseURL)
+	}
+	return r, nil
+}
+
+// owns reports whether the record is of the profile's client. What belongs
+// elsewhere must never be sent here.
+func (c *Client) owns(r *record) bool {
+	return r.baseURL == c.Profile.BaseURL && r.clientID == c.Profile.ClientID
+}
+
+func (c *Client) nobody() error {
+	return fail(ErrLoginNeeded, "profile %s: nobody is signed in", c.Profile.Name)
+}
+
+// tokenCall is one call of Token: what decides besides the record.
+type tokenCall struct {
+	*Client
+	want  Want
+	began time.Time
+
+	secretKnown bool
+	secret      Secret // of the client, if it does not come from the record
+
+	noted   time.Time // when this call noted that it is about to refresh
+	granted bool      // it then got new tokens
+	failed  error     // why it could not; nothing was spent
+}
+
+// step is what to do next with a record.
+type step struct {
+	do    action
+	why   string    // what is waited for, or a word to go with a token
+	until time.Time // the end of a wait
+	err   error     // of giving up
+}
+
+type action int
+
+const (
+	handOut action = iota
+	wait
+	refresh
+	giveUp
+)
+
+// next decides, from the record and the clock alone, so that whoever looks at
+// the same record decides alike.
+func (c *tokenCall) next(r *record) step {
+	if !r.signedIn() {
+		return step{do: giveUp, err: c.nobody()}
+	}
+	if c.want.MinValid > r.life {
+		return step{do: giveUp, err: fail(ErrConfig, "a token lives %s at most; none can have %s left", r.life, c.want.MinValid)}
+	}
+	now := c.now()
+	serves := c.serves(r)
+	if serves && now.Before(r.refreshDueAt()) {
+		return step{do: handOut}
+	}
+	// It is to be replaced. What speaks against asking the server?
+	if err := c.blocked(r, now); err != nil {
+		if serves {
+			return step{do: handOut, why: fmt.Sprintf("this token ends in %s and there is no new one: %v", r.expiresAt().Sub(now).Round(time.Second), err)}
+		}
+		return step{do: giveUp, err: err}
+	}
+	if may := r.mayRefreshAt(); now.Before(may) && !r.clockWentBack(now) {
+		return step{do: wait, why: "Exact allows a refresh", until: may}
+	}
+	return step{do: refresh}
+}
+
+// serves reports whether the access token there is does for this call. One that
+// came while the call was under way does: there is no better one.
+func (c *tokenCall) serves(r *record) bool {
+	now := c.now()
+	if !r.alive(now) {
+		return false
+	}
+	return r.requestedAt.After(c.began) || !c.want.Force && r.expiresAt().Sub(now) >= c.want.MinValid
+}
+
+// blocked says why the server is not to be asked, or nil.
+func (c *tokenCall) blocked(r *record, now time.Time) error {
+	if f := r.refused; f != nil && f.client == c.fingerprint(r) {
+		kind := ErrLoginNeeded
+		if f.config {
+			kind = ErrConfig
+		}
+		return fail(kind, "profile %s: %s (since %s)", c.Profile.Name, f.text, clock(f.at))
+	}
+	if c.failed != nil {
+		return c.failed
+	}
+	if r.held(now) {
+		return failWith(ErrTemporary, &WaitError{"the next attempt is due", r.retryAt}, "no new token: %s; the login is kept", r.failure)
+	}
+	if c.granted { // it ended before it arrived, or the clock jumped
+		return fail(ErrTemporary, "the new token is not valid by this machine's clock, which says %s", clock(now))
+	}
+	return nil
+}
+
+func (c *tokenCall) findSecret(ctx context.Context) (err error) {
+	c.secretKnown = true
+	if c.ClientSecret != nil {
+		c.secret, err = c.ClientSecret(ctx)
+	}
+	return err
+}
+
+// useSecret is the client secret for requests about r.
+func (c *tokenCall) useSecret(r *record) Secret {
+	if !c.secret.IsZero() {
+		return c.secret
+	}
+	return r.clientSecret
+}
+
+func (c *tokenCall) fingerprint(r *record) string {
+	return fingerprint(r.baseURL, r.clientID, c.useSecret(r))
+}
+
+// refresh takes the record one step nearer to a live token under the store's
+// lock. First it notes that a refresh is about to be sent; then, in an update of
+// its own because only the end of one makes anything durable, it sends it. The
+// record is judged again each time, since somebody else may have refreshed while
+// this process waited. Whoever comes upon a fresh note sends: its writer has
+// either lost the lock to us or was killed, and the note tells of both alike.
+func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
+	var rec *record
+	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) (_ []byte, err error) {
+		if old == nil {
+			return nil, c.nobody()
+		}
+		if rec, err = c.open(old); err != nil {
+			return nil, err
+		}
+		if c.next(rec).do != refresh {
+			return old, nil
+		}
+		if c.useSecret(rec).IsZero() {
+			return nil, fail(ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
+		}
+		if noteAge := c.now().Sub(rec.spentAt); c.noted.IsZero() && (noteAge < 0 || noteAge > rec.life/50) || rec.spentAt.Before(c.noted) {
+			if !rec.spentAt.IsZero() {
+				rec.lostAt = rec.spentAt // its writer never came back with an answer
+			}
+			c.noted = c.now()
+			rec.spentAt = c.noted
+		} else {
+			c.spend(ctx, rec)
+		}
+		return rec.encode()
+	})
+	return rec, err
+}
+
+// spend sends the refresh token and writes into rec what came of it. The server
+// acts when it receives the request, so from here to the saved answer nothing
+// that happens to the caller intervenes: ctx only keeps a second attempt from
+// being made.
+func (c *tokenCall) spend(ctx context.Context, rec *record) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+	defer cancel()
+	secret := c.useSecret(rec)
+
+	a := c.renew(bounded, secret, rec.refresh)
+	c.settle(rec, rec.refresh, a)
+	for attempt := 1; ; attempt++ {
+		pause, again := retryPause(a, rec.life, attempt)
+		if !again || ctx.Err() != nil || sleep(bounded, pause) != nil {
+			break
+		}
+		a = c.renew(bounded, secret, rec.refresh)
+		c.settle(rec, rec.refresh, a)
+	}
+	if a.verdict != oldToken {
+		return
+	}
+	// The record may have been replaced behind the lock, by a restored backup.
+	if b, err := c.Store.Read(bounded, c.Profile.Name); err == nil {
+		if other, err := c.open(b); err == nil && other.signedIn() && other.refresh.Reveal() != rec.refresh.Reveal() {
+			*rec = *other
+			return
+		}
+	}
+	// Exact has been seen to honour the token before until the new one is used
+	// (forums.invantive.com 1419, 2903), and to contradict itself.
+	if !rec.previous.IsZero() {
+		if b := c.renew(bounded, secret, rec.previous); b.verdict == granted || b.verdict == tooEarly {
+			used := rec.previous
+			rec.refresh, rec.previous, rec.refused = used, rec.refresh, nil
+			c.settle(rec, used, b)
+		}
+	}
+}
+
+// retryPause says whether, in the same call, the server is asked again after
+// this answer, and how long after. Pauses follow the token's life and come to
+// no more than 10 s.
+func retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool) {
+	most := min(life/50, 10*time.Second)
+	switch {
+	case a.verdict == notSent && attempt <= 2: // nothing was spent, so more than once does no harm
+		return (most/8)<<attempt + rand.N(most/8), true
+	case a.verdict == unanswered && attempt == 1:
+		if a.retryAfter > 0 {
+			return a.retryAfter, a.retryAfter <= most
+		}
+		return most/4 + rand.N(most/4), true
+	}
+	return 0, false
+}
+
+// settle writes into rec what the answer to a refresh with the token used means.
+func (c *tokenCall) settle(rec *record, used Secret, a answer) {
+	now := c.now()
+	spentAt := rec.spentAt
+	rec.spentAt = time.Time{}
+	c.failed = nil
+	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
+		rec.previous, rec.refresh = used, a.refresh
+	}
+	hold := func(text string, pause time.Duration) {
+		rec.failure, rec.failedAt, rec.retryAt = text, now, now.Add(pause)
+	}
+	refuse := func(config bool, text string) {
+		rec.refused = &refusal{config, text, now, c.fingerprint(rec)}
+	}
+	switch a.verdict {
+	case granted:
+		rec.access, rec.life = a.access, a.life
+		rec.requestedAt, rec.repliedAt, rec.serverDate = a.sentAt, a.repliedAt, a.serverDate
+		rec.lostAt, rec.retryAt, rec.failedAt, rec.failures, rec.failure, rec.refused = time.Time{}, time.Time{}, time.Time{}, 0, "", nil
+		c.granted = true
+
+	case notSent:
+		c.failed = failWith(ErrTemporary, a.err, "cannot reach %s, the login is untouched", c.Profile.BaseURL)
+
+	case unanswered, redirected:
+		rec.failures++
+		text := fmt.Sprintf("%s did not answer as it should (%v)", c.Profile.BaseURL, a.err)
+		if a.verdict == redirected {
+			text = fmt.Sprintf("%s redirects to elsewhere, which is not followed (%v)", c.Profile.BaseURL, a.err)
+		} else {
+			rec.lostAt = a.sentAt
+		}
+		hold(text, max(a.retryAfter, backoff(rec.life/20, rec.failures, rec.life)))
+
+	case unknownNo:
+		// Each of these counts towards the ten errors an hour.
+		rec.failures++
+		hold(fmt.Sprintf("%s refuses the refresh (%v)", c.Profile.BaseURL, a.err), max(a.retryAfter, backoff(rec.life/10, rec.failures, 6*rec.life)))
+
+	case tooEarly:
+		switch {
+		case rec.alive(now):
+			rec.waitForExpiry = true
+		case rec.reanchor(now, a.serverDate):
+		case rec.lostAt.IsZero() && now.Before(rec.repliedAt.Add(rec.life+rec.life/5)):
+			// The server's clock for expiry runs behind ours a little.
+			hold("Exact says that the expired token has not expired", rec.life/50)
+		default:
+			// The server did issue a token, and we never saw it.
+			from := rec.lostAt
+			if from.IsZero() {
+				from = spentAt
+			}
+			open := from.Add(rec.life/20*19 + rec.life/50)
+			if !open.After(now) {
+				open = now.Add(rec.life / 20 * 19)
+			}
+			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", clock(from)), open.Sub(now))
+		}
+
+	case oldToken:
+		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"
+		if !rec.lostAt.IsZero() {
+			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", clock(rec.lostAt))
+		}
+		refuse(false, text)
+
+	case deadToken:
+		refuse(false, fmt.Sprintf("Exact does not take its refresh token any more (%v)", a.err))
+
+	case badClient:
+		refuse(true, fmt.Sprintf("Exact does not accept the client id and client secret (%v)", a.err))
+	}
+}
+
+// backoff doubles from base with each failure, up to most.
+func backoff(base time.Duration, failures int, most time.Duration) time.Duration {
+	return min(base<<min(failures-1, 10), most)
+}
+
+// reanchor dates the access token anew after the clock was set: its age is the
+// difference of two of the server's own dates. It reports whether the token is
+// alive by them. Dates count in seconds, so tokens of seconds are left alone.
+func (r *record) reanchor(now, serverNow time.Time) bool {
+	if r.life < time.Minute || r.serverDate.IsZero() || serverNow.IsZero() {
+		return false
+	}
+	age := serverNow.Sub(r.serverDate) + time.Second
+	if age < 0 || age > r.life {
+		return false
+	}
+	r.requestedAt = now.Add(-age)
+	r.repliedAt = r.requestedAt.Add(2 * time.Second)
+	if r.repliedAt.After(now) {
+		r.repliedAt = now
+	}
+	return true
+}
+
+// wait waits for the moment until, unless ctx ends before that: then it does not
+// begin to.
+func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
+	d := until.Sub(c.now())
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
+		return failWith(ErrTemporary, &WaitError{what, until}, "a wait of %s", d.Round(time.Second))
+	}
+	if c.Waiting != nil {
+		c.Waiting(what, until)
+	}
+	return sleep(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
