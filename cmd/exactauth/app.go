@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+// app is what all commands share: the outside world and the global flags.
+// Nothing is opened before a command asks for it.
+type app struct {
+	in       *os.File
+	out, err *os.File
+	env      func(string) string
+
+	profileName string
+	json        bool
+	noInput     bool
+	verbose     bool
+	timeout     time.Duration
+
+	started bool // a command's own code was reached
+}
+
+const (
+	defaultTimeout = 90 * time.Second
+	loginTimeout   = 5 * time.Minute
+)
+
+func (a *app) rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "exactauth",
+		Short: "Sign in to Exact Online once, hand out live access tokens for months",
+		Long: `exactauth signs you in to Exact Online in your browser, once. From then on
+"exactauth token" prints a live access token whenever a script asks for one.`,
+		Example: `  exactauth sandbox --demo         see it work, without an account
+  exactauth setup                  register your app, once
+  exactauth login                  sign in, once
+  exactauth token                  a live access token, any time
+  exactauth whoami                 who is signed in`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+	}
+	f := root.PersistentFlags()
+	f.StringVarP(&a.profileName, "profile", "p", "", "the profile to use (default: EXACTAUTH_PROFILE, then the one chosen by \"use\")")
+	f.BoolVar(&a.json, "json", false, "print results and errors as JSON")
+	f.BoolVar(&a.noInput, "no-input", false, "never ask a question")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say on stderr what is done; secrets are never shown")
+	f.DurationVar(&a.timeout, "timeout", 0, "end after this time (default 90s; 5m for login)")
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"})
+	root.AddCommand(
+		a.tokenCmd(), a.whoamiCmd(), a.statusCmd(),
+		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(),
+		a.sandboxCmd(), a.versionCmd(), exitCodesTopic(),
+	)
+	if man := a.manCmd(); man != nil {
+		root.AddCommand(man)
+	}
+	return root
+}
+
+// runE makes a command's work a cobra RunE, with its time limit.
+func (a *app) runE(limit time.Duration, work func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if a.timeout < 0 {
+			return usagef("--timeout %s: want a positive duration", a.timeout)
+		}
+		if a.timeout > 0 {
+			limit = a.timeout
+		}
+		ctx, cancel := cmd.Context(), context.CancelFunc(func() {})
+		if limit > 0 {
+			ctx, cancel = context.WithTimeout(ctx, limit)
+		}
+		defer cancel()
+		return work(ctx, args)
+	}
+}
+
+// client makes the client of a profile; no file is touched before it is used.
+func (a *app) client(p profile) (*exactauth.Client, error) {
+	store, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	return &exactauth.Client{
+		Profile:      p.Profile,
+		Store:        store,
+		ClientSecret: func(ctx context.Context) (exactauth.Secret, error) { return a.clientSecret(ctx, p) },
+		Notice:       a.note,
+		Waiting:      a.waiting,
+		Log:          a.logger(),
+	}, nil
+}
+
+// current makes the client of the profile that flags, environment and
+// configuration name.
+func (a *app) current() (profile, *exactauth.Client, error) {
+	p, err := a.profile()
+	if err != nil {
+		return profile{}, nil, err
+	}
+	c, err := a.client(p)
+	return p, c, err
+}
+
+func (a *app) store() (*tokenstore.Files, error) {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	return tokenstore.NewFiles(dir, a.note), nil
+}
+
+func (a *app) logger() *slog.Logger {
+	if !a.verbose {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// say writes a line for a person to stderr.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+// note says what does not stop the work but should be known.
+func (a *app) note(text string) { a.say("exactauth: note: %s", text) }
+
+func (a *app) waiting(what string, until time.Time) {
+	a.say("exactauth: waiting until %s, when %s", until.Local().Format("15:04:05"), what)
+}
+
+// print writes a result to stdout. A result that could not be written is an
+// error: a script must not take half a token for a whole one.
+func (a *app) print(text string) error {
+	if _, err := io.WriteString(a.out, text); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
+}
+
+// printJSON writes a result as one indented JSON object.
+func (a *app) printJSON(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return a.print(string(b) + "\n")
+}
+
+// interactive reports whether questions can be asked and answered.
+func (a *app) interactive() bool {
+	return !a.noInput && isTerminal(a.in) && isTerminal(a.err)
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"io"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/pkg/browser"
+)
+
+// openBrowser opens address in $BROWSER if that is set, else in the system's
+// browser, and does not wait for it. A browser that cannot be opened is a note:
+// the address has been shown.
+func (a *app) openBrowser(address string) {
+	own := a.env("BROWSER")
+	if own == "" && !a.hasDisplay() {
+		a.note("there is no display here; open the address above in a browser of yours")
+		return
+	}
+	go func() {
+		var err error
+		if own != "" {
+			err = a.runBrowser(own, address)
+		} else {
+			// What a browser prints is neither a result nor of interest.
+			browser.Stdout, browser.Stderr = io.Discard, io.Discard
+			err = browser.OpenURL(address)
+		}
+		if err != nil {
+			a.note("the browser could not be opened; open the address above yourself")
+		}
+	}()
+}
+
+// runBrowser runs $BROWSER, which may hold arguments and a %s for the address.
+func (a *app) runBrowser(command, address string) error {
+	args := []string{command}
+	if _, err := exec.LookPath(command); err != nil { // a path can have blanks in it
+		args = strings.Fields(command)
+	}
+	placed := false
+	for i := range args {
+		if strings.Contains(args[i], "%s") {
+			args[i], placed = strings.ReplaceAll(args[i], "%s", address), true
+		}
+	}
+	if !placed {
+		args = append(args, address)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = a.err, a.err
+	return cmd.Run()
+}
+
+// hasDisplay reports whether a browser could show itself. Without this look the
+// opener on Linux would start a text browser in the person's terminal.
+func (a *app) hasDisplay() bool {
+	switch runtime.GOOS {
+	case "windows", "darwin":
+		return true
+	}
+	for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"} {
+		if a.env(name) != "" {
+			return true
+		}
+	}
+	return false
+}

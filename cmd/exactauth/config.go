@@ -1,0 +1,395 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+// config is config.toml. It holds no secret, so it can be shared.
+type config struct {
+	Default  string                   `toml:"default,omitempty"`
+	Profiles map[string]profileConfig `toml:"profiles,omitempty"`
+}
+
+// profileConfig is one profile's table, and the same values from flags.
+type profileConfig struct {
+	Region              string `toml:"region,omitempty"`
+	BaseURL             string `toml:"base_url,omitempty"`
+	ClientID            string `toml:"client_id,omitempty"`
+	RedirectURI         string `toml:"redirect_uri,omitempty"`
+	Listen              string `toml:"listen,omitempty"`
+	Relay               bool   `toml:"relay,omitempty"`
+	TLSCert             string `toml:"tls_cert,omitempty"`
+	TLSKey              string `toml:"tls_key,omitempty"`
+	Division            int    `toml:"division,omitempty"`
+	Store               string `toml:"store,omitempty"`
+	Seal                string `toml:"seal,omitempty"`
+	ClientSecretCommand string `toml:"client_secret_command,omitempty"`
+}
+
+// profile is a profile with everything decided.
+type profile struct {
+	exactauth.Profile
+	store, seal   string
+	secretCommand string
+}
+
+const configName = "config.toml"
+
+// readConfig reads the configuration; none at all is an empty one.
+func (a *app) readConfig() (config, error) {
+	dir, err := a.configDir()
+	if err != nil {
+		return config{}, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, configName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return config{}, nil
+	} else if err != nil {
+		return config{}, usagef("configuration: %w", err)
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return config{}, &hinted{usagef("configuration %s: %w", filepath.Join(dir, configName), err), "mend the file by hand; nothing was changed"}
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (config, error) {
+	var c config
+	dec := toml.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields() // a misspelt key would silently not count
+	err := dec.Decode(&c)
+	var unknown *toml.StrictMissingError
+	var broken *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		var keys []string
+		for _, e := range unknown.Errors {
+			row, _ := e.Position()
+			keys = append(keys, fmt.Sprintf("%s (line %d)", strings.Join(e.Key(), "."), row))
+		}
+		return config{}, fmt.Errorf("unknown key %s", strings.Join(keys, ", "))
+	case errors.As(err, &broken):
+		row, column := broken.Position()
+		return config{}, fmt.Errorf("line %d, column %d: %s", row, column, strings.TrimPrefix(broken.Error(), "toml: "))
+	case err != nil:
+		return config{}, err
+	}
+	for name := range c.Profiles {
+		if err := exactauth.CheckProfileName(name); err != nil {
+			return config{}, fmt.Errorf("profile name %w", err)
+		}
+	}
+	return c, nil
+}
+
+// changeConfig changes the configuration under a lock. What the change does not
+// touch stays as a person wrote it, comments and all.
+func (a *app) changeConfig(ctx context.Context, change func(*config) error) error {
+	dir, err := a.configDir()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return usagef("configuration: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, configName+".lock"), flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return usagef("configuration %s: cannot lock it: %w", dir, err)
+	}
+	defer lock.Close()
+
+	before, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	after := config{before.Default, maps.Clone(before.Profiles)}
+	if after.Profiles == nil {
+		after.Profiles = map[string]profileConfig{}
+	}
+	if err := change(&after); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, configName)
+	// A link, as from a directory of dotfiles, stays one.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return usagef("configuration: %w", err)
+	}
+	if text, err = editConfig(text, before, after); err != nil {
+		return err
+	}
+	if err := replaceFile(path, text); err != nil {
+		return usagef("configuration: %w", err)
+	}
+	return nil
+}
+
+// editConfig turns the text of before into one of after by replacing only the
+// tables that differ. If that does not come out right, since TOML can be written
+// in many ways, the file is written anew.
+func editConfig(text []byte, before, after config) ([]byte, error) {
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	if len(text) == 0 {
+		lines = []string{"# exactauth's profiles. There is no secret in this file.", ""}
+	}
+	if before.Default != after.Default {
+		lines = slices.DeleteFunc(lines, func(l string) bool {
+			key, _, ok := strings.Cut(l, "=")
+			return ok && strings.TrimSpace(key) == "default"
+		})
+		if after.Default != "" {
+			at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "[") })
+			if at < 0 {
+				at = len(lines)
+			}
+			lines = slices.Insert(lines, at, "default = "+strconv.Quote(after.Default), "")
+		}
+	}
+	names := slices.Sorted(maps.Keys(after.Profiles))
+	for name := range before.Profiles {
+		if _, still := after.Profiles[name]; !still {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		table, keep := after.Profiles[name]
+		if old, had := before.Profiles[name]; had && keep && old == table {
+			continue
+		}
+		var body []string
+		if keep {
+			b, err := toml.Marshal(table)
+			if err != nil {
+				return nil, err
+			}
+			body = append([]string{"[profiles." + name + "]"}, strings.Split(strings.TrimRight(string(b), "\n"), "\n")...)
+		}
+		lines = replaceTable(lines, "[profiles."+name+"]", body)
+	}
+	edited := []byte(strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n")
+	if got, err := parseConfig(edited); err == nil && got.Default == after.Default &&
+		(len(got.Profiles) == 0 && len(after.Profiles) == 0 || reflect.DeepEqual(got.Profiles, after.Profiles)) {
+		return edited, nil
+	}
+	return toml.Marshal(after)
+}
+
+// replaceTable puts body in the place of the table with this header, or at the end.
+func replaceTable(lines []string, header string, body []string) []string {
+	from := slices.IndexFunc(lines, func(l string) bool { return strings.TrimSpace(l) == header })
+	if from < 0 {
+		if len(body) == 0 {
+			return lines
+		}
+		for len(lines) > 0 && strings.TrimSpace(lines[len(lines)-1]) == "" {
+			lines = lines[:len(lines)-1]
+		}
+		return append(append(lines, ""), body...)
+	}
+	to := from + 1
+	for to < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[to]), "[") {
+		to++
+	}
+	// Blank and comment lines before the next table are that table's.
+	for to > from+1 && to < len(lines) {
+		if l := strings.TrimSpace(lines[to-1]); l != "" && !strings.HasPrefix(l, "#") {
+			break
+		}
+		to--
+	}
+	return slices.Replace(lines, from, to, body...)
+}
+
+// replaceFile writes a file so that it is whole after any crash.
+func replaceFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already if all went well
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// profile decides everything about the profile in use: flag, then environment,
+// then configuration file.
+func (a *app) profile() (profile, error) {
+	conf, err := a.readConfig()
+	if err != nil {
+		return profile{}, err
+	}
+	name, err := a.nameIn(conf)
+	if err != nil {
+		return profile{}, err
+	}
+	a.profileName = name // errors tell it
+	env, err := a.envConfig()
+	if err != nil {
+		return profile{}, err
+	}
+	table, known := conf.Profiles[name]
+	if !known && (env.ClientID == "" || env.Region == "" && env.BaseURL == "") {
+		return profile{}, unknownProfile(name, conf)
+	}
+	return a.decide(name, env, table)
+}
+
+// nameIn gives the name of the profile in use.
+func (a *app) nameIn(conf config) (string, error) {
+	name := a.profileName
+	if name == "" {
+		name = a.env("EXACTAUTH_PROFILE")
+	}
+	if name == "" {
+		name = conf.Default
+	}
+	if name == "" && len(conf.Profiles) > 1 {
+		return "", &hinted{usagef("there are %d profiles and none is the default", len(conf.Profiles)),
+			"name one with --profile, or choose: exactauth use " + slices.Sorted(maps.Keys(conf.Profiles))[0]}
+	}
+	if name == "" {
+		name = "default"
+		for only := range conf.Profiles {
+			name = only
+		}
+	}
+	if err := exactauth.CheckProfileName(name); err != nil {
+		return "", usagef("profile name %w", err)
+	}
+	return name, nil
+}
+
+func unknownProfile(name string, conf config) error {
+	if len(conf.Profiles) == 0 {
+		return &hinted{usagef("profile %s is not set up", name), `set it up: "exactauth setup"; or try without an account: "exactauth sandbox --demo"`}
+	}
+	return &hinted{usagef("profile %s is unknown", name),
+		fmt.Sprintf("known are: %s; to set up a new one: \"exactauth setup --profile %s\"", strings.Join(slices.Sorted(maps.Keys(conf.Profiles)), " "), name)}
+}
+
+// envConfig reads the environment's share of a profile.
+func (a *app) envConfig() (profileConfig, error) {
+	c := profileConfig{
+		Region:      a.env("EXACTAUTH_REGION"),
+		BaseURL:     a.env("EXACTAUTH_BASE_URL"),
+		ClientID:    a.env("EXACTAUTH_CLIENT_ID"),
+		RedirectURI: a.env("EXACTAUTH_REDIRECT_URI"),
+		Listen:      a.env("EXACTAUTH_LISTEN"),
+		Store:       a.env("EXACTAUTH_STORE"),
+		Seal:        a.env("EXACTAUTH_SEAL"),
+	}
+	if s := a.env("EXACTAUTH_DIVISION"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n <= 0 {
+			return profileConfig{}, usagef("EXACTAUTH_DIVISION: %q is not a division's code", s)
+		}
+		c.Division = n
+	}
+	return c, nil
+}
+
+// decide merges layers, the stronger first, and checks the result as a whole.
+func (a *app) decide(name string, layers ...profileConfig) (profile, error) {
+	var c profileConfig
+	for _, l := range slices.Backward(layers) {
+		c = c.under(l)
+	}
+	p := profile{
+		Profile: exactauth.Profile{
+			Name:        name,
+			BaseURL:     strings.TrimSuffix(c.BaseURL, "/"),
+			ClientID:    exactauth.NormalClientID(c.ClientID),
+			RedirectURI: c.RedirectURI,
+			Listen:      strings.TrimSuffix(c.Listen, "/"),
+			Relay:       c.Relay,
+			TLSCert:     c.TLSCert,
+			TLSKey:      c.TLSKey,
+			Division:    c.Division,
+		},
+		store: c.Store, seal: c.Seal, secretCommand: c.ClientSecretCommand,
+	}
+	var faults []string
+	switch {
+	case c.Region != "" && c.BaseURL != "":
+		faults = append(faults, "region and base URL are both given; one decides the other")
+	case c.BaseURL == "":
+		region, err := exactauth.ParseRegion(cmp.Or(c.Region, "nl"))
+		if err != nil {
+			faults = append(faults, err.Error())
+		}
+		p.BaseURL = cmp.Or(region.BaseURL, exactauth.Regions()[0].BaseURL)
+	}
+	if p.RedirectURI == "" {
+		p.RedirectURI = exactauth.DefaultRedirectURI
+	}
+	if p.store == "" {
+		p.store = "file"
+	}
+	if p.seal == "" {
+		p.seal = "none"
+	}
+	if p.store != "file" {
+		faults = append(faults, "store: this version knows only \"file\"") // it may hold a password: not repeated
+	}
+	if p.seal != "none" {
+		faults = append(faults, fmt.Sprintf("seal %q: this version knows only \"none\"", p.seal))
+	}
+	if err := p.Check(); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if len(faults) > 0 {
+		return profile{}, &hinted{usagef("profile %s: %s", name, strings.Join(faults, "; ")),
+			fmt.Sprintf("correct it with flags of \"exactauth setup --profile %s\", or in the environment", name)}
+	}
+	return p, nil
+}
+
+// under lays a stronger layer over c. Region and base URL decide the same thing,
+// so either of them replaces both.
+func (c profileConfig) under(l profileConfig) profileConfig {
+	if l.Region != "" || l.BaseURL != "" {
+		c.Region, c.BaseURL = l.Region, l.BaseURL
+	}
+	c.ClientID = cmp.Or(l.ClientID, c.ClientID)
+	c.RedirectURI = cmp.Or(l.RedirectURI, c.RedirectURI)
+	c.Listen = cmp.Or(l.Listen, c.Listen)
+	c.Relay = l.Relay || c.Relay
+	c.TLSCert = cmp.Or(l.TLSCert, c.TLSCert)
+	c.TLSKey = cmp.Or(l.TLSKey, c.TLSKey)
+	c.Division = cmp.Or(l.Division, c.Division)
+	c.Store = cmp.Or(l.Store, c.Store)
+	c.Seal = cmp.Or(l.Seal, c.Seal)
+	c.ClientSecretCommand = cmp.Or(l.ClientSecretCommand, c.ClientSecretCommand)
+	return c
+}

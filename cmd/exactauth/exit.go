@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+// usageError is a command line or a configuration that cannot be meant.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// hinted is an error that knows best what to type next.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+
+// exitCode is a way to end, as scripts see it.
+type exitCode int
+
+const (
+	exitOK exitCode = iota
+	exitUnexpected
+	exitConfig
+	exitDenied
+	exitLogin
+	exitTemporary
+	exitStore
+)
+
+// words gives the code's name in JSON and its meaning for people.
+func (c exitCode) words() (name, meaning string) {
+	w := [...][2]string{
+		exitOK:         {"ok", "done"},
+		exitUnexpected: {"unexpected", "something unexpected"},
+		exitConfig:     {"config", "wrong command line, unknown profile, or wrong configuration"},
+		exitDenied:     {"denied", "the person refused or cancelled, or nobody signed in in time"},
+		exitLogin:      {"login_needed", "a person must sign in: exactauth login"},
+		exitTemporary:  {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
+		exitStore:      {"store", "the store cannot be used (full, locked, no permission, damaged record)"},
+	}[c]
+	return w[0], w[1]
+}
+
+// codeOf is the one table from errors to exit codes.
+func codeOf(err error) exitCode {
+	var store *tokenstore.Error
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &store), errors.Is(err, exactauth.ErrRecord):
+		return exitStore
+	case errors.As(err, &usage), errors.Is(err, exactauth.ErrConfig):
+		return exitConfig
+	case errors.Is(err, exactauth.ErrDenied):
+		return exitDenied
+	case errors.Is(err, exactauth.ErrLoginNeeded):
+		return exitLogin
+	case errors.Is(err, exactauth.ErrTemporary), errors.Is(err, context.DeadlineExceeded):
+		return exitTemporary
+	}
+	return exitUnexpected
+}
+
+// exit tells the error, if there is one, and gives the exit code.
+func (a *app) exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	var signal *interrupted
+	if errors.As(err, &signal) {
+		return 128 + int(signal.signal) // who pressed Ctrl-C needs no explanation
+	}
+	var child *exec.ExitError
+	if errors.As(err, &child) {
+		return childStatus(child)
+	}
+	code, text, hint := codeOf(err), err.Error(), a.hint(err)
+	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
+		text = "the time was over: " + text
+	}
+	if a.json {
+		a.sayJSON(code, text, hint)
+		return int(code)
+	}
+	a.say("exactauth: %s", text)
+	if hint != "" {
+		a.say("exactauth: hint: %s", hint)
+	}
+	return int(code)
+}
+
+func (a *app) sayJSON(code exitCode, text, hint string) {
+	type failure struct {
+		Code      string `json:"code"`
+		Message   string `json:"message"`
+		Hint      string `json:"hint,omitempty"`
+		Profile   string `json:"profile,omitempty"`
+		Retryable bool   `json:"retryable"` // whether the same call can succeed later without a person
+	}
+	name, _ := code.words()
+	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, a.profileName, code == exitTemporary}})
+	if err != nil { // strings and a bool
+		panic(err)
+	}
+	a.say("%s", b)
+}
+
+// hint says what to type. Only here do errors meet the names of commands.
+func (a *app) hint(err error) string {
+	var h *hinted
+	var later *exactauth.WaitError
+	var store *tokenstore.Error
+	p := ""
+	if a.profileName != "" {
+		p = " --profile " + a.profileName
+	}
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case errors.Is(err, exactauth.ErrRecord):
+		return fmt.Sprintf(`nothing was changed; restore the record from a backup, or start anew: "exactauth logout --forget%s", then setup and login`, p)
+	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
+		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
+	case errors.As(err, &store):
+		return "nothing was spent; see that the disk is not full and the directory is yours and writable"
+	case errors.Is(err, exactauth.ErrLoginNeeded):
+		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
+	case errors.Is(err, exactauth.ErrDenied):
+		return fmt.Sprintf(`to try again: "exactauth login%s"`, p)
+	case errors.As(err, &later):
+		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
+	case errors.Is(err, exactauth.ErrTemporary):
+		return "call again later; nothing is lost"
+	case errors.Is(err, exactauth.ErrConfig):
+		return fmt.Sprintf(`see "exactauth setup%s"`, p)
+	}
+	return ""
+}
+
+// rough rounds a duration up to what a person would say.
+func rough(d time.Duration) time.Duration {
+	unit := time.Second
+	if d > 5*time.Minute {
+		unit = time.Minute
+	}
+	return max(d, 0).Truncate(unit) + unit
+}
+
+func exitCodesTopic() *cobra.Command {
+	text := "exactauth ends with one of these exit codes:\n\n"
+	for code := exitOK; code <= exitStore; code++ {
+		_, meaning := code.words()
+		text += fmt.Sprintf("  %3d  %s\n", code, meaning)
+	}
+	text += `  130  ended by Ctrl-C (SIGINT)
+  143  ended by SIGTERM
+
+With --json an error is one JSON object on stderr:
+
+  {"error":{"code":"login_needed","message":"...","hint":"...","profile":"...","retryable":false}}
+
+"sandbox -- CMD" ends as CMD does.`
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: text}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+type loginOptions struct {
+	noBrowser, paste, forceLogin, replace bool
+}
+
+func (a *app) loginCmd() *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use:     "login",
+		GroupID: "setup",
+		Short:   "Sign in to Exact Online in the browser",
+		Long: `Prints the address to sign in at, opens it in the browser, and waits for the
+browser to come back. If it ends on a page that cannot be reached, copy the whole
+address from the address bar and paste it here: its code is good for 3 minutes.
+
+$BROWSER names another browser. A login that fails leaves the one before as it was.`,
+		Example: `  exactauth login
+  exactauth login --no-browser           on a server: open the address elsewhere, paste the end here
+  exactauth login --force-login -p acme  with another account than the browser's`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address")
+	f.BoolVar(&o.paste, "paste", false, "read the address that the browser ends on from stdin even if that is no terminal")
+	f.BoolVar(&o.forceLogin, "force-login", false, "ask for the account even if the browser is signed in")
+	f.BoolVar(&o.replace, "replace", false, "let another user or app take this profile over")
+	return cmd
+}
+
+func (a *app) login(ctx context.Context, o loginOptions) error {
+	p, c, err := a.current()
+	if err != nil {
+		return err
+	}
+	options := exactauth.LoginOptions{
+		ForceLogin: o.forceLogin,
+		Replace:    o.replace,
+		Show:       func(i exactauth.Invitation) { a.invite(ctx, i, o) },
+	}
+	if o.paste || a.interactive() {
+		options.Paste = a.in
+	}
+	done, err := c.Login(ctx, options)
+	if err != nil {
+		return a.loginError(err)
+	}
+	return a.showLogin(p, done)
+}
+
+// loginError adds the flag that a refusal to overwrite asks for.
+func (a *app) loginError(err error) error {
+	var taken *exactauth.TakenError
+	switch {
+	case errors.As(err, &taken):
+		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace"`}
+	case errors.Is(err, exactauth.ErrConfig) && errors.Is(err, exactauth.ErrPort):
+		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without: EXACTAUTH_LISTEN=none exactauth login`}
+	}
+	return err
+}
+
+// invite shows the way to the browser. The address stands alone on its line, so
+// that it can be copied from any terminal, and before anything else is tried.
+func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) {
+	a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
+	pasting := o.paste || a.interactive()
+	switch {
+	case !i.Listening:
+		a.say("The browser ends on a page that cannot be reached. That is right: copy the whole address from its address bar and paste it here.")
+	case !i.Loopback && pasting:
+		a.say("If the browser then says that %s cannot be reached, copy the whole address from its address bar and paste it here.", i.RedirectURI)
+	case !i.Loopback:
+		a.say("The browser must be able to reach %s on this machine.", i.RedirectURI)
+	case pasting:
+		a.say("If the browser runs on another machine, copy the whole address that it ends on and paste it here.")
+	}
+	if i.SelfSigned {
+		a.say("If it warns of the certificate there, that is exactauth's own on this computer: continue.")
+	}
+	if end, ok := ctx.Deadline(); ok {
+		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
+	}
+	if !o.noBrowser {
+		a.openBrowser(i.URL)
+	}
+}
+
+func (a *app) showLogin(p profile, done exactauth.Login) error {
+	if done.UserError != nil {
+		a.note("signed in, but Exact did not say as whom: " + done.UserError.Error())
+	}
+	if a.json {
+		return a.printJSON(struct {
+			Profile          string    `json:"profile"`
+			BaseURL          string    `json:"base_url"`
+			UserID           string    `json:"user_id,omitempty"`
+			UserName         string    `json:"user_name,omitempty"`
+			FullName         string    `json:"full_name,omitempty"`
+			Email            string    `json:"email,omitempty"`
+			CurrentDivision  int       `json:"current_division,omitempty"`
+			Division         int       `json:"division,omitempty"`
+			AccessExpiresAt  time.Time `json:"access_expires_at"`
+			RefreshExpiresAt time.Time `json:"refresh_expires_at"`
+		}{p.Name, p.BaseURL, done.User.UserID, done.User.UserName, done.User.FullName, done.User.Email, done.User.CurrentDivision,
+			p.Division, seconds(done.Token.ExpiresAt), seconds(done.RefreshExpiresAt)})
+	}
+	a.say("") // apart from the invitation
+	t := table{{"Signed in as", cmpUser(done.User)}}
+	if done.User.CurrentDivision != 0 {
+		t = append(t, row("Current division", done.User.CurrentDivision))
+	}
+	t = append(t, row("Profile", p.Name), row("Good until", done.RefreshExpiresAt.Local().Format("2 January 2006")+", and 30 days more with each token fetched"))
+	return a.print(t.String())
+}
+
+func cmpUser(m exactauth.Me) string {
+	if m.UserID == "" {
+		return "(unknown)"
+	}
+	return m.String()
+}
+
+// seconds is how moments stand in JSON: UTC, without fractions.
+func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

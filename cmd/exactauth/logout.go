@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+type logoutOptions struct{ forget, all bool }
+
+func (a *app) logoutCmd() *cobra.Command {
+	var o logoutOptions
+	cmd := &cobra.Command{
+		Use:     "logout",
+		GroupID: "setup",
+		Short:   "Remove a profile's tokens from this machine",
+		Long: `Removes the tokens; the client secret stays, so that the next login needs no
+set-up. --forget removes profile, client secret and record too.
+
+Exact has no call that revokes a token: an access token that was handed out lives
+on for up to ten minutes, and the app keeps its permission until it is revoked in
+Exact Online: My Exact Online > Security centre > Permissions for my apps > Revoke.`,
+		Example: `  exactauth logout
+  exactauth logout --forget -p acme`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.logout(ctx, o) }),
+	}
+	cmd.Flags().BoolVar(&o.forget, "forget", false, "remove the profile, its client secret and its record as well")
+	cmd.Flags().BoolVar(&o.all, "all", false, "every profile")
+	return cmd
+}
+
+func (a *app) logout(ctx context.Context, o logoutOptions) error {
+	conf, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	var names []string
+	if o.all {
+		if a.profileName != "" {
+			return usagef("--all and --profile: give one of them")
+		}
+		names = slices.Sorted(maps.Keys(conf.Profiles))
+	} else {
+		name, err := a.nameIn(conf)
+		if err != nil {
+			return err
+		}
+		names = []string{name}
+	}
+	var failed []error
+	for _, name := range names {
+		if err := a.logoutOne(ctx, name, o.forget); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
+	a.profileName = name
+	p, err := a.profile()
+	if err != nil && !forget {
+		return err
+	}
+	p.Name = name // what is to be forgotten need not be a sound profile
+	c, err := a.client(p)
+	if err != nil {
+		return err
+	}
+	if forget {
+		if err := c.Forget(ctx); err != nil {
+			return err
+		}
+		err := a.changeConfig(ctx, func(conf *config) error {
+			delete(conf.Profiles, name)
+			if conf.Default == name {
+				conf.Default = ""
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		a.say("Profile %s, its client secret and its tokens are removed from this machine.", name)
+	} else {
+		was, err := c.Logout(ctx)
+		if err != nil {
+			return fmt.Errorf("profile %s: %w", name, err)
+		}
+		if !was {
+			a.say("Profile %s was not signed in.", name)
+			return nil
+		}
+		a.say("Profile %s: the tokens are removed from this machine; the client secret stays (--forget removes it too).", name)
+	}
+	a.say("At Exact an access token that was handed out lives for up to ten minutes more, and the app keeps its permission")
+	a.say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
+	return nil
+}

@@ -1,0 +1,61 @@
+// Command exactauth signs a person in to Exact Online and hands out live access
+// tokens to scripts. See the README for what it promises.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version, commit and date are set by the release build.
+var version, commit, date = "dev", "", ""
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := interruptible(context.Background())
+	defer stop()
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}
+	root := a.rootCmd()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		err = &usageError{err} // cobra's own: an unknown command or flag
+	}
+	return a.exit(err)
+}
+
+// interrupted is why the context ended when a signal ended it.
+type interrupted struct{ signal syscall.Signal }
+
+func (e *interrupted) Error() string { return "ended by " + e.signal.String() }
+
+// interruptible ends the context on the first SIGINT or SIGTERM, so that what
+// must not be cut off can finish; the second ends the program at once.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for first := true; ; first = false {
+			got, open := <-signals
+			if !open {
+				return
+			}
+			sig, _ := got.(syscall.Signal)
+			if !first {
+				fmt.Fprintln(os.Stderr, "exactauth: ended at once")
+				os.Exit(128 + int(sig))
+			}
+			cancel(&interrupted{sig})
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel(nil)
+	}
+}

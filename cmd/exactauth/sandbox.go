@@ -1,0 +1,395 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+type sandboxOptions struct {
+	addr        string
+	tokenLife   time.Duration
+	autoApprove bool
+	demo        bool
+}
+
+func (a *app) sandboxCmd() *cobra.Command {
+	var o sandboxOptions
+	cmd := &cobra.Command{
+		Use:     "sandbox [-- CMD [ARG...]]",
+		GroupID: "try",
+		Short:   "A local Exact Online to try things on",
+		Long: `Runs a strict simulator of Exact Online on this machine: its sign-in and consent
+pages, its token endpoint with every rule and odd error, current/Me and divisions.
+
+Alone it prints what a program needs to use it, and serves until Ctrl-C. With CMD it
+runs that with a profile that is set up and signed in at the simulator, apart from
+your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is gone.`,
+		Example: `  exactauth sandbox --demo
+  exactauth sandbox -- sh -c 'exactauth token; exactauth whoami'
+  exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+				return usagef("unexpected %q; to run a command, put -- before it", args[0])
+			}
+			return a.runE(0, func(ctx context.Context, args []string) error { return a.sandbox(ctx, o, args) })(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "loopback address to serve on; port 0 is a free one")
+	f.DurationVar(&o.tokenLife, "token-life", 600*time.Second, "life of an access token, in whole seconds")
+	f.BoolVar(&o.autoApprove, "auto-approve", false, "sign in and allow at once, without pages")
+	f.BoolVar(&o.demo, "demo", false, "show login, token, refresh and whoami, then end")
+	return cmd
+}
+
+func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) error {
+	switch {
+	case o.demo && len(command) > 0:
+		return usagef("--demo and a command: give one of them")
+	case o.tokenLife < time.Second:
+		return usagef("--token-life %s: want a second or more", o.tokenLife)
+	case o.demo:
+		o.tokenLife, o.autoApprove = 3*time.Second, true
+	}
+	b, err := newSandbox(o)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	switch {
+	case o.demo:
+		return a.demo(ctx, b)
+	case len(command) > 0:
+		return a.inSandbox(ctx, b, command)
+	}
+	if err := a.describeSandbox(b); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// sandbox is a running simulator with one app and one user.
+type sandbox struct {
+	sim     *exactsim.Sim
+	server  *http.Server
+	profile exactauth.Profile
+	secret  string
+}
+
+const sandboxUser = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+
+func newSandbox(o sandboxOptions) (*sandbox, error) {
+	host, _, err := net.SplitHostPort(o.addr)
+	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, usagef("--addr %q: want a loopback address and a port, as 127.0.0.1:8080", o.addr)
+	}
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return nil, usagef("--addr: %w", err)
+	}
+	// A port for the redirect URI, which must be known before anybody listens there.
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	redirect := "http://" + free.Addr().String() + "/callback"
+	free.Close()
+
+	b := &sandbox{
+		sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove}),
+		profile: exactauth.Profile{
+			Name:        "sandbox",
+			BaseURL:     "http://" + listener.Addr().String(),
+			ClientID:    "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11",
+			RedirectURI: redirect,
+		},
+		secret: rand.Text()[:12], // as long as Exact's
+	}
+	b.sim.AddApp(exactsim.App{
+		ClientID: b.profile.ClientID, ClientSecret: b.secret, RedirectURI: redirect,
+		Name: "exactauth sandbox", RequestedBy: "Voorbeeld B.V.", Unlisted: true,
+	})
+	b.sim.AddUser(exactsim.User{
+		ID: sandboxUser, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL",
+		CurrentDivision: 123456,
+		Divisions: []exactsim.Division{
+			{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1, Main: true},
+			{Code: 123457, Description: "Voorbeeld België BV", CustomerName: "Voorbeeld Groep", HID: 2, Status: 1},
+		},
+	})
+	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
+	go b.server.Serve(listener) // ends with close
+	return b, nil
+}
+
+func (b *sandbox) close() { b.server.Close() }
+
+func (b *sandbox) client(dir string) *exactauth.Client {
+	return &exactauth.Client{
+		Profile:      b.profile,
+		Store:        tokenstore.NewFiles(dir, nil),
+		ClientSecret: func(context.Context) (exactauth.Secret, error) { return exactauth.NewSecret(b.secret), nil },
+	}
+}
+
+// describeSandbox prints what another program needs. The secret is the
+// simulator's own and ends with it.
+func (a *app) describeSandbox(b *sandbox) error {
+	p := b.profile
+	if a.json {
+		return a.printJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": b.secret,
+			"redirect_uri": p.RedirectURI, "region": "nl"})
+	}
+	err := a.print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
+export EXACTAUTH_BASE_URL=%s
+export EXACTAUTH_CLIENT_ID=%s
+export EXACTAUTH_CLIENT_SECRET=%s
+export EXACTAUTH_REDIRECT_URI=%s
+export EXACTAUTH_PROFILE=sandbox
+`, p.BaseURL, p.ClientID, b.secret, p.RedirectURI))
+	a.say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
+	return err
+}
+
+// inSandbox runs a command with a profile that is ready to use.
+func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error {
+	dir, err := os.MkdirTemp("", "exactauth-sandbox-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	inner := &app{in: a.in, out: a.out, err: a.err, env: func(name string) string {
+		return map[string]string{"EXACTAUTH_CONFIG_DIR": dir, "EXACTAUTH_STATE_DIR": filepath.Join(dir, "state")}[name]
+	}}
+	p := b.profile
+	c := b.client(filepath.Join(dir, "state"))
+	if err := c.SetClientSecret(ctx, exactauth.NewSecret(b.secret)); err != nil {
+		return err
+	}
+	err = inner.changeConfig(ctx, func(conf *config) error {
+		conf.Default = p.Name
+		conf.Profiles[p.Name] = profileConfig{BaseURL: p.BaseURL, ClientID: p.ClientID, RedirectURI: p.RedirectURI}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// Signed in as if the person had pasted where the browser ended.
+	c.Profile.Listen = "none"
+	pasted, paste := io.Pipe()
+	defer pasted.Close()
+	_, err = c.Login(ctx, exactauth.LoginOptions{Paste: pasted, Show: func(i exactauth.Invitation) {
+		u, _ := url.Parse(i.URL) // of our own making
+		end := url.Values{"code": {b.sim.NewCode(p.ClientID, sandboxUser, p.RedirectURI)}, "state": {u.Query().Get("state")}}
+		go fmt.Fprintln(paste, p.RedirectURI+"?"+end.Encode())
+	}})
+	if err != nil {
+		return err
+	}
+	return a.runChild(ctx, command, append(withoutOwn(os.Environ()),
+		"EXACTAUTH_CONFIG_DIR="+dir, "EXACTAUTH_STATE_DIR="+filepath.Join(dir, "state")))
+}
+
+// withoutOwn drops what would lead the child past its sandbox.
+func withoutOwn(env []string) []string {
+	var kept []string
+	for _, kv := range env {
+		if !strings.HasPrefix(kv, "EXACTAUTH_") {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
+// runChild runs a command to its end, with this program's streams. Signals reach
+// it: a terminal sends Ctrl-C to both, everything else is passed on.
+func (a *app) runChild(ctx context.Context, command, env []string) error {
+	// "exactauth" is this very program where no other is installed.
+	if self, err := os.Executable(); err == nil {
+		if _, err := exec.LookPath("exactauth"); err != nil && filepath.Base(self) == "exactauth" {
+			path := os.Getenv("PATH") + string(os.PathListSeparator) + filepath.Dir(self)
+			env = append(env, "PATH="+path)
+			if command[0] == "exactauth" {
+				command = append([]string{self}, command[1:]...)
+			}
+		}
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
+	cmd.Cancel = func() error {
+		var got *interrupted
+		if errors.As(context.Cause(ctx), &got) {
+			if got.signal == syscall.SIGINT && isTerminal(a.in) {
+				return nil
+			}
+			return cmd.Process.Signal(got.signal)
+		}
+		return cmd.Process.Kill() // --timeout
+	}
+	if err := cmd.Start(); err != nil {
+		return usagef("%s: %w", command[0], err)
+	}
+	err := cmd.Wait()
+	var ended *exec.ExitError
+	if err == nil || errors.As(err, &ended) || cmd.ProcessState.Success() {
+		if ended != nil {
+			return err // its exit code becomes ours
+		}
+		return nil
+	}
+	return err
+}
+
+// childStatus is a child's exit code, as a shell gives it.
+func childStatus(e *exec.ExitError) int {
+	if w, ok := e.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return e.ExitCode()
+}
+
+// demo shows the whole of it: the real login, the real life of a token, against
+// the simulator.
+func (a *app) demo(ctx context.Context, b *sandbox) error {
+	dir, err := os.MkdirTemp("", "exactauth-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, 30*time.Second))
+	defer cancel()
+	c := b.client(dir)
+	a.say("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
+
+	a.say("\n$ exactauth login")
+	done, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
+		a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
+		if a.env("BROWSER") != "" || a.hasDisplay() {
+			a.openBrowser(i.URL)
+			go followAfter(ctx, 3*time.Second, i.URL) // if it does not come
+		} else {
+			a.say("(There is no browser here, so the demo goes there itself.)")
+			go followAfter(ctx, 0, i.URL)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	if err := a.print(table{row("Signed in as", done.User), row("Current division", done.User.CurrentDivision)}.String()); err != nil {
+		return err
+	}
+
+	a.say("\n$ exactauth token")
+	first, err := c.Token(ctx, exactauth.Want{})
+	if err != nil {
+		return err
+	}
+	if err := a.print(shortened(first.AccessToken) + "\n"); err != nil {
+		return err
+	}
+
+	a.say("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
+	a.say("\n$ for i in $(seq 24); do exactauth token & done")
+	select {
+	case <-time.After(time.Until(first.ExpiresAt)):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	same, err := askAtOnce(ctx, b, dir, 24)
+	if err != nil {
+		return err
+	}
+	n := b.sim.Counters()
+	if err := a.print(fmt.Sprintf("%s\n24 answers, %d token, %d refresh at the server, %d errors\n", shortened(same[0]), distinct(same), n.RefreshesIssued, n.TokenErrors)); err != nil {
+		return err
+	}
+
+	a.say("\n$ exactauth whoami")
+	t, err := c.Token(ctx, exactauth.Want{})
+	if err != nil {
+		return err
+	}
+	me, err := c.Me(ctx, t)
+	if err != nil {
+		return err
+	}
+	if err := a.print(table{row("User", me), row("Current division", me.CurrentDivision), row("Exact Online", b.profile.BaseURL)}.String()); err != nil {
+		return err
+	}
+	a.say("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
+	return nil
+}
+
+// askAtOnce asks as n scripts would: each with a store of its own on dir.
+func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]exactauth.Secret, error) {
+	tokens, errs := make([]exactauth.Secret, n), make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			t, err := b.client(dir).Token(ctx, exactauth.Want{})
+			tokens[i], errs[i] = t.AccessToken, err
+		})
+	}
+	all.Wait()
+	return tokens, errors.Join(errs...)
+}
+
+func distinct(secrets []exactauth.Secret) int {
+	seen := map[string]bool{}
+	for _, s := range secrets {
+		seen[s.Reveal()] = true
+	}
+	return len(seen)
+}
+
+// shortened shows enough of a token to tell it from another.
+func shortened(s exactauth.Secret) string {
+	const shown = 24
+	text := s.Reveal()
+	if len(text) <= shown {
+		return "…"
+	}
+	return fmt.Sprintf("%s… (%d characters)", text[:shown], len(text))
+}
+
+// followAfter goes where a browser would go, unless ctx ends before.
+func followAfter(ctx context.Context, pause time.Duration, address string) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		return
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return // the login's time limit tells the person
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+// clientSecret gives the client secret if it comes from the environment, a file
+// or a command; else it is zero and the record's own is used.
+func (a *app) clientSecret(ctx context.Context, p profile) (exactauth.Secret, error) {
+	if s := strings.TrimSpace(a.env("EXACTAUTH_CLIENT_SECRET")); s != "" {
+		return exactauth.NewSecret(s), nil
+	}
+	if file := a.env("EXACTAUTH_CLIENT_SECRET_FILE"); file != "" {
+		return readSecretFile("EXACTAUTH_CLIENT_SECRET_FILE", file)
+	}
+	if p.secretCommand != "" {
+		return a.runSecretCommand(ctx, p.secretCommand)
+	}
+	return exactauth.Secret{}, nil
+}
+
+func readSecretFile(source, file string) (exactauth.Secret, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return exactauth.Secret{}, usagef("%s: %w", source, err)
+	}
+	defer f.Close()
+	return readSecret(source, f)
+}
+
+// readSecret reads a secret, which has 12 characters at Exact, and strips the
+// blanks and line ends that come with files and pasting.
+func readSecret(source string, r io.Reader) (exactauth.Secret, error) {
+	const limit = 4 << 10
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return exactauth.Secret{}, usagef("%s: %w", source, err)
+	}
+	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
+	switch {
+	case s == "":
+		return exactauth.Secret{}, usagef("%s: it gives an empty client secret", source)
+	case len(b) > limit || strings.ContainsAny(s, " \t\r\n\x00"):
+		return exactauth.Secret{}, usagef("%s: what it gives is no client secret", source)
+	}
+	return exactauth.NewSecret(s), nil
+}
+
+// runSecretCommand runs a profile's client_secret_command, as "pass show exact",
+// with the shell, as a person would.
+func (a *app) runSecretCommand(ctx context.Context, command string) (exactauth.Secret, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	if runtime.GOOS == "windows" {
+		cmd = exec.CommandContext(ctx, "cmd", "/C", command)
+	}
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, &out, a.err
+	if err := cmd.Run(); err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return exactauth.Secret{}, context.Cause(ctx)
+		}
+		return exactauth.Secret{}, usagef("client_secret_command: %v", err) // not a child of ours whose exit code counts
+	}
+	return readSecret("client_secret_command", &out)
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+type setupOptions struct {
+	profileConfig
+	secretFile string
+}
+
+func (a *app) setupCmd() *cobra.Command {
+	var o setupOptions
+	cmd := &cobra.Command{
+		Use:     "setup",
+		GroupID: "setup",
+		Short:   "Set up a profile: which registered app, where",
+		Long: `Sets up a profile, or changes one: values that are not given stay. On a terminal it
+guides you through registering an app in Exact's App Center and asks for what is
+missing. Without one everything comes from flags, the environment or stdin.
+
+The client secret is never taken from the command line, where other users could
+read it: it is asked for, or comes from --client-secret-file, EXACTAUTH_CLIENT_SECRET,
+EXACTAUTH_CLIENT_SECRET_FILE or a command (--client-secret-command "pass show exact").
+It is kept with the tokens; a command is run each time instead.`,
+		Example: `  exactauth setup
+  exactauth setup -p acme --region be --client-id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11 \
+      --client-secret-file secret.txt --division 123456`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.setup(ctx, o) }),
+	}
+	var codes []string
+	for _, r := range exactauth.Regions() {
+		codes = append(codes, r.Code)
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Region, "region", "", "country of your Exact Online: "+strings.Join(codes, ", ")+" (default nl)")
+	f.StringVar(&o.BaseURL, "base-url", "", "instead of --region: where Exact Online is, as https://start.exactonline.nl")
+	f.StringVar(&o.ClientID, "client-id", "", "client id from the App Center, a GUID")
+	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
+	f.StringVar(&o.ClientSecretCommand, "client-secret-command", "", "command that prints the client secret")
+	f.StringVar(&o.RedirectURI, "redirect-uri", "", "redirect URI exactly as registered (default "+exactauth.DefaultRedirectURI+")")
+	f.StringVar(&o.Listen, "listen", "", "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none")
+	f.BoolVar(&o.Relay, "relay", false, "a relay page at the redirect URI sends the browser on to this machine")
+	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate (PEM file) for the redirect URI's name, instead of exactauth's own")
+	f.StringVar(&o.TLSKey, "tls-key", "", "key (PEM file) of that certificate")
+	f.IntVar(&o.Division, "division", 0, "pin this division for scripts")
+	f.StringVar(&o.Store, "store", "", "where the tokens are kept (default file)")
+	f.StringVar(&o.Seal, "seal", "", "how they are sealed there (default none)")
+	// The values are a fixed list.
+	_ = cmd.RegisterFlagCompletionFunc("region", cobra.FixedCompletions(codes, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) setup(ctx context.Context, o setupOptions) error {
+	conf, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	name := a.profileName
+	if name == "" {
+		if name, err = a.nameIn(conf); err != nil {
+			return err
+		}
+	}
+	a.profileName = name
+	env, err := a.envConfig()
+	if err != nil {
+		return err
+	}
+	before := conf.Profiles[name]
+	table := before.under(env).under(o.profileConfig)
+	if o.Division < 0 {
+		return usagef("--division %d: a division's code is a positive number", o.Division)
+	}
+	secret, err := a.setupSecret(ctx, o, table)
+	if err != nil {
+		return err
+	}
+	known, err := a.knownSecret(ctx, name, table)
+	if err != nil {
+		return err
+	}
+	haveSecret := !secret.IsZero() || table.ClientSecretCommand != "" || known
+	if a.interactive() {
+		g := &guide{app: a, in: bufio.NewReader(a.in)}
+		if table, secret, err = g.run(ctx, name, table, secret, haveSecret); err != nil {
+			return err
+		}
+	} else if err := missingForSetup(name, table, haveSecret, a.decide); err != nil {
+		return err
+	}
+	p, err := a.decide(name, table)
+	if err != nil {
+		return err
+	}
+	return a.saveSetup(ctx, p, table, secret)
+}
+
+// setupSecret gives the secret that is to be kept, zero if none was given.
+func (a *app) setupSecret(ctx context.Context, o setupOptions, table profileConfig) (exactauth.Secret, error) {
+	switch {
+	case o.secretFile == "-":
+		return readSecret("standard input", a.in)
+	case o.secretFile != "":
+		return readSecretFile("--client-secret-file", o.secretFile)
+	}
+	return a.clientSecret(ctx, profile{}) // a command is run by those who need the secret
+}
+
+// knownSecret reports whether the record has the secret of this very client.
+func (a *app) knownSecret(ctx context.Context, name string, table profileConfig) (bool, error) {
+	p, err := a.decide(name, table)
+	if err != nil {
+		return false, nil // what is wrong is told later, all at once
+	}
+	c, err := a.client(p)
+	if err != nil {
+		return false, err
+	}
+	return c.HasClientSecret(ctx)
+}
+
+// missingForSetup tells all that is missing or wrong in one error.
+func missingForSetup(name string, table profileConfig, haveSecret bool, decide func(string, ...profileConfig) (profile, error)) error {
+	var missing []string
+	wrong := table
+	if table.ClientID == "" {
+		missing = append(missing, "client id (--client-id or EXACTAUTH_CLIENT_ID)")
+		wrong.ClientID = "00000000-0000-0000-0000-000000000000" // its absence is told once
+	}
+	if !haveSecret {
+		missing = append(missing, `client secret (--client-secret-file FILE, "-" for stdin, or EXACTAUTH_CLIENT_SECRET)`)
+	}
+	_, err := decide(name, wrong)
+	switch {
+	case len(missing) == 0:
+		return err
+	case err == nil:
+		return usagef("profile %s: missing: %s", name, strings.Join(missing, "; "))
+	}
+	return usagef("%w; missing: %s", err, strings.Join(missing, "; "))
+}
+
+func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, secret exactauth.Secret) error {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	c, err := a.client(p)
+	if err != nil {
+		return err
+	}
+	// The record first: a configuration without its secret would be half a profile.
+	if err := c.SetClientSecret(ctx, secret); err != nil {
+		if errors.Is(err, exactauth.ErrConfig) {
+			return &hinted{err, fmt.Sprintf(`use another name: "exactauth setup --profile NAME"; or end that login: "exactauth logout --profile %s"`, p.Name)}
+		}
+		return err
+	}
+	table.ClientID = p.ClientID // as it is sent
+	first := false
+	err = a.changeConfig(ctx, func(conf *config) error {
+		if first = conf.Default == ""; first {
+			conf.Default = p.Name
+		}
+		conf.Profiles[p.Name] = table
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		dir, err := a.configDir()
+		if err != nil {
+			return err
+		}
+		return a.printJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
+			"redirect_uri": p.RedirectURI, "config": filepath.Join(dir, configName)})
+	}
+	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
+	a.say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
+	next := "exactauth login"
+	if !first {
+		next += " --profile " + p.Name
+	}
+	a.say("Next: %s", next)
+	return nil
+}
+
+// guide asks a person on a terminal for what is missing.
+type guide struct {
+	*app
+	in *bufio.Reader
+}
+
+func (g *guide) run(ctx context.Context, name string, table profileConfig, secret exactauth.Secret, haveSecret bool) (profileConfig, exactauth.Secret, error) {
+	if table.ClientID != "" && haveSecret {
+		return table, secret, nil // nothing to ask
+	}
+	g.say("Setting up profile %s. Ctrl-C ends this without a change.\n", name)
+	if table.Region == "" && table.BaseURL == "" {
+		region, err := g.askRegion(ctx)
+		if err != nil {
+			return table, secret, err
+		}
+		table.Region = region.Code
+	}
+	if table.ClientID == "" {
+		if err := g.explain(ctx, table); err != nil {
+			return table, secret, err
+		}
+		for table.ClientID == "" {
+			answer, err := g.ask(ctx, "Client ID: ")
+			if err != nil {
+				return table, secret, err
+			}
+			trial := table
+			trial.ClientID = exactauth.NormalClientID(answer)
+			if _, err := g.decide(name, trial); err != nil {
+				g.say("%v", err)
+				continue
+			}
+			table = trial
+		}
+	}
+	for !haveSecret {
+		line, err := g.askSecret(ctx, "Client Secret (not shown): ")
+		if err != nil {
+			return table, secret, err
+		}
+		if secret, err = readSecret("that", strings.NewReader(line)); err != nil {
+			g.say("%v", err)
+			continue
+		}
+		haveSecret = true
+	}
+	return table, secret, nil
+}
+
+func (g *guide) askRegion(ctx context.Context) (exactauth.Region, error) {
+	regions := exactauth.Regions()
+	g.say("Where is your Exact Online? An app works in the country that it is registered in.\n")
+	for i, r := range regions {
+		g.say("  %d  %-4s %s", i+1, r.Code, r.Country)
+	}
+	for {
+		answer, err := g.ask(ctx, "\nCountry [1]: ")
+		if err != nil {
+			return exactauth.Region{}, err
+		}
+		answer = strings.TrimSpace(answer)
+		if answer == "" {
+			return regions[0], nil
+		}
+		for i, r := range regions {
+			if answer == fmt.Sprint(i+1) || strings.EqualFold(answer, r.Code) || strings.EqualFold(answer, r.Country) {
+				return r, nil
+			}
+		}
+		g.say("Type a number from 1 to %d.", len(regions))
+	}
+}
+
+const appCenter = "https://apps.exactonline.com"
+
+func (g *guide) explain(ctx context.Context, table profileConfig) error {
+	redirect := table.RedirectURI
+	if redirect == "" {
+		redirect = exactauth.DefaultRedirectURI
+	}
+	country := "the same country"
+	if r, err := exactauth.ParseRegion(table.Region); err == nil {
+		country = r.Country
+	}
+	g.say(`
+Register an app in Exact's App Center, once. Your user needs the right
+"Manage subscription" (Master data > Users > Rights).
+
+  1. Open %s, choose %s, and sign in.
+  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
+  3. Give it a name, such as "exactauth of %s", and this Redirect URI:
+
+%s
+
+     exactly as it stands here: Exact compares it letter by letter.
+  4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
+     Copy both now: the secret may be shown only once.
+`, appCenter, country, "our company", redirect)
+	if u, err := url.Parse(redirect); err == nil && strings.HasSuffix(u.Hostname(), ".test") {
+		g.say("%s leads nowhere, on purpose: nobody else can ever receive your codes.\n", u.Hostname())
+	}
+	answer, err := g.ask(ctx, "Open the App Center in the browser now? [Y/n] ")
+	if err != nil {
+		return err
+	}
+	if a := strings.ToLower(strings.TrimSpace(answer)); a == "" || a == "y" || a == "yes" || a == "j" || a == "ja" {
+		g.openBrowser(appCenter)
+	}
+	g.say("")
+	return nil
+}
+
+// ask asks a question; Ctrl-C ends it at once.
+func (g *guide) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(g.err, question)
+	return answered(ctx, func() (string, error) { return g.in.ReadString('\n') })
+}
+
+// askSecret asks without showing the answer.
+func (g *guide) askSecret(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(g.err, question)
+	fd := int(g.app.in.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	answer, err := answered(ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	})
+	if err != nil {
+		_ = term.Restore(fd, before) // the read goes on, with the echo off
+	}
+	g.say("")
+	return answer, err
+}
+
+// answered waits for a read from the terminal, which cannot be called off, or
+// for the end of ctx.
+func answered(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := read()
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return "", &hinted{usagef("the input ended: %w", r.err), "give everything by flags: exactauth setup --help"}
+		}
+		return r.text, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		GroupID: "daily",
+		Short:   "Show every profile and whether it is signed in",
+		Long: `Shows every profile, or the one named with --profile: signed in or not, when the
+access token ends, when the login lapses if nobody fetches a token, and what went
+wrong last. It reads the records only and asks no server.
+
+For monitoring: it ends with 0 if all is well, else with the gravest exit code that
+"exactauth token" would end with for one of them: 6 for a record that cannot be
+read, 4 for a sign-in that is needed, 2 for a wrong configuration.`,
+		Example: `  exactauth status
+  exactauth status --json -p acme`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.status(ctx) }),
+	}
+}
+
+type profileStatus struct {
+	Profile          string     `json:"profile"`
+	Default          bool       `json:"default"`
+	BaseURL          string     `json:"base_url"`
+	ClientID         string     `json:"client_id"`
+	SignedIn         bool       `json:"signed_in"`
+	AccessExpiresAt  *time.Time `json:"access_expires_at,omitempty"`
+	RefreshExpiresAt *time.Time `json:"refresh_expires_at,omitempty"`
+	User             string     `json:"user,omitempty"`
+	Store            string     `json:"store"`
+	Seal             string     `json:"seal"`
+	Problem          string     `json:"problem,omitempty"`
+
+	err error
+}
+
+func (a *app) status(ctx context.Context) error {
+	conf, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	inUse, err := a.nameIn(conf)
+	names := slices.Sorted(maps.Keys(conf.Profiles))
+	if a.profileName != "" || len(names) == 0 {
+		if err != nil {
+			return err
+		}
+		names = []string{inUse}
+	}
+	var all []profileStatus
+	for _, name := range names {
+		s, err := a.statusOf(ctx, name)
+		if err != nil {
+			return err // the profile does not exist at all
+		}
+		s.Default = name == inUse
+		all = append(all, s)
+	}
+	if a.json {
+		err = a.printJSON(map[string]any{"profiles": all})
+	} else {
+		err = a.print(statusText(all))
+	}
+	if err != nil {
+		return err
+	}
+	var gravest error
+	for _, s := range all {
+		if code := codeOf(s.err); code > codeOf(gravest) && code != exitTemporary {
+			gravest = s.err
+			a.profileName = s.Profile
+		}
+	}
+	return gravest
+}
+
+// statusOf looks at one profile. Whatever is wrong with it goes into the status,
+// so that one damaged record does not hide the others.
+func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) {
+	asked := a.profileName
+	defer func() { a.profileName = asked }()
+	a.profileName = name
+	p, err := a.profile()
+	if err != nil {
+		conf, confErr := a.readConfig()
+		if table, known := conf.Profiles[name]; known && confErr == nil {
+			return profileStatus{Profile: name, BaseURL: table.BaseURL, ClientID: table.ClientID, Store: "file", Seal: "none", Problem: err.Error(), err: err}, nil
+		}
+		return profileStatus{}, err
+	}
+	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: p.store, Seal: p.seal}
+	c, err := a.client(p)
+	if err != nil {
+		return profileStatus{}, err
+	}
+	s, err := c.Status(ctx)
+	if err == nil {
+		err = s.Problem
+	}
+	out.SignedIn = s.SignedIn
+	if s.User.UserID != "" {
+		out.User = s.User.String()
+	}
+	if !s.AccessExpiresAt.IsZero() {
+		access, refresh := seconds(s.AccessExpiresAt), seconds(s.RefreshExpiresAt)
+		out.AccessExpiresAt, out.RefreshExpiresAt = &access, &refresh
+	}
+	if err != nil {
+		out.err, out.Problem = err, err.Error()
+	}
+	return out, nil
+}
+
+func statusText(all []profileStatus) string {
+	text := ""
+	for i, s := range all {
+		if i > 0 {
+			text += "\n"
+		}
+		head := s.Profile
+		if s.Default {
+			head += " (default)"
+		}
+		state := "signed in"
+		switch {
+		case s.SignedIn && s.User != "":
+			state += " as " + s.User
+		case errors.Is(s.err, exactauth.ErrLoginNeeded):
+			state = "not signed in"
+		case !s.SignedIn:
+			state = "not usable"
+		}
+		t := table{row("  Exact Online", s.BaseURL)}
+		if s.SignedIn {
+			t = append(t,
+				row("  Access token", until(*s.AccessExpiresAt, "ended; the next call gets a new one")),
+				row("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before"))
+		}
+		t = append(t, row("  Kept in", s.Store+", seal "+s.Seal))
+		if s.Problem != "" {
+			t = append(t, row("  Problem", s.Problem))
+		}
+		text += fmt.Sprintf("%s: %s\n%s", head, state, t)
+	}
+	return text
+}
+
+func until(t time.Time, over string) string {
+	left := time.Until(t).Round(time.Second)
+	if left <= 0 {
+		return over
+	}
+	return fmt.Sprintf("live, %s left", left)
+}
