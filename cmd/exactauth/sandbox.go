@@ -282,37 +282,35 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, 30*time.Second))
 	defer cancel()
 	c := b.client(dir)
-	a.say("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
+	// All of it is the result, for eyes: a line that could not be written is no harm.
+	tell := func(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) }
+	tell("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
 
-	a.say("\n$ exactauth login")
+	tell("\n$ exactauth login")
 	done, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
-		a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
+		tell("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 		if a.env("BROWSER") != "" || a.hasDisplay() {
 			a.openBrowser(i.URL)
 			go followAfter(ctx, 3*time.Second, i.URL) // if it does not come
 		} else {
-			a.say("(There is no browser here, so the demo goes there itself.)")
+			tell("(There is no browser here, so the demo goes there itself.)")
 			go followAfter(ctx, 0, i.URL)
 		}
 	}})
 	if err != nil {
 		return err
 	}
-	if err := a.print(table{row("Signed in as", done.User), row("Current division", done.User.CurrentDivision)}.String()); err != nil {
-		return err
-	}
+	tell("%s", strings.TrimSpace(table{row("Signed in as", done.User), row("Current division", done.User.CurrentDivision)}.String()))
 
-	a.say("\n$ exactauth token")
+	tell("\n$ exactauth token")
 	first, err := c.Token(ctx, exactauth.Want{})
 	if err != nil {
 		return err
 	}
-	if err := a.print(shortened(first.AccessToken) + "\n"); err != nil {
-		return err
-	}
+	tell("%s", shortened(first.AccessToken))
 
-	a.say("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
-	a.say("\n$ for i in $(seq 24); do exactauth token & done")
+	tell("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
+	tell("\n$ for i in $(seq 24); do exactauth token & done")
 	select {
 	case <-time.After(time.Until(first.ExpiresAt)):
 	case <-ctx.Done():
@@ -323,11 +321,9 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 		return err
 	}
 	n := b.sim.Counters()
-	if err := a.print(fmt.Sprintf("%s\n24 answers, %d token, %d refresh at the server, %d errors\n", shortened(same[0]), distinct(same), n.RefreshesIssued, n.TokenErrors)); err != nil {
-		return err
-	}
+	tell("%s\n24 answers, %d token, %d refresh at the server, %d errors", shortened(same[0]), distinct(same), n.RefreshesIssued, n.TokenErrors)
 
-	a.say("\n$ exactauth whoami")
+	tell("\n$ exactauth whoami")
 	t, err := c.Token(ctx, exactauth.Want{})
 	if err != nil {
 		return err
@@ -336,10 +332,8 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := a.print(table{row("User", me), row("Current division", me.CurrentDivision), row("Exact Online", b.profile.BaseURL)}.String()); err != nil {
-		return err
-	}
-	a.say("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
+	tell("%s", strings.TrimSpace(table{row("User", me), row("Current division", me.CurrentDivision), row("Exact Online", b.profile.BaseURL)}.String()))
+	tell("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
 	return nil
 }
 

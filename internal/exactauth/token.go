@@ -229,7 +229,10 @@ func (c *tokenCall) fingerprint(r *record) string {
 // either lost the lock to us or was killed, and the note tells of both alike.
 func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 	var rec *record
-	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) (_ []byte, err error) {
+	waiting, stop := c.unlessServed(ctx)
+	defer stop(nil)
+	err := c.Store.Update(waiting, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
+		stop(nil) // the lock is ours; from here only ctx counts
 		if old == nil {
 			return nil, c.nobody()
 		}
@@ -253,7 +256,29 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 		}
 		return rec.encode()
 	})
+	if errors.Is(err, errServed) {
+		return c.load(ctx)
+	}
 	return rec, err
+}
+
+var errServed = errors.New("somebody else has refreshed")
+
+// unlessServed bounds the wait for the lock: it ends as soon as the record has a
+// token that serves this call, so that of many waiting processes each goes on at
+// once instead of one after the other. It is stopped by stop(nil).
+func (c *tokenCall) unlessServed(ctx context.Context) (_ context.Context, stop context.CancelCauseFunc) {
+	const look = 20 * time.Millisecond
+	waiting, stop := context.WithCancelCause(ctx)
+	judge := *c // the change may alter c while the last look is under way
+	go func() {
+		for sleep(waiting, look) == nil {
+			if rec, err := c.load(waiting); err == nil && judge.next(rec).do == handOut {
+				stop(errServed)
+			}
+		}
+	}()
+	return waiting, stop
 }
 
 // spend sends the refresh token and writes into rec what came of it. The server
