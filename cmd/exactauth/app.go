@@ -68,7 +68,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"})
 	root.AddCommand(
 		a.tokenCmd(), a.whoamiCmd(), a.statusCmd(),
-		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(),
+		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(), a.relayPageCmd(),
 		a.sandboxCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	if man := a.manCmd(); man != nil {

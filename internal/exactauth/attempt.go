@@ -16,8 +16,9 @@ type attempt struct {
 	force   bool // ask for the account even if the browser is signed in
 }
 
-// newAttempt makes a state of 256 random bits. It begins with the listener's
-// port if a relay page has to read it there (else relayPort is empty).
+// newAttempt makes a state of 256 random bits. If a relay page has to find the
+// listener, its port stands in front of them, where relay.html reads it; else
+// relayPort is empty.
 func newAttempt(p Profile, force bool, relayPort string) *attempt {
 	var b [32]byte
 	rand.Read(b[:]) // never fails

@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// codeLife is how long an authorization code can be redeemed (Exact KB, OAuth step 2).
-const codeLife = 3 * time.Minute
-
 // LoginOptions says how one sign-in goes.
 type LoginOptions struct {
 	// ForceLogin asks for an account even if the browser is signed in
@@ -44,6 +41,7 @@ type Invitation struct {
 	Listening   bool   // whether something waits there
 	SelfSigned  bool   // the browser will warn of the certificate there
 	Loopback    bool   // the browser gets there without a hosts-file entry
+	Port        string // that is listened on, on 127.0.0.1
 }
 
 // Login is the outcome of a sign-in.
@@ -70,7 +68,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	at, listening := placeFor(c.Profile)
 	var l *listener
 	invitation := Invitation{RedirectURI: c.Profile.RedirectURI, Listening: listening}
-	port := ""
+	relayPort := ""
 	if listening {
 		cert, own, err := c.certificate(ctx, at, o)
 		if err != nil {
@@ -80,8 +78,9 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 			return Login{}, err
 		}
 		defer l.close()
+		invitation.Port = l.port
 		if c.Profile.Relay {
-			port = l.port
+			relayPort = l.port
 		}
 		redirect, _ := url.Parse(c.Profile.RedirectURI)
 		invitation.SelfSigned = own
@@ -89,7 +88,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	} else if o.Paste == nil {
 		return Login{}, fail(ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
 	}
-	attempt := newAttempt(c.Profile, o.ForceLogin, port)
+	attempt := newAttempt(c.Profile, o.ForceLogin, relayPort)
 	if l != nil {
 		l.start(attempt)
 	}
@@ -299,7 +298,7 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 }
 
 // codeError says why an answer to a code is not a login, or nil.
-func (c *Client) codeError(a answer) error {
+func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB, OAuth step 2
 	switch a.verdict {
 	case granted:
 		if a.refresh.IsZero() {
@@ -309,9 +308,9 @@ func (c *Client) codeError(a answer) error {
 	case notSent:
 		return failWith(ErrTemporary, a.err, "cannot reach %s", c.Profile.BaseURL)
 	case deadToken, oldToken:
-		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code, which lives %s and works once", codeLife)
+		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code, which is good for 3 minutes and works once")
 	case unknownNo:
-		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code: it is older than %s, was used before, or %s is not the registered redirect URI", codeLife, c.Profile.RedirectURI)
+		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
 	case badClient:
 		return failWith(ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
 	case tooEarly:

@@ -1,8 +1,6 @@
 package exactauth
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"html/template"
 	"net/http"
 	"sync"
@@ -49,9 +47,8 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 // guard sets what every answer of the listener carries: nothing may be kept,
 // loaded, framed or passed on, since the address that led here held a code.
 func guard(h http.Header) {
-	sum := sha256.Sum256([]byte(pageStyle))
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+hashOf(pageStyle)+
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")

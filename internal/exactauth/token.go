@@ -229,6 +229,7 @@ func (c *tokenCall) fingerprint(r *record) string {
 // either lost the lock to us or was killed, and the note tells of both alike.
 func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 	var rec *record
+	spent := false
 	waiting, stop := c.unlessServed(ctx)
 	defer stop(nil)
 	err := c.Store.Update(waiting, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
@@ -253,11 +254,16 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 			rec.spentAt = c.noted
 		} else {
 			c.spend(ctx, rec)
+			spent = c.granted
 		}
 		return rec.encode()
 	})
 	if errors.Is(err, errServed) {
 		return c.load(ctx)
+	}
+	if err == nil && spent {
+		// How long a kill would have lost the login: from the reply's last byte to durable.
+		c.log().Debug("saved the new tokens", "after", c.now().Sub(rec.repliedAt))
 	}
 	return rec, err
 }
