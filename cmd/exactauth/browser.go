@@ -3,21 +3,20 @@ package main
 import (
 	"io"
 	"os/exec"
-	"runtime"
 	"strings"
 
 	"github.com/pkg/browser"
 )
 
+// canOpen reports whether openBrowser has a browser to open. Without this look
+// the opener on Linux would start a text browser in the person's terminal.
+func (a *app) canOpen() bool { return a.env("BROWSER") != "" || a.whereabouts().display }
+
 // openBrowser opens address in $BROWSER if that is set, else in the system's
-// browser, and does not wait for it. A browser that cannot be opened is a note:
-// the address has been shown.
+// browser, and does not wait for it. A browser that fails is a note: the address
+// has been shown.
 func (a *app) openBrowser(address string) {
 	own := a.env("BROWSER")
-	if own == "" && !a.hasDisplay() {
-		a.note("there is no display here; open the address above in a browser of yours")
-		return
-	}
 	go func() {
 		var err error
 		if own != "" {
@@ -51,19 +50,4 @@ func (a *app) runBrowser(command, address string) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = a.err, a.err
 	return cmd.Run()
-}
-
-// hasDisplay reports whether a browser could show itself. Without this look the
-// opener on Linux would start a text browser in the person's terminal.
-func (a *app) hasDisplay() bool {
-	switch runtime.GOOS {
-	case "windows", "darwin":
-		return true
-	}
-	for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"} {
-		if a.env(name) != "" {
-			return true
-		}
-	}
-	return false
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,16 +77,12 @@ func (a *app) loginError(err error) error {
 // that it can be copied from any terminal, and before anything else is tried.
 func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) {
 	a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
-	pasting := o.paste || a.interactive()
-	switch {
-	case !i.Listening:
-		a.say("The browser ends on a page that cannot be reached. That is right: copy the whole address from its address bar and paste it here.")
-	case !i.Loopback && pasting:
-		a.say("If the browser then says that %s cannot be reached, copy the whole address from its address bar and paste it here.", i.RedirectURI)
-	case !i.Loopback:
-		a.say("The browser must be able to reach %s on this machine.", i.RedirectURI)
-	case pasting:
-		a.say("If the browser runs on another machine, copy the whole address that it ends on and paste it here.")
+	opening := !o.noBrowser && a.canOpen()
+	if !o.noBrowser && !opening {
+		a.say("There is no browser here: open it in the browser of the machine that you sit at.")
+	}
+	if advice := a.returnAdvice(i, o, opening); advice != "" {
+		a.say("%s", advice)
 	}
 	if i.SelfSigned {
 		a.say("If it warns of the certificate there, that is exactauth's own on this computer: continue.")
@@ -92,9 +90,36 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 	if end, ok := ctx.Deadline(); ok {
 		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
 	}
-	if !o.noBrowser {
+	if opening {
 		a.openBrowser(i.URL)
 	}
+}
+
+// returnAdvice says what the person will see when the browser comes back, and
+// what to do if it cannot get here.
+func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool) string {
+	paste := "copy the whole address from its address bar and paste it here."
+	pasting := o.paste || a.interactive()
+	where := a.whereabouts()
+	switch {
+	case !i.Listening:
+		return "The browser ends on a page that cannot be reached. That is right: " + paste
+	case !pasting && i.Loopback:
+		return ""
+	case !pasting:
+		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
+	case i.Loopback && where.ssh && !opening:
+		host, err := os.Hostname()
+		if err != nil {
+			host = "HOST"
+		}
+		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1: %s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
+	case !opening, where.container == "a container":
+		return "If it then says that a page cannot be reached, " + paste
+	case !i.Loopback:
+		return fmt.Sprintf("If it then says that %s cannot be reached, %s", i.RedirectURI, paste)
+	}
+	return "If the browser runs on another machine: " + paste
 }
 
 func (a *app) showLogin(p profile, done exactauth.Login) error {

@@ -289,7 +289,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	tell("\n$ exactauth login")
 	done, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
 		tell("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
-		if a.env("BROWSER") != "" || a.hasDisplay() {
+		if a.canOpen() {
 			a.openBrowser(i.URL)
 			go followAfter(ctx, 3*time.Second, i.URL) // if it does not come
 		} else {

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -189,12 +193,43 @@ func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, sec
 	}
 	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
 	a.say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
+	if a.interactive() {
+		a.explainRedirect(ctx, p)
+	}
 	next := "exactauth login"
 	if !first {
 		next += " --profile " + p.Name
 	}
 	a.say("Next: %s", next)
 	return nil
+}
+
+// explainRedirect says what the browser will do at the end of a sign-in, which
+// depends on where the name in the redirect URI leads on this machine.
+func (a *app) explainRedirect(ctx context.Context, p profile) {
+	u, err := url.Parse(p.RedirectURI)
+	if err != nil || u.Scheme != "https" || p.Relay || p.Listen != "" || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	switch {
+	case err == nil && slices.Contains(addrs, "127.0.0.1"):
+		a.say("%s leads to this machine: after signing in the browser comes back by itself.\n", u.Hostname())
+		return
+	case err == nil:
+		a.say("Attention: %s leads to %s, which will see your codes. They are useless without the client secret;\n"+
+			"still, a name that leads nowhere is better, as %s.\n", u.Hostname(), strings.Join(addrs, ", "), exactauth.DefaultRedirectURI)
+	default:
+		a.say("%s leads nowhere, on purpose: nobody else can ever receive your codes. After signing in the browser says that\n"+
+			"the page cannot be reached, and you copy the address from its address bar into the terminal.\n", u.Hostname())
+	}
+	file := "/etc/hosts"
+	if runtime.GOOS == "windows" {
+		file = `C:\Windows\System32\drivers\etc\hosts`
+	}
+	a.say("To have it come back by itself, add this line to %s:\n\n127.0.0.1 %s\n", file, u.Hostname())
 }
 
 // guide asks a person on a terminal for what is missing.
@@ -296,8 +331,8 @@ Register an app in Exact's App Center, once. Your user needs the right
   4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
      Copy both now: the secret may be shown only once.
 `, appCenter, country, "our company", redirect)
-	if u, err := url.Parse(redirect); err == nil && strings.HasSuffix(u.Hostname(), ".test") {
-		g.say("%s leads nowhere, on purpose: nobody else can ever receive your codes.\n", u.Hostname())
+	if !g.canOpen() {
+		return nil
 	}
 	answer, err := g.ask(ctx, "Open the App Center in the browser now? [Y/n] ")
 	if err != nil {
