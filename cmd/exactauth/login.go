@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,7 +60,31 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return a.loginError(err)
 	}
+	a.warnOfTwins(ctx, p, done.User)
 	return a.showLogin(p, done)
+}
+
+// warnOfTwins names the profiles that this sign-in has ended: Exact keeps one
+// login per app and user (help.eenvoudigfactureren.be 101000381087).
+func (a *app) warnOfTwins(ctx context.Context, p profile, user exactauth.Me) {
+	conf, err := a.readConfig()
+	if err != nil || user.UserID == "" {
+		return // nothing is known that could be said
+	}
+	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
+		table := conf.Profiles[name]
+		other, err := a.decide(name, table)
+		if err != nil || name == p.Name || other.BaseURL != p.BaseURL || other.ClientID != p.ClientID {
+			continue
+		}
+		c, err := a.client(other)
+		if err != nil {
+			continue
+		}
+		if s, err := c.Status(ctx); err == nil && s.SignedIn && s.User.UserID == user.UserID {
+			a.note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login for both: this sign-in has ended that one; register an app for each", name))
+		}
+	}
 }
 
 // loginError adds the flag that a refusal to overwrite asks for.
