@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"net"
 	"net/url"
 	"strings"
 )
@@ -106,14 +107,18 @@ func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
 		}
 		// The relay page leaves another address in the bar, on this machine.
 		relayed := a.profile.Relay && isLoopback(given.Hostname())
-		if !relayed && (given.Scheme != want.Scheme || !strings.EqualFold(given.Host, want.Host) || pathOf(given) != pathOf(want)) {
+		if !relayed && (given.Scheme != want.Scheme || authority(given.Scheme, given.Host) != authority(want.Scheme, want.Host) || pathOf(given) != pathOf(want)) {
 			return Secret{}, false, errElsewhere
 		}
 		code, err := a.accept(given.RawQuery)
 		return code, false, err
 	}
-	query := strings.TrimPrefix(text, "?")
-	if strings.HasPrefix(query, "code=") || strings.HasPrefix(query, "state=") || strings.HasPrefix(query, "error=") {
+	// A query string, or an address that lost its beginning: state judges both.
+	query := text
+	if _, after, found := strings.Cut(text, "?"); found {
+		query = after
+	}
+	if strings.Contains(query, "=") {
 		code, err := a.accept(query)
 		return code, false, err
 	}
@@ -129,8 +134,16 @@ func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
 	return NewSecret(decoded), true, nil
 }
 
-// notInCode reports characters that no code can have (RFC 6749, appendix A.11).
-func notInCode(r rune) bool { return r <= ' ' || r > '~' }
+// notInCode reports characters that no code of Exact's has been seen with; a
+// mistaken code would be redeemed, and end the sign-in.
+func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\", r) }
+
+// authority is a URL's host and port in one form, however it was written:
+// browsers leave a default port out.
+func authority(scheme, host string) string {
+	u := &url.URL{Scheme: scheme, Host: strings.ToLower(host)}
+	return net.JoinHostPort(u.Hostname(), portOf(u))
+}
 
 func pathOf(u *url.URL) string {
 	if u.Path == "" {

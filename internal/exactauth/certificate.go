@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -26,8 +27,12 @@ const (
 // addresses. It is kept in store, so that a browser's exception for it holds
 // until it is renewed, a month before its year ends.
 func Certificate(ctx context.Context, store Store, host string, now time.Time) (tls.Certificate, error) {
-	// A dot keeps it apart from profiles; a colon of an IPv6 address is no part of a record's name.
+	// A dot keeps it apart from profiles. A colon, of an IPv6 address, is no part
+	// of a record's name, and names have a limit.
 	name := "tls." + strings.ReplaceAll(strings.ToLower(host), ":", "_")
+	if len(name) > 100 {
+		name = fmt.Sprintf("tls.%x", sha256.Sum256([]byte(host)))
+	}
 	if b, err := store.Read(ctx, name); err == nil {
 		if cert, ok := usable(b, host, now); ok {
 			return cert, nil

@@ -24,9 +24,9 @@ import (
 type verdict int
 
 const (
-	granted     verdict = iota // new tokens
+	unanswered  verdict = iota // it may have been carried out, its answer did not arrive
+	granted                    // new tokens
 	notSent                    // nothing reached the server, so nothing was spent
-	unanswered                 // it may have been carried out, its answer did not arrive
 	tooEarly                   // nothing was carried out: the last token issued is not old enough
 	oldToken                   // the refresh token was used before
 	deadToken                  // the refresh token or code has lapsed or never was
@@ -37,7 +37,7 @@ const (
 )
 
 func (v verdict) String() string {
-	return [numVerdicts]string{"granted", "not sent", "unanswered", "too early", "old token", "dead token", "bad client", "redirected", "refused"}[v]
+	return [numVerdicts]string{"unanswered", "granted", "not sent", "too early", "old token", "dead token", "bad client", "redirected", "refused"}[v]
 }
 
 // answer is the outcome of one request to the token endpoint.
@@ -84,10 +84,7 @@ func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Conte
 		},
 	}
 	client := c.http()
-	rec := &recorder{next: client.Transport, now: c.now}
-	if rec.next == nil {
-		rec.next = http.DefaultTransport
-	}
+	rec := &recorder{next: ownConnection(client.Transport), now: c.now}
 	client.Transport = rec
 
 	a.sentAt = c.now()
@@ -102,6 +99,7 @@ func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Conte
 	found := scan(rec.body)
 	switch {
 	case err == nil:
+		a.verdict = granted
 		a.access, a.refresh = NewSecret(token.AccessToken), NewSecret(found.refresh)
 		a.life = time.Duration(token.ExpiresIn) * time.Second
 	case rec.status == 0:
@@ -127,6 +125,21 @@ func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Conte
 	return a
 }
 
+// ownConnection has each request make a connection of its own: one that was idle
+// may be closed by the server just as the request is sent, and then nobody knows
+// whether it was received.
+func ownConnection(next http.RoundTripper) http.RoundTripper {
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	if t, ok := next.(*http.Transport); ok {
+		t = t.Clone()
+		t.DisableKeepAlives = true
+		return t
+	}
+	return next
+}
+
 // recorder keeps what x/oauth2 does not hand on: whether a connection came
 // about, the headers, the whole body, and the moment of its last byte.
 type recorder struct {
@@ -143,9 +156,6 @@ type recorder struct {
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { r.connected.Store(true) }}
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
-	// A connection that was idle may be closed by the server just as the
-	// request is sent, and then nobody knows whether it was received.
-	req.Close = true
 	resp, err := r.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -235,7 +245,11 @@ func classify(status int, contentType string, body []byte, f fields) (verdict, e
 	case status/100 == 3:
 		return redirected, refused
 	}
-	// What is left says nothing about the token.
+	// What is left says nothing about the token. A refusal counts towards the
+	// errors that block an app, so it is not asked again at once; a fault of the
+	// gateway comes from before the place that counts.
+	passing := status/100 == 5 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+	counts := !passing && (status/100 == 4 || f.code != "")
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
 		refused.Description = "an empty answer"
@@ -245,8 +259,9 @@ func classify(status int, contentType string, body []byte, f fields) (verdict, e
 		refused.Description = "an incomplete answer"
 	case f.code == "":
 		refused.Description = "a fault of the gateway"
-	case status/100 == 5 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
-	default:
+		counts = false
+	}
+	if counts {
 		return unknownNo, refused
 	}
 	return unanswered, refused

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,7 @@ import (
 type place struct {
 	addrs []string // to listen on, all loopback; the others after the first only where they exist
 	tls   bool
-	hosts []string // that a request may name; filled in by listen for a free port
+	hosts []string // authorities that a request may name; filled in by listen for a free port
 	path  string
 }
 
@@ -41,15 +42,15 @@ func placeFor(p Profile) (at place, ok bool) {
 		at.tls = listen.Scheme == "https"
 		at.addrs = loopbackAddrs(listen.Hostname(), listen.Port())
 		// A reverse proxy passes the public name on, a tunnel may not.
-		at.hosts = []string{redirect.Host, listen.Host}
+		at.hosts = []string{authority(redirect.Scheme, redirect.Host), authority(listen.Scheme, listen.Host)}
 	case isLoopback(redirect.Hostname()):
 		at.tls = redirect.Scheme == "https"
 		at.addrs = loopbackAddrs(redirect.Hostname(), portOf(redirect))
-		at.hosts = []string{redirect.Host}
+		at.hosts = []string{authority(redirect.Scheme, redirect.Host)}
 	default:
 		at.tls = true
 		at.addrs = []string{net.JoinHostPort("127.0.0.1", portOf(redirect))}
-		at.hosts = []string{redirect.Host}
+		at.hosts = []string{authority(redirect.Scheme, redirect.Host)}
 	}
 	return at, true
 }
@@ -210,13 +211,15 @@ var notHere = page{http.StatusNotFound, "Not the answer to a sign-in",
 	"exactauth waits here for the end of one sign-in, and this address does not belong to it.",
 	"Go back to the terminal and open the address that stands there."}
 
+// namedAs reports whether a request names this place: a page that had its own
+// name lead here (DNS rebinding) does not.
 func (l *listener) namedAs(host string) bool {
-	for _, h := range l.hosts {
-		if strings.EqualFold(h, host) {
-			return true
-		}
+	scheme := "http"
+	if l.tls {
+		scheme = "https"
 	}
-	return false
+	// A proxy in front may add TLS, and its default port is another one.
+	return slices.Contains(l.hosts, authority(scheme, host)) || slices.Contains(l.hosts, authority("https", host))
 }
 
 // finish shows the outcome to the browser that brought the answer, and closes.

@@ -331,7 +331,7 @@ func outcomePage(p Profile, login Login, err error) page {
 	failed := page{http.StatusOK, "Sign-in failed", printable(err.Error()) + ".", "Go back to the terminal; what to do is said there. You can close this window."}
 	if errors.Is(err, ErrDenied) {
 		failed.Title = "Sign-in was refused"
-		failed.Next = "Nothing has changed. To try again, go back to the terminal and run exactauth login. You can close this window."
+		failed.Next = "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."
 	}
 	return failed
 }

@@ -126,6 +126,9 @@ func checkBaseURL(s string) error {
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		return fmt.Errorf("%q: http is for loopback addresses only; want https", s)
 	}
+	if s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":") {
+		return fmt.Errorf("%q: want it as %s://%s", s, u.Scheme, strings.TrimSuffix(u.Host, ":"))
+	}
 	return nil
 }
 
@@ -178,6 +181,9 @@ func checkRedirectURI(s string) error {
 	}
 	if u.RawQuery != "" || strings.HasSuffix(s, "?") {
 		return fmt.Errorf("%q: a query (?) does not belong in it", s)
+	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
+		return fmt.Errorf("%q: write the name as browsers send it, in ASCII (xn--...)", s)
 	}
 	return nil
 }

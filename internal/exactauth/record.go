@@ -220,7 +220,7 @@ func decodeRecord(b []byte) (*record, error) {
 	if l == nil {
 		return r, nil
 	}
-	if l.AccessToken == "" || l.RefreshToken == "" || l.LifeSeconds <= 0 || l.LifeSeconds > math.MaxInt32 || l.RequestedAt.IsZero() || l.RepliedAt.Before(l.RequestedAt) {
+	if l.AccessToken == "" || l.RefreshToken == "" || l.LifeSeconds <= 0 || l.LifeSeconds > math.MaxInt32 || l.RequestedAt.IsZero() || l.RepliedAt.Before(l.RequestedAt) || l.Failures < 0 {
 		return damaged("the login in it is incomplete")
 	}
 	r.access, r.refresh, r.previous = NewSecret(l.AccessToken), NewSecret(l.RefreshToken), NewSecret(l.PreviousRefreshToken)

@@ -177,7 +177,7 @@ func (c *tokenCall) serves(r *record) bool {
 	if !r.alive(now) {
 		return false
 	}
-	return r.requestedAt.After(c.began) || !c.want.Force && r.expiresAt().Sub(now) >= c.want.MinValid
+	return c.granted || r.requestedAt.After(c.began) || !c.want.Force && r.expiresAt().Sub(now) >= c.want.MinValid
 }
 
 // blocked says why the server is not to be asked, or nil.
@@ -350,6 +350,9 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	spentAt := rec.spentAt
 	rec.spentAt = time.Time{}
 	c.failed = nil
+	if (a.verdict == tooEarly || a.verdict == oldToken) && rec.lostAt.IsZero() && !spentAt.Equal(c.noted) {
+		rec.lostAt = spentAt // who noted that did send, and was killed
+	}
 	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
 		rec.previous, rec.refresh = used, a.refresh
 	}
@@ -382,13 +385,18 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	case unknownNo:
 		// Each of these counts towards the ten errors an hour.
 		rec.failures++
+		rec.lostAt = a.sentAt
 		hold(fmt.Sprintf("%s refuses the refresh (%v)", c.Profile.BaseURL, a.err), max(a.retryAfter, backoff(rec.life/10, rec.failures, 6*rec.life)))
 
 	case tooEarly:
+		rec.redate(now, a.serverDate)
 		switch {
 		case rec.alive(now):
-			rec.waitForExpiry = true
-		case rec.reanchor(now, a.serverDate):
+			// Unless a lost answer brought a newer token, which is too young,
+			// or our clock ran ahead, the window is not what it is said to be.
+			if rec.lostAt.IsZero() && !now.Before(rec.mayRefreshAt()) {
+				rec.waitForExpiry = true
+			}
 		case rec.lostAt.IsZero() && now.Before(rec.repliedAt.Add(rec.life+rec.life/5)):
 			// The server's clock for expiry runs behind ours a little.
 			hold("Exact says that the expired token has not expired", rec.life/50)
@@ -425,23 +433,20 @@ func backoff(base time.Duration, failures int, most time.Duration) time.Duration
 	return min(base<<min(failures-1, 10), most)
 }
 
-// reanchor dates the access token anew after the clock was set: its age is the
-// difference of two of the server's own dates. It reports whether the token is
-// alive by them. Dates count in seconds, so tokens of seconds are left alone.
-func (r *record) reanchor(now, serverNow time.Time) bool {
+// redate dates the access token anew if the clock was set since it came: its age
+// is the difference of two of the server's own dates. Those count in seconds, so
+// tokens that live for seconds are left alone.
+func (r *record) redate(now, serverNow time.Time) {
 	if r.life < time.Minute || r.serverDate.IsZero() || serverNow.IsZero() {
-		return false
+		return
 	}
 	age := serverNow.Sub(r.serverDate) + time.Second
-	if age < 0 || age > r.life {
-		return false
+	set := now.Sub(r.requestedAt) - age // by how much, slow answers aside
+	if age < 0 || age > r.life || set.Abs() < r.life/24 {
+		return
 	}
 	r.requestedAt = now.Add(-age)
-	r.repliedAt = r.requestedAt.Add(2 * time.Second)
-	if r.repliedAt.After(now) {
-		r.repliedAt = now
-	}
-	return true
+	r.repliedAt = r.requestedAt.Add(min(2*time.Second, age))
 }
 
 // wait waits for the moment until, unless ctx ends before that: then it does not

@@ -1,0 +1,192 @@
+package exactauth
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	testState = "8484.q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng"
+	testCode  = "stampNL001.AbCd!IAAAAabcdefghijklmnopqrstuvwxyz0123456789-_"
+)
+
+func testAttempt() *attempt {
+	return &attempt{profile: Profile{Name: "acme", BaseURL: "https://start.exactonline.nl", RedirectURI: "https://app.test/callback"}, state: testState}
+}
+
+func TestAttemptAccept(t *testing.T) {
+	t.Parallel()
+	const good = "code=stampNL001.AbCd%21IAAAAabcdefghijklmnopqrstuvwxyz0123456789-_&state=" + testState
+	for _, test := range []struct {
+		name, query string
+		want        error // nil: the code is taken
+	}{
+		{"good", good, nil},
+		{"state first", "state=" + testState + "&code=" + testCode, nil},
+		{"with other parameters, even twice", good + "&session_state=x&session_state=y", nil},
+		{"state in escapes", strings.Replace(good, "state=8", "state=%38", 1), nil},
+		{"nothing", "", errNoState},
+		{"empty state", "code=" + testCode + "&state=", errNoState},
+		{"case of the state", "code=" + testCode + "&state=" + strings.ToUpper(testState), errWrongState},
+		{"begin of the state", "code=" + testCode + "&state=" + testState[:20], errWrongState},
+		{"state and more", good + "x", errWrongState},
+		{"state and a blank", good + "+", errWrongState},
+		{"name in capitals", "code=" + testCode + "&State=" + testState, errNoState},
+		{"state twice", good + "&state=" + testState, errRepeated},
+		{"state twice, wrong first", "state=x&" + good, errRepeated},
+		{"code twice", good + "&code=x", errRepeated},
+		{"description twice", good + "&error_description=a&error_description=b", errRepeated},
+		{"no code", "state=" + testState, errNoCode},
+		{"bad escape", good + "&x=%", errGarbled},
+		{"semicolon", strings.Replace(good, "&", ";", 1), errGarbled},
+		{"refused", "error=access_denied&state=" + testState, ErrDenied},
+		{"refused, with a code", good + "&error=access_denied", ErrDenied},
+		{"refused, without state", "error=access_denied", errNoState},
+		{"refused, another state", "error=access_denied&state=x", errWrongState},
+		{"refused by control characters", "error=%00%1b&state=" + testState, errNoCode},
+	} {
+		code, err := testAttempt().accept(test.query)
+		if !errors.Is(err, test.want) || test.want == nil && (err != nil || code.Reveal() != testCode) {
+			t.Errorf("%s: got %v, want %v", test.name, err, test.want)
+		}
+		if err != nil && !code.IsZero() {
+			t.Errorf("%s: a code came with an error", test.name)
+		}
+	}
+}
+
+func TestAttemptAcceptPasteByRelay(t *testing.T) {
+	t.Parallel()
+	a := testAttempt()
+	a.profile.Relay = true
+	query := "?code=" + url.QueryEscape(testCode) + "&state=" + testState
+	for address, want := range map[string]error{
+		"https://app.test/callback" + query:       nil,
+		"http://127.0.0.1:8484/callback" + query:  nil, // where the page sent the browser
+		"http://localhost:8484/callback" + query:  nil,
+		"https://evil.test/callback" + query:      errElsewhere,
+		"http://127.0.0.1.evil.test:8484" + query: errElsewhere,
+	} {
+		if _, _, err := a.acceptPaste(address); !errors.Is(err, want) {
+			t.Errorf("%.40s…: %v, want %v", address, err, want)
+		}
+	}
+	a.profile.Relay = false
+	if _, _, err := a.acceptPaste("http://127.0.0.1:8484/callback" + query); err != errElsewhere {
+		t.Errorf("without a relay: %v", err)
+	}
+}
+
+func TestNewAttempt(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 1000 {
+		a := newAttempt(Profile{}, false, "")
+		if len(a.state) != 43 || strings.Contains(a.state, ".") || seen[a.state] {
+			t.Fatal("not 256 random bits in base64")
+		}
+		seen[a.state] = true
+	}
+	if a := newAttempt(Profile{}, false, "8484"); !strings.HasPrefix(a.state, "8484.") || len(a.state) != 48 {
+		t.Error("the port is not in front of the state")
+	}
+}
+
+func TestPlaceFor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		redirect, listen string
+		relay            bool
+		addrs, hosts     []string // nil addrs: nowhere
+		tls              bool
+		path             string
+	}{
+		{redirect: "http://localhost:8484/cb", addrs: []string{"127.0.0.1:8484", "[::1]:8484"}, hosts: []string{"localhost:8484"}, path: "/cb"},
+		{redirect: "http://127.0.0.1:8484", addrs: []string{"127.0.0.1:8484"}, hosts: []string{"127.0.0.1:8484"}, path: "/"},
+		{redirect: "http://127.0.0.1/cb", addrs: []string{"127.0.0.1:80"}, hosts: []string{"127.0.0.1:80"}, path: "/cb"},
+		{redirect: "https://[::1]:8484/cb", addrs: []string{"[::1]:8484"}, hosts: []string{"[::1]:8484"}, tls: true, path: "/cb"},
+		{redirect: DefaultRedirectURI, addrs: []string{"127.0.0.1:8484"}, hosts: []string{"exactauth.test:8484"}, tls: true, path: "/callback"},
+		{redirect: "https://app.test/cb", addrs: []string{"127.0.0.1:443"}, hosts: []string{"app.test:443"}, tls: true, path: "/cb"},
+		{redirect: "https://app.test/cb", listen: "none"},
+		{redirect: "https://app.test/cb", listen: "http://127.0.0.1:1", addrs: []string{"127.0.0.1:1"}, hosts: []string{"app.test:443", "127.0.0.1:1"}, path: "/cb"},
+		{redirect: "https://app.test/cb", listen: "https://localhost:1", addrs: []string{"127.0.0.1:1", "[::1]:1"}, hosts: []string{"app.test:443", "localhost:1"}, tls: true, path: "/cb"},
+		{redirect: "https://app.test/x.html", relay: true, addrs: []string{"127.0.0.1:0"}, path: "/callback"},
+	} {
+		at, ok := placeFor(Profile{RedirectURI: test.redirect, Listen: test.listen, Relay: test.relay})
+		if ok != (test.addrs != nil) || !slices.Equal(at.addrs, test.addrs) || !slices.Equal(at.hosts, test.hosts) || at.tls != test.tls || at.path != test.path {
+			t.Errorf("%s, %q: got %+v, %t", test.redirect, test.listen, at, ok)
+		}
+	}
+}
+
+// No query is taken without exactly our state, and the code that is taken is
+// the one that stands there.
+func FuzzCallbackQuery(f *testing.F) {
+	for _, seed := range []string{
+		"", "code=" + testCode + "&state=" + testState, "error=access_denied&state=" + testState, "error=access_denied",
+		"state=" + testState, "state=" + testState + "&state=" + testState + "&code=x", "state=" + testState + ";code=x",
+		"%73tate=" + testState + "&code=%21", "state=" + testState + "%00&code=x", "state=" + testState + "&code=%ff", "&&=&state",
+		"code=x&state=" + testState[:len(testState)-1], "error=%1b%5B2J&error_description=%E2%80%AE%0a&state=" + testState,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		code, err := testAttempt().accept(query)
+		q, parseErr := url.ParseQuery(query)
+		ours := parseErr == nil && slices.Equal(q["state"], []string{testState})
+		switch {
+		case err == nil && (!ours || q.Has("error") && printable(q.Get("error")) != "" || !slices.Equal(q["code"], []string{code.Reveal()}) || code.IsZero()):
+			t.Errorf("taken: %q", query)
+		case errors.Is(err, ErrDenied) && !ours:
+			t.Errorf("taken for a refusal: %q", query)
+		case err != nil && !code.IsZero():
+			t.Errorf("a code came with an error: %q", query)
+		case err != nil && err.Error() != printable(err.Error()) && len([]rune(err.Error())) <= 300:
+			t.Errorf("not fit for a terminal: %q", err.Error())
+		}
+	})
+}
+
+// Whatever is pasted: a code comes from text with our state, or is bare and
+// said to be; a bare one has only characters that a code can have.
+func FuzzPaste(f *testing.F) {
+	query := "code=" + url.QueryEscape(testCode) + "&state=" + testState
+	for _, seed := range []string{
+		"", "https://app.test/callback?" + query, "\x1b[200~https://app.test/callback?" + query + "\x1b[201~\r", query, "?" + query, testCode,
+		url.QueryEscape(testCode), "https://evil.test/callback?" + query, "https://app.test/callback?" + query + "#x", "app.test/callback?" + query,
+		"error=access_denied&state=" + testState, "x=1&" + query, "https://app.test/callback?code=x", "<" + query + ">", "https://[", "://", "%", "?",
+		"http://u@app.test/callback?" + query, "code=%", testCode + "%2521", "javascript://app.test/callback?" + query,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		code, bare, err := testAttempt().acceptPaste(text)
+		if err != nil {
+			if !code.IsZero() {
+				t.Errorf("a code came with an error: %q", text)
+			}
+			if !errors.Is(err, ErrDenied) && strings.HasPrefix(pasteAdvice(err, "x"), ";") {
+				t.Errorf("no advice for %v", err)
+			}
+			return
+		}
+		if bare {
+			if len(code.Reveal()) < 20 || strings.ContainsFunc(code.Reveal(), notInCode) {
+				t.Errorf("taken as a bare code: %q", text)
+			}
+			return
+		}
+		if unescaped, _ := url.QueryUnescape(text); !strings.Contains(unescaped, testState) && !strings.Contains(text, testState) && !strings.Contains(text, "%") {
+			t.Errorf("taken without our state: %q", text)
+		}
+		if strings.Contains(text, "://") {
+			u, err := url.Parse(cleanPaste(text))
+			if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Host, "app.test") || u.Path != "/callback" {
+				t.Errorf("taken from elsewhere: %q", text)
+			}
+		}
+	})
+}

@@ -1,0 +1,197 @@
+package exactauth
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The table of answers (design, section 6): text first, status second.
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	const page = "text/html; charset=utf-8"
+	for _, test := range []struct {
+		status int
+		body   string
+		want   verdict
+	}{
+		{400, `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`, tooEarly},
+		{401, `{"error":"access_denied","error_description":"Access Token not expired"}`, tooEarly},
+		{200, `{"error":"access_denied","error_description":"access_token not expired"}`, tooEarly},
+		{503, `{"error":"access_denied","error_description":"access_token NOT EXPIRED"}`, tooEarly},
+		{401, `{"error":"unauthorized_client","error_description":"Old refresh token used."}`, oldToken},
+		{400, `{"error":"unauthorized_client","error_description":"Old refresh token used."}`, oldToken},
+		{400, `{"error":"invalid_request","error_description":"The refresh token expired at 10\/11\/2022 9:18:20 PM and it is now 10\/28\/2022 4:15:50 PM."}`, deadToken},
+		{400, `{"error":"invalid_grant"}`, deadToken},
+		{400, `{"error":"invalid_request","error_description":"Signed data extraction has failed"}`, deadToken},
+		{400, `{"error":"invalid_client"}`, badClient},
+		{401, `{"error":"invalid_client","error_description":"x"}`, badClient},
+		{400, `{"error":"invalid_request","error_description":"Callback URI 'x' is not valid"}`, badClient},
+		{400, `{"error":"invalid_request","error_description":"redirect_uri mismatch"}`, badClient},
+		{302, ``, redirected},
+		{307, `<a href="x">x</a>`, redirected},
+		{400, `{"error":"invalid_request"}`, unknownNo},
+		{401, `{"error":"unauthorized_client"}`, unknownNo},
+		{403, `{"error":"access_denied"}`, unknownNo},
+		{200, `{"error":"x"}`, unknownNo},
+		{200, ``, unanswered},
+		{200, " \r\n", unanswered},
+		{200, `{}`, unanswered},
+		{200, `{"access_token":"a"`, unanswered},
+		{200, `{"refresh_token":"r"}`, unanswered},
+		{200, `<html>`, unanswered},
+		{200, `"a"`, unanswered},
+		{404, `{"fault":{"faultstring":"Unable to identify proxy for host: start.exactonline.nl:443 and url: \/api\/oauth2\/token"}}`, unanswered},
+		{408, `{"error":"x"}`, unanswered},
+		{429, ``, unanswered},
+		{429, `{"error":"x"}`, unanswered},
+		{500, `{"error":"server_error"}`, unanswered},
+		{500, `{"access_token":"a","refresh_token":"r"}`, unanswered},
+		{503, `<html>`, unanswered},
+		{200, `{"access_token":"a","refresh_token":"r","expires_in":"x`, granted},
+		{200, `{"access_token":"a","refresh_token":"r","error":"x"}`, unknownNo},
+	} {
+		got, err := classify(test.status, page, []byte(test.body), scan([]byte(test.body)))
+		if got != test.want {
+			t.Errorf("%d %s: %s, want %s", test.status, test.body, got, test.want)
+		}
+		if (err == nil) != (test.want == granted) {
+			t.Errorf("%d %s: error %v", test.status, test.body, err)
+		}
+	}
+}
+
+func TestScan(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]fields{
+		``:       {},
+		`[1]`:    {},
+		`null`:   {},
+		`{`:      {object: true},
+		`{}`:     {object: true, complete: true},
+		`{} x`:   {object: true, complete: true},
+		`{"a":1`: {object: true},
+		`{"access_token":"a","refresh_token":"r","expires_in":"600"}`: {access: "a", refresh: "r", life: 600, object: true, complete: true},
+		`{"access_token":"a","refresh_token":"r","expires_in":599.9`:  {access: "a", refresh: "r", life: 599, object: true},
+		`{"access_token":"a","refresh_token":"r`:                      {access: "a", object: true},
+		`{"access_token":1,"refresh_token":null,"error":["x"]}`:       {access: "1", object: true, complete: true},
+		`{"expires_in":"-5"}`:                                       {object: true, complete: true},
+		`{"expires_in":1e300}`:                                      {object: true, complete: true},
+		`{"expires_in":"NaN"}`:                                      {object: true, complete: true},
+		`{"expires_in":"Inf"}`:                                      {object: true, complete: true},
+		`{"expires_in":99999999999}`:                                {object: true, complete: true},
+		`{"x":{"refresh_token":"r"}}`:                               {object: true, complete: true},
+		`{"error":"e","error_description":"d","refresh_token":"r"}`: {code: "e", text: "d", refresh: "r", object: true, complete: true},
+	} {
+		if got := scan([]byte(body)); got != want {
+			t.Errorf("%s: got %+v, want %+v", body, got, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "0": 0, "-3": 0, "x": 0, "1.5": 0, "120": 2 * time.Minute, "999999999": 24 * time.Hour, "99999999999999999999": 0,
+		now.Add(time.Minute).Format(http.TimeFormat):      time.Minute,
+		now.Add(-time.Minute).Format(http.TimeFormat):     0,
+		now.Add(1000 * time.Hour).Format(http.TimeFormat): 24 * time.Hour,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	for failures, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 6: 20, 11: 20, 64: 20, 1 << 40: 20} {
+		if got := backoff(time.Second, failures, 20*time.Second); got != want*time.Second {
+			t.Errorf("%d failures: %s, want %d s", failures, got, want)
+		}
+	}
+}
+
+// The pauses of one call come to at most 10 s, and to less where tokens live short.
+func TestRetryPauses(t *testing.T) {
+	t.Parallel()
+	for _, life := range []time.Duration{time.Second, 20 * time.Second, 600 * time.Second, 24 * time.Hour} {
+		for v := granted; v < numVerdicts; v++ {
+			for _, wait := range []time.Duration{0, time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
+				total, attempt := time.Duration(0), 1
+				for ; ; attempt++ {
+					pause, again := retryPause(answer{verdict: v, retryAfter: wait}, life, attempt)
+					if !again {
+						break
+					}
+					total += pause
+				}
+				if total > 10*time.Second || total > life/50 || attempt > 3 {
+					t.Errorf("%s, life %s, Retry-After %s: %d attempts, pauses %s", v, life, wait, attempt, total)
+				}
+				if attempt > 1 && v != notSent && v != unanswered {
+					t.Errorf("%s is tried again", v)
+				}
+			}
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": "", " a ": "a", "a\nb\tc\rd": "a b c d", "\x1b[2Ja": "[2Ja", "a\u202eb": "ab", "a\u200bb": "ab", "\xff\xfe": "?", "é": "é",
+		strings.Repeat("é", 301): strings.Repeat("é", 300) + "…",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Tokens are granted only if both are there; what is told of an answer is fit
+// for a terminal and has no token in it.
+func FuzzTokenReply(f *testing.F) {
+	for _, seed := range []struct {
+		status int
+		body   string
+	}{
+		{200, `{"access_token":"stampNL001.gAAAA","token_type":"bearer","expires_in":"600","refresh_token":"stampNL001.AbCd!IAAAA"}`},
+		{200, `{"access_token":"a","refresh_token":"r","expires_in":600`},
+		{200, `{"access_token":"a","refresh_token":""}`},
+		{200, ``}, {200, `{}`}, {200, `{"`}, {200, `[{}]`}, {200, "\xff"}, {200, `{"a":{"b":[1,2,{"c":null}]},"refresh_token":"r"}`},
+		{400, `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired","refresh_token":"r"}`},
+		{401, `{"error":"unauthorized_client","error_description":"Old refresh token used."}`},
+		{400, `{"error":"invalid_client\u001b[2J","error_description":"\u202e\n<b>"}`},
+		{404, `{"fault":{"faultstring":"x"}}`}, {503, `<html>`}, {307, ``},
+	} {
+		f.Add(seed.status, "application/json", []byte(seed.body))
+	}
+	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
+		found := scan(body)
+		v, err := classify(status, contentType, body, found)
+		if v < 0 || v >= numVerdicts || v == notSent {
+			t.Fatalf("verdict %d", v)
+		}
+		if (v == granted) != (err == nil) {
+			t.Errorf("%s with the error %v", v, err)
+		}
+		if v == granted && (found.access == "" || found.refresh == "" || found.code != "" || status/100 != 2) {
+			t.Errorf("granted: %d %q", status, body)
+		}
+		if found.life < 0 || found.complete && !found.object {
+			t.Errorf("%+v", found)
+		}
+		if err != nil {
+			server, ok := err.(*ServerError)
+			if !ok || server.Status != status {
+				t.Fatalf("%#v", err)
+			}
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r == 0x7f || r == '\u202e' || r == '\u2028' }) || len(err.Error()) > 4*1300 {
+				t.Errorf("not fit for a terminal: %q", err.Error())
+			}
+		}
+	})
+}

@@ -1,0 +1,1066 @@
+package exactauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+// sitting is a sign-in that is under way.
+type sitting struct {
+	exactauth.Invitation
+	w    *world
+	port string
+	done chan struct{}
+
+	login exactauth.Login
+	err   error
+}
+
+// sit starts a sign-in and returns once its address is shown.
+func (w *world) sit(ctx context.Context, c *exactauth.Client, o exactauth.LoginOptions) *sitting {
+	w.t.Helper()
+	s := &sitting{w: w, done: make(chan struct{})}
+	shown := make(chan exactauth.Invitation, 2)
+	o.Show = func(i exactauth.Invitation) { shown <- i }
+	go func() {
+		defer close(s.done)
+		s.login, s.err = c.Login(ctx, o)
+		w.tell(s.err)
+	}()
+	select {
+	case s.Invitation = <-shown:
+	case <-s.done:
+		w.t.Fatal("the sign-in ended before it was shown: ", s.err)
+	}
+	if u, err := url.Parse(c.Profile.RedirectURI); err == nil {
+		s.port = u.Port()
+	}
+	w.t.Cleanup(func() {
+		select {
+		case <-s.done:
+		default:
+			w.t.Error("the sign-in is still under way")
+		}
+		if len(shown) > 0 {
+			w.t.Error("it was shown twice")
+		}
+	})
+	return s
+}
+
+// end waits for the sign-in's outcome.
+func (s *sitting) end() (exactauth.Login, error) {
+	s.w.t.Helper()
+	select {
+	case <-s.done:
+	case <-time.After(20 * time.Second):
+		s.w.t.Fatal("the sign-in does not end")
+	}
+	return s.login, s.err
+}
+
+// succeeds waits for the outcome, which must be a login of Ann's.
+func (s *sitting) succeeds() exactauth.Login {
+	s.w.t.Helper()
+	login, err := s.end()
+	if err != nil {
+		s.w.t.Fatal(err)
+	}
+	if !s.w.AccessTokenLive(login.Token.AccessToken.Reveal()) || s.w.refreshState() != exactsim.Current {
+		s.w.t.Error("the tokens are not good at the server")
+	}
+	if login.User.UserID != annID || login.UserError != nil {
+		s.w.t.Errorf("signed in: %+v, %v", login.User, login.UserError)
+	}
+	if n := s.w.Counters().Exchanges; n != 1 {
+		s.w.t.Errorf("%d exchanges", n)
+	}
+	return login
+}
+
+func (s *sitting) state() string {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		s.w.t.Fatal(err)
+	}
+	return u.Query().Get("state")
+}
+
+// answer is the address that the browser is sent to, once the person agreed.
+func (s *sitting) answer() string { return s.w.approve(s.URL) }
+
+// web is a page that a browser got.
+type web struct {
+	*http.Response
+	body string
+}
+
+// browser makes one request, without following anything. Names are on this machine.
+type browser struct {
+	t      *testing.T
+	header http.Header
+	host   string
+	follow bool
+}
+
+func (b browser) open(method, address string) (web, error) {
+	b.t.Helper()
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the test looks at the certificate itself
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if host, port, _ := net.SplitHostPort(addr); net.ParseIP(host) == nil && host != "localhost" {
+				addr = "127.0.0.1:" + port
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	if !b.follow {
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	r, err := http.NewRequestWithContext(b.t.Context(), method, address, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for name, values := range b.header {
+		r.Header[name] = values
+	}
+	r.Host = b.host
+	resp, err := client.Do(r)
+	if err != nil {
+		return web{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return web{resp, string(body)}, err
+}
+
+// browse follows an address to where it ends, as a browser does.
+func (w *world) browse(address string) web {
+	w.t.Helper()
+	page, err := browser{t: w.t, follow: true}.open(http.MethodGet, address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return page
+}
+
+// onLoopback is a client with a redirect URI on this machine.
+func (w *world) onLoopback(format string) *exactauth.Client {
+	w.t.Helper()
+	c := w.client()
+	c.ClientSecret = giveSecret(clientSecret)
+	c.Profile.Listen = ""
+	c.Profile.RedirectURI = fmt.Sprintf(format, freePort(w.t))
+	if err := c.Profile.Check(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.register(clientSecret, c.Profile.RedirectURI)
+	return c
+}
+
+const loopback = "http://127.0.0.1:%s/callback"
+
+// checkGuarded looks at what every answer of the listener must carry.
+func checkGuarded(t *testing.T, page web) {
+	t.Helper()
+	h := page.Header
+	for name, want := range map[string]string{
+		"Cache-Control":          "no-store",
+		"Referrer-Policy":        "no-referrer",
+		"X-Content-Type-Options": "nosniff",
+	} {
+		if h.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, h.Get(name), want)
+		}
+	}
+	if csp := h.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script-src") {
+		t.Errorf("Content-Security-Policy: %q", csp)
+	}
+	if len(h.Values("Set-Cookie")) > 0 {
+		t.Error("a cookie is set")
+	}
+	if strings.Contains(page.body, "stampNL001") {
+		t.Error("the page shows a code")
+	}
+}
+
+func refuses(t *testing.T, port string) {
+	t.Helper()
+	if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+		conn.Close()
+		t.Error("something still listens")
+	}
+}
+
+func TestLoginOnLoopback(t *testing.T) {
+	for _, redirect := range []string{loopback, "http://localhost:%s/callback", "http://[::1]:%s/", "http://127.0.0.1:%s", "https://localhost:%s/a/b"} {
+		t.Run(redirect, func(t *testing.T) {
+			if strings.Contains(redirect, "::1") {
+				needIPv6(t)
+			}
+			w := newWorld(t, exactLife, exactsim.Config{})
+			c := w.onLoopback(redirect)
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+			if !s.Listening || !s.Loopback || s.RedirectURI != c.Profile.RedirectURI || s.SelfSigned != strings.HasPrefix(redirect, "https") {
+				t.Errorf("invitation %+v", s.Invitation)
+			}
+			page := w.browse(s.URL)
+			login := s.succeeds()
+
+			checkGuarded(t, page)
+			if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Ann Archer") || !strings.Contains(page.body, "signed in") {
+				t.Errorf("the last page: %d %s", page.StatusCode, page.body)
+			}
+			if q := page.Request.URL.Query(); q.Has("code") || q.Has("state") {
+				t.Error("the address bar still has the code")
+			}
+			if left := login.Token.ExpiresAt.Sub(w.clock.now()).Round(time.Second); left != exactLife {
+				t.Errorf("the token lives %s", left)
+			}
+			if left := login.RefreshExpiresAt.Sub(w.clock.now()).Round(time.Minute); left != 30*24*time.Hour {
+				t.Errorf("the login lives %s", left)
+			}
+			refuses(t, s.port)
+			w.quiet(func() {
+				if tok := w.live(c); tok.AccessToken.Reveal() != login.Token.AccessToken.Reveal() {
+					t.Error("the stored token is another")
+				}
+			})
+		})
+	}
+}
+
+// The page that says how it went comes after the exchange, by a redirect from
+// the address that has the code.
+func TestTheCodesAddressIsLeft(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
+	page, err := browser{t: t}.open(http.MethodGet, s.answer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGuarded(t, page)
+	if page.StatusCode != http.StatusSeeOther || strings.Contains(page.Header.Get("Location"), "code") {
+		t.Errorf("%s to %q", page.Status, page.Header.Get("Location"))
+	}
+	if n := w.Counters().ExchangesIssued; n != 1 {
+		t.Errorf("%d exchanges before the answer", n)
+	}
+	s.succeeds() // though this browser never fetched the page
+}
+
+func TestAuthorizeAddress(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	states := map[string]bool{}
+	for _, force := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{ForceLogin: force})
+		u, err := url.Parse(s.URL)
+		if err != nil || !strings.HasPrefix(s.URL, w.url+"/api/oauth2/auth?") {
+			t.Fatal(s.URL, err)
+		}
+		want := url.Values{"client_id": {clientID}, "redirect_uri": {s.RedirectURI}, "response_type": {"code"}, "state": {s.state()}}
+		if force {
+			want.Set("force_login", "1")
+		}
+		if u.Query().Encode() != want.Encode() {
+			t.Errorf("got %v, want %v", u.Query(), want)
+		}
+		if len(s.state()) < 43 || states[s.state()] {
+			t.Error("the state can be guessed")
+		}
+		states[s.state()] = true
+		cancel(errBoom)
+		s.end()
+	}
+}
+
+// A name that leads to this machine by a hosts file: TLS with a certificate of
+// our own, kept for the next time.
+func TestLoginOnAMappedName(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.onLoopback("https://exactauth.test:%s/callback")
+	var first []byte
+	for i, age := range []time.Duration{0, 300 * 24 * time.Hour, 60 * 24 * time.Hour} {
+		w.clock.advance(age)
+		s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+		if !s.Listening || s.Loopback || !s.SelfSigned {
+			t.Errorf("invitation %+v", s.Invitation)
+		}
+		page := w.browse(s.URL)
+		if _, err := s.end(); err != nil {
+			t.Fatal(err)
+		}
+		checkGuarded(t, page)
+		if page.StatusCode != http.StatusOK || page.Request.URL.Host != "exactauth.test:"+s.port {
+			t.Errorf("%d at %s", page.StatusCode, page.Request.URL.Host)
+		}
+		cert := page.TLS.PeerCertificates[0]
+		if err := cert.VerifyHostname("exactauth.test"); err != nil || cert.IsCA {
+			t.Errorf("the certificate: %v", err)
+		}
+		if now := w.clock.now(); now.Before(cert.NotBefore) || now.Add(29*24*time.Hour).After(cert.NotAfter) {
+			t.Errorf("the certificate is for %s to %s", cert.NotBefore, cert.NotAfter)
+		}
+		switch same := string(first) == string(cert.Raw); {
+		case i == 0:
+			first = cert.Raw
+		case i == 1 && !same:
+			t.Error("another certificate was made, so the browser warns again")
+		case i == 2 && same:
+			t.Error("the certificate was not renewed")
+		}
+	}
+}
+
+// A certificate of the user's own takes the place of ours.
+func TestLoginWithOwnCertificate(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.onLoopback("https://exactauth.test:%s/callback")
+	elsewhere := w.store()
+	if _, err := exactauth.Certificate(t.Context(), elsewhere, "own.test", w.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	pem, err := elsewhere.Read(t.Context(), "tls.own.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "own.pem")
+	c.Profile.TLSCert, c.Profile.TLSKey = file, file
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrConfig) {
+		t.Error("without the file:", err)
+	}
+	if err := os.WriteFile(file, pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+	if s.SelfSigned {
+		t.Error("it is said to be our own")
+	}
+	page := w.browse(s.URL)
+	s.succeeds()
+	if err := page.TLS.PeerCertificates[0].VerifyHostname("own.test"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	now := newClock().now()
+	for _, host := range []string{"exactauth.test", "Localhost", "127.0.0.1", "::1", "xn--bcher-kva.test"} {
+		t.Run(host, func(t *testing.T) {
+			store := (&world{dir: t.TempDir()}).store()
+			first, err := exactauth.Certificate(t.Context(), store, host, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{host, "127.0.0.1", "::1"} {
+				if err := first.Leaf.VerifyHostname(name); err != nil {
+					t.Error(err)
+				}
+			}
+			for age, same := range map[time.Duration]bool{0: true, 334 * 24 * time.Hour: true, 336 * 24 * time.Hour: false, -2 * time.Hour: false} {
+				store := (&world{dir: t.TempDir()}).store()
+				a, err1 := exactauth.Certificate(t.Context(), store, host, now)
+				b, err2 := exactauth.Certificate(t.Context(), store, host, now.Add(age))
+				if err1 != nil || err2 != nil || (string(a.Leaf.Raw) == string(b.Leaf.Raw)) != same {
+					t.Errorf("%s later: the same: %t; %v %v", age, !same, err1, err2)
+				}
+			}
+		})
+	}
+	t.Run("a damaged one is replaced", func(t *testing.T) {
+		w := &world{dir: t.TempDir()}
+		if err := os.WriteFile(filepath.Join(w.dir, "tls.a.test"), []byte("-----BEGIN"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := exactauth.Certificate(t.Context(), w.store(), "a.test", now); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A static page at the registered address sends the browser on to a free port,
+// which it reads from the state.
+func TestLoginByRelay(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.onLoopback("https://relay.test:%s/exact.html")
+	c.Profile.Relay = true
+	s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+	port, random, ok := strings.Cut(s.state(), ".")
+	if !ok || len(random) < 43 || !s.Listening || !s.Loopback {
+		t.Fatalf("%+v with a state of %d characters behind the port", s.Invitation, len(random))
+	}
+	_, query, _ := strings.Cut(s.answer(), "?")
+	page := w.browse("http://127.0.0.1:" + port + "/callback?" + query)
+	s.succeeds()
+	checkGuarded(t, page)
+	refuses(t, port)
+}
+
+// With a tunnel or reverse proxy the request names the public host or this machine.
+func TestLoginByTunnel(t *testing.T) {
+	for _, host := range []string{"", "public.test", "PUBLIC.test"} {
+		t.Run(host, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			c := w.onLoopback("https://public.test/%s")
+			port := freePort(t)
+			c.Profile.Listen = "http://127.0.0.1:" + port
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+			u, _ := url.Parse(s.answer())
+			u.Scheme, u.Host = "http", "127.0.0.1:"+port
+			if page, err := (browser{t: t, host: host, follow: true}).open(http.MethodGet, u.String()); err != nil || page.StatusCode != http.StatusOK {
+				t.Errorf("%v, %v", page.Response, err)
+			}
+			s.succeeds()
+		})
+	}
+}
+
+// A browser leaves the default port out, whatever the registration says.
+func TestDefaultPortInTheRedirectURI(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	w.register(clientSecret, "https://public.test:443/callback")
+	port := freePort(t)
+	c := w.client()
+	c.ClientSecret = giveSecret(clientSecret)
+	c.Profile.RedirectURI, c.Profile.Listen = "https://public.test:443/callback", "http://127.0.0.1:"+port
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := w.sit(ctx, c, exactauth.LoginOptions{})
+	u, _ := url.Parse(s.answer())
+	u.Scheme, u.Host = "http", "127.0.0.1:"+port
+	page, err := browser{t: t, host: "public.test", follow: true}.open(http.MethodGet, u.String())
+	if err != nil || page.StatusCode != http.StatusOK {
+		cancel()
+		s.end()
+		t.Fatalf("%s, %v", page.Status, err)
+	}
+	s.succeeds()
+}
+
+// Whatever is not the answer to this sign-in is turned away, and the wait goes on.
+func TestStrangersAreTurnedAway(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		method string
+		path   string // STATE and CODE stand for the real ones
+		host   string
+		header http.Header
+		want   int
+	}{
+		{name: "nothing", path: "/callback"},
+		{name: "no state", path: "/callback?code=CODE"},
+		{name: "empty state", path: "/callback?code=CODE&state="},
+		{name: "another state", path: "/callback?code=CODE&state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{name: "a longer state", path: "/callback?code=CODE&state=STATE0"},
+		{name: "error without state", path: "/callback?error=access_denied"},
+		{name: "error with another state", path: "/callback?error=access_denied&state=x"},
+		{name: "neither code nor error", path: "/callback?state=STATE"},
+		{name: "empty code", path: "/callback?state=STATE&code="},
+		{name: "code twice", path: "/callback?state=STATE&code=CODE&code=other"},
+		{name: "state twice", path: "/callback?state=STATE&code=CODE&state=x"},
+		{name: "state twice, alike", path: "/callback?state=STATE&code=CODE&state=STATE"},
+		{name: "error twice", path: "/callback?state=STATE&error=a&error=b"},
+		{name: "not to be read", path: "/callback?state=STATE&code=CODE&%zz"},
+		{name: "semicolons", path: "/callback?state=STATE;code=CODE"},
+		{name: "another path", path: "/callback/?state=STATE&code=CODE"},
+		{name: "a path above", path: "/?state=STATE&code=CODE"},
+		{name: "favicon", path: "/favicon.ico"},
+		{name: "another host", path: "/callback?state=STATE&code=CODE", host: "evil.test"},
+		{name: "another port", path: "/callback?state=STATE&code=CODE", host: "127.0.0.1:1"},
+		{name: "no port", path: "/callback?state=STATE&code=CODE", host: "127.0.0.1"},
+		{name: "another name of it", path: "/callback?state=STATE&code=CODE", host: "localhost"},
+		{name: "prefetch", path: "/callback?state=STATE&code=CODE", header: http.Header{"Sec-Purpose": {"prefetch;prerender"}}},
+		{name: "older prefetch", path: "/callback?state=STATE&code=CODE", header: http.Header{"Purpose": {"prefetch"}}},
+		{name: "oldest prefetch", path: "/callback?state=STATE&code=CODE", header: http.Header{"X-Moz": {"prefetch"}}},
+		{name: "the last page", path: "/callback?done"},
+		{name: "POST", method: http.MethodPost, path: "/callback?state=STATE&code=CODE", want: http.StatusMethodNotAllowed},
+		{name: "HEAD", method: http.MethodHead, path: "/callback?state=STATE&code=CODE", want: http.StatusMethodNotAllowed},
+		{name: "OPTIONS", method: http.MethodOptions, path: "/callback?state=STATE&code=CODE", want: http.StatusMethodNotAllowed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
+			answer := s.answer()
+			u, _ := url.Parse(answer)
+			path := strings.NewReplacer("STATE", s.state(), "CODE", url.QueryEscape(u.Query().Get("code"))).Replace(test.path)
+			if test.method == "" {
+				test.method, test.want = http.MethodGet, http.StatusNotFound
+			}
+			page, err := browser{t: t, header: test.header, host: test.host}.open(test.method, "http://127.0.0.1:"+s.port+path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkGuarded(t, page)
+			if page.StatusCode != test.want {
+				t.Errorf("%s, want %d", page.Status, test.want)
+			}
+			if strings.Contains(page.body, s.state()) {
+				t.Error("the state was told")
+			}
+			if n := w.Counters().Exchanges; n != 0 {
+				t.Error("a code was redeemed")
+			}
+			w.browse(answer)
+			s.succeeds()
+		})
+	}
+}
+
+// The first answer counts, and no other while it is dealt with.
+func TestSecondAnswerIsTurnedAway(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
+	first, second := s.answer(), s.answer()
+	var page web
+	var err error
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			page, err = browser{t: t}.open(http.MethodGet, second)
+		}
+		w.Sim.ServeHTTP(rw, r)
+	})
+	w.browse(first)
+	s.succeeds()
+	if err != nil || page.StatusCode != http.StatusNotFound {
+		t.Errorf("the second: %v, %v", page.Response, err)
+	}
+}
+
+// The person says no.
+func TestDenied(t *testing.T) {
+	const query = "error=access_denied&error_description=%3Cscript%3Ealert(1)%3C%2Fscript%3E%1B%5B2J%0Ano%E2%80%AE"
+	t.Run("in the browser", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
+		page := w.browse(s.RedirectURI + "?" + query + "&state=" + url.QueryEscape(s.state()))
+		_, err := s.end()
+		checkDenied(t, w, err)
+		checkGuarded(t, page)
+		if strings.Contains(page.body, "<script") || !strings.Contains(page.body, "&lt;script&gt;") || !strings.Contains(page.body, "refused") {
+			t.Errorf("the page: %s", page.body)
+		}
+		if strings.ContainsAny(page.body, "\x1b\u202e") {
+			t.Error("the page has control characters")
+		}
+		if page.Request.URL.Query().Has("error") {
+			t.Error("the address bar still has the answer")
+		}
+		refuses(t, s.port)
+	})
+	t.Run("pasted", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		out, in := io.Pipe()
+		c := w.client()
+		c.ClientSecret = giveSecret(clientSecret)
+		s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: out})
+		fmt.Fprintln(in, redirectURI+"?error=access_denied") // anybody's
+		fmt.Fprintln(in, redirectURI+"?"+query+"&state="+url.QueryEscape(s.state()))
+		_, err := s.end()
+		checkDenied(t, w, err)
+	})
+}
+
+func checkDenied(t *testing.T, w *world, err error) {
+	t.Helper()
+	if !errors.Is(err, exactauth.ErrDenied) || !strings.Contains(err.Error(), "access_denied") {
+		t.Errorf("got %v", err)
+	}
+	if err != nil && strings.ContainsAny(err.Error(), "\x1b\n\u202e") {
+		t.Errorf("%q is not fit for a terminal", err.Error())
+	}
+	if n := w.Counters().TokenRequests; n != 0 {
+		t.Errorf("%d token requests", n)
+	}
+}
+
+// What people paste, in all the shapes that browsers and terminals give it.
+func TestPaste(t *testing.T) {
+	code := func(address string) string { u, _ := url.Parse(address); return u.Query().Get("code") }
+	for name, shape := range map[string]func(address string) string{
+		"address":              func(a string) string { return a },
+		"address, CRLF":        func(a string) string { return a + "\r" },
+		"address in blanks":    func(a string) string { return " \t" + a + "  " },
+		"address in quotes":    func(a string) string { return `"` + a + `"` },
+		"address in brackets":  func(a string) string { return "<" + a + ">" },
+		"bracketed paste":      func(a string) string { return "\x1b[200~" + a + "\x1b[201~" },
+		"address, fragment":    func(a string) string { return a + "#_=_" },
+		"address, HOST":        func(a string) string { return strings.Replace(a, "app.test", "APP.test", 1) },
+		"query":                func(a string) string { _, q, _ := strings.Cut(a, "?"); return q },
+		"query with ?":         func(a string) string { _, q, _ := strings.Cut(a, "?"); return "?" + q },
+		"bare code":            code,
+		"bare code as in bar":  func(a string) string { return strings.ReplaceAll(code(a), "!", "%21") },
+		"bare code, CRLF":      func(a string) string { return code(a) + "\r" },
+		"bare code, bracketed": func(a string) string { return "\x1b[200~" + code(a) + "\x1b[201~" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			out, in := io.Pipe()
+			c := w.client()
+			c.ClientSecret = giveSecret(clientSecret)
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: out})
+			if s.Listening || s.Loopback {
+				t.Errorf("invitation %+v", s.Invitation)
+			}
+			answer := s.answer()
+			fmt.Fprintln(in, shape(answer))
+			s.succeeds()
+			// A bare code cannot tell whose it is: that is said.
+			if warned := strings.Contains(w.heard(), "bare code"); warned != strings.HasPrefix(name, "bare") {
+				t.Errorf("warned of a bare code: %t", warned)
+			}
+		})
+	}
+}
+
+// What is not the answer is said not to be, and the wait goes on.
+func TestWrongPaste(t *testing.T) {
+	cut := func(a, from string) string { return a[:strings.Index(a, from)] }
+	for name, test := range map[string]struct {
+		shape func(address string) string
+		say   string
+	}{
+		"state of another sign-in": {func(a string) string { return cut(a, "&state") + "&state=" + strings.Repeat("A", 43) }, "earlier sign-in"},
+		"without its end":          {func(a string) string { return cut(a, "&state") }, "shortened"},
+		"within the state":         {func(a string) string { return a[:len(a)-1] }, "earlier sign-in"},
+		"without its query":        {func(a string) string { return cut(a, "?") }, "shortened"},
+		"without a code":           {func(a string) string { return cut(a, "code=") + a[strings.Index(a, "state="):] }, "shortened"},
+		"query without state":      {func(a string) string { return cut(a, "&state")[strings.Index(a, "code="):] }, "shortened"},
+		"state twice":              {func(a string) string { return a + "&" + a[strings.Index(a, "state="):] }, "twice"},
+		"another host":             {func(a string) string { return strings.Replace(a, "app.test", "evil.test", 1) }, "another address"},
+		"another path":             {func(a string) string { return strings.Replace(a, "/callback", "/", 1) }, "another address"},
+		"another scheme":           {func(a string) string { return strings.Replace(a, "https:", "http:", 1) }, "another address"},
+		"another port":             {func(a string) string { return strings.Replace(a, "app.test", "app.test:1", 1) }, "another address"},
+		"the address to open":      {func(string) string { return "https://start.exactonline.nl/api/oauth2/auth?state=x" }, "another address"},
+		"words":                    {func(string) string { return "what shall I paste here, please?" }, "cannot be read"},
+		"a word":                   {func(string) string { return "yes" }, "shortened"},
+		"the mask":                 {func(string) string { return "…" }, "cannot be read"},
+		"half a code":              {func(a string) string { return strings.Repeat("A", 19) }, "shortened"},
+		"wrong percent":            {func(string) string { return strings.Repeat("A", 30) + "%zz" }, "cannot be read"},
+		// Browsers hide the scheme; and a query can begin with anything. Neither
+		// is a bare code: that would pass by the state.
+		"without its scheme":             {func(a string) string { return strings.TrimPrefix(cut(a, "&state"), "https://") + "&state=x" }, ""},
+		"query that begins with another": {func(a string) string { return "x=1&" + cut(a, "&state")[strings.Index(a, "code="):] + "&state=x" }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			out, in := io.Pipe()
+			defer out.Close()
+			c := w.client()
+			c.ClientSecret = giveSecret(clientSecret)
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: out})
+			answer := s.answer()
+			go func() {
+				fmt.Fprintln(in)
+				fmt.Fprintln(in, test.shape(answer))
+				fmt.Fprintln(in, answer)
+			}()
+			s.succeeds()
+			if !strings.Contains(w.heard(), test.say) {
+				t.Errorf("%q was not said, but %s", test.say, w.heard())
+			}
+		})
+	}
+}
+
+func TestPasteThatEnds(t *testing.T) {
+	t.Run("listening nowhere", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		c := w.client()
+		c.ClientSecret = giveSecret(clientSecret)
+		s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: strings.NewReader("nonsense that is not taken\n")})
+		if _, err := s.end(); !errors.Is(err, exactauth.ErrDenied) {
+			t.Error(err)
+		}
+	})
+	t.Run("listening", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{Paste: strings.NewReader("")})
+		w.browse(s.URL)
+		s.succeeds()
+	})
+}
+
+// Browser and person at once: the code is redeemed once.
+func TestPasteAndListenerAtOnce(t *testing.T) {
+	for i := range 8 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			out, in := io.Pipe()
+			defer out.Close()
+			s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{Paste: out})
+			answer := s.answer()
+			go fmt.Fprintln(in, answer)
+			browsed := make(chan struct{})
+			go func() {
+				defer close(browsed)
+				browser{t: t, follow: true}.open(http.MethodGet, answer)
+			}()
+			s.succeeds()
+			<-browsed
+			refuses(t, s.port)
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	for _, redirect := range []string{loopback, "http://localhost:%s/callback", "https://exactauth.test:%s/callback"} {
+		t.Run(redirect, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			c := w.onLoopback(redirect)
+			u, _ := url.Parse(c.Profile.RedirectURI)
+			other, err := net.Listen("tcp", "127.0.0.1:"+u.Port())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			_, err = c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("the address was shown") }})
+			if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), u.Port()) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	t.Run("of the other localhost", func(t *testing.T) {
+		needIPv6(t)
+		w := newWorld(t, exactLife, exactsim.Config{})
+		c := w.onLoopback("http://localhost:%s/callback")
+		u, _ := url.Parse(c.Profile.RedirectURI)
+		other, err := net.Listen("tcp", "[::1]:"+u.Port())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		if _, err := c.Login(t.Context(), exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrConfig) {
+			t.Errorf("got %v", err)
+		}
+		refuses(t, u.Port())
+	})
+}
+
+func needIPv6(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6 loopback")
+	}
+	l.Close()
+}
+
+func TestLoginEndsWithItsContext(t *testing.T) {
+	t.Run("nobody came", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{})
+		if _, err := s.end(); !errors.Is(err, exactauth.ErrDenied) {
+			t.Error(err)
+		}
+		refuses(t, s.port)
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		w, _ := signedIn(t, exactLife, exactsim.Config{})
+		before := w.record()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		out, in := io.Pipe() // nobody writes
+		defer in.Close()
+		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{Paste: out})
+		cancel(errBoom)
+		if _, err := s.end(); !errors.Is(err, errBoom) {
+			t.Error(err)
+		}
+		refuses(t, s.port)
+		if w.record() != before {
+			t.Error("the record changed")
+		}
+	})
+	// A code that was sent is seen through: the tokens exist once.
+	t.Run("cancelled during the exchange", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{})
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			cancel(errBoom)
+			w.Sim.ServeHTTP(rw, r)
+		})
+		answer := w.redirectOf(s)
+		go browser{t: t}.open(http.MethodGet, answer)
+		s.end()
+		if w.refreshState() != exactsim.Current {
+			t.Error("the tokens were not saved")
+		}
+		refuses(t, s.port)
+	})
+}
+
+// redirectOf makes an answer without asking the simulator over HTTP.
+func (w *world) redirectOf(s *sitting) string {
+	q := url.Values{"code": {w.NewCode(clientID, annID, s.RedirectURI)}, "state": {s.state()}}
+	return s.RedirectURI + "?" + q.Encode()
+}
+
+// A sign-in that fails leaves the one before as it was, byte by byte, and sends
+// a code once.
+func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
+	fault := func(f exactsim.Fault) func(*world, *exactauth.Client) {
+		return func(w *world, _ *exactauth.Client) { f.Times = -1; w.Inject(f) }
+	}
+	for _, test := range []struct {
+		name string
+		do   func(*world, *exactauth.Client)
+		code func(*world) string // what is pasted; the default is a good code
+		kind error
+	}{
+		{"late code", nil, func(w *world) string {
+			code := w.NewCode(clientID, annID, redirectURI)
+			w.clock.advance(3*time.Minute + time.Second)
+			return code
+		}, exactauth.ErrLoginNeeded},
+		{"code of another redirect URI", nil, func(w *world) string {
+			return w.NewCode(clientID, annID, "https://app.test/other")
+		}, exactauth.ErrLoginNeeded},
+		{"code that is none", nil, func(*world) string { return strings.Repeat("stampNL001.", 20) }, exactauth.ErrLoginNeeded},
+		{"wrong secret", func(w *world, _ *exactauth.Client) { w.register("other", redirectURI) }, nil, exactauth.ErrConfig},
+		{"app deleted", func(w *world, _ *exactauth.Client) { w.RemoveApp(clientID) }, nil, exactauth.ErrConfig},
+		{"no rights", func(w *world, _ *exactauth.Client) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, nil},
+		{"answer lost", fault(exactsim.Fault{Kind: exactsim.Drop, Commit: true}), nil, exactauth.ErrTemporary},
+		{"answer cut", fault(exactsim.Fault{Kind: exactsim.CutBody}), nil, exactauth.ErrTemporary},
+		{"half an answer", fault(exactsim.Fault{Kind: exactsim.Truncated}), nil, exactauth.ErrTemporary},
+		{"empty answer", fault(exactsim.Fault{Kind: exactsim.Empty}), nil, exactauth.ErrTemporary},
+		{"page", fault(exactsim.Fault{Kind: exactsim.HTML}), nil, exactauth.ErrTemporary},
+		{"10 MB", fault(exactsim.Fault{Kind: exactsim.Huge}), nil, exactauth.ErrTemporary},
+		{"gateway fault", fault(exactsim.Fault{Kind: exactsim.Gateway}), nil, exactauth.ErrTemporary},
+		{"503", fault(exactsim.Fault{Kind: exactsim.Status}), nil, exactauth.ErrTemporary},
+		{"redirect", fault(exactsim.Fault{Kind: exactsim.Redirect}), nil, exactauth.ErrTemporary},
+		{"no refresh token", fault(exactsim.Fault{Kind: exactsim.NoRefreshToken}), nil, exactauth.ErrTemporary},
+		{"empty refresh token", fault(exactsim.Fault{Kind: exactsim.EmptyRefreshToken}), nil, exactauth.ErrTemporary},
+		{"too early", fault(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody}), nil, exactauth.ErrTemporary},
+		{"another user", func(w *world, _ *exactauth.Client) { w.SetAutoApproveUser(bobID) }, func(w *world) string {
+			return w.NewCode(clientID, bobID, redirectURI)
+		}, exactauth.ErrConfig},
+		{"killed before saving", func(w *world, c *exactauth.Client) { c.Store = &crashing{Store: c.Store, at: 2} }, nil, errCrash},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			before, exchanges := w.record(), w.Counters().Exchanges
+			if test.do != nil {
+				test.do(w, c)
+			}
+			if test.code == nil {
+				test.code = func(w *world) string { return w.NewCode(clientID, annID, redirectURI) }
+			}
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: strings.NewReader(test.code(w) + "\n")})
+			_, err := s.end()
+			if err == nil || test.kind != nil && !errors.Is(err, test.kind) {
+				t.Errorf("got %v, want %v", err, test.kind)
+			}
+			if w.record() != before {
+				t.Error("the record changed")
+			}
+			if n := w.Counters(); n.Exchanges != exchanges+1 || n.RedirectsFollowed != 0 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+	t.Run("unreachable", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		before := w.record()
+		c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dialTo(closedAddress(t))}}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // ends the retries
+		defer cancel()
+		s := w.sit(ctx, c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annID, redirectURI) + "\n")})
+		if _, err := s.end(); !errors.Is(err, exactauth.ErrTemporary) {
+			t.Error(err)
+		}
+		if w.record() != before {
+			t.Error("the record changed")
+		}
+	})
+}
+
+// The page and the error tell the server's reason, fit for page and terminal.
+func TestFailurePageTellsTheReason(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"x<b>y","error_description":"<img src=x onerror=alert(1)>\u001b[2J\u202e\nreason` + strings.Repeat("!", 5000) + `"}`})
+	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
+	page := w.browse(s.URL)
+	_, err := s.end()
+	if !errors.Is(err, exactauth.ErrLoginNeeded) || !strings.Contains(err.Error(), "reason") || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 1000 {
+		t.Errorf("%q", err)
+	}
+	var server *exactauth.ServerError
+	if !errors.As(err, &server) || server.Status != 400 || server.Code != "x<b>y" {
+		t.Errorf("the server's error: %+v", server)
+	}
+	checkGuarded(t, page)
+	if !strings.Contains(page.body, "failed") || !strings.Contains(page.body, "reason") ||
+		strings.Contains(page.body, "<img") || strings.Contains(page.body, "<b>") || strings.ContainsAny(page.body, "\x1b\u202e") {
+		t.Errorf("the page: %s", page.body)
+	}
+	if page.Request.URL.Query().Has("code") {
+		t.Error("the address bar still has the code")
+	}
+}
+
+// Whether Exact says who signed in or not, the login holds.
+func TestUnknownUserDoesNotUndoALogin(t *testing.T) {
+	for name, fault := range map[string]exactsim.Fault{
+		"dropped": {Kind: exactsim.Drop}, "401": {Kind: exactsim.HTML, Status: 401}, "403": {Kind: exactsim.Status, Status: 403},
+		"10 MB": {Kind: exactsim.Huge}, "nobody": {Kind: exactsim.Raw, Body: `{"d":{"results":[]}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			fault.On, fault.Times = exactsim.MeEndpoint, -1
+			w.Inject(fault)
+			c := w.onLoopback(loopback)
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{})
+			page := w.browse(s.URL)
+			login, err := s.end()
+			w.tell(login.UserError)
+			if err != nil || login.UserError == nil || login.User != (exactauth.Me{}) {
+				t.Errorf("got %+v, %v", login, err)
+			}
+			if !strings.Contains(page.body, "signed in") {
+				t.Error(page.body)
+			}
+			w.live(c)
+		})
+	}
+}
+
+func TestReplace(t *testing.T) {
+	t.Run("another user", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.SetAutoApproveUser(bobID)
+		_, err := w.signIn(c, exactauth.LoginOptions{})
+		if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
+			t.Errorf("without Replace: %v", err)
+		}
+		w.live(c)
+		login, err := w.signIn(c, exactauth.LoginOptions{Replace: true})
+		if err != nil || login.User.UserID != bobID {
+			t.Errorf("with Replace: %+v, %v", login.User, err)
+		}
+		if strings.Contains(w.record(), annID) || !strings.Contains(w.record(), clientSecret) {
+			t.Error("the record tells of Ann, or lost the client secret")
+		}
+	})
+	t.Run("the same user", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+			t.Error(err)
+		}
+		w.live(c)
+	})
+	t.Run("another client", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		const other = "99999999-2222-3333-4444-555555555555"
+		w.AddApp(exactsim.App{ClientID: other, ClientSecret: "other-secret", RedirectURI: redirectURI})
+		c.Profile.ClientID = other
+		c.ClientSecret = giveSecret("other-secret")
+		before := w.record()
+		w.quiet(func() {
+			_, err := c.Login(t.Context(), exactauth.LoginOptions{Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("shown") }})
+			if !errors.Is(w.tell(err), exactauth.ErrConfig) {
+				t.Error(err)
+			}
+		})
+		if w.record() != before {
+			t.Error("the record changed")
+		}
+		if _, err := w.signIn(c, exactauth.LoginOptions{Replace: true}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(w.record(), clientSecret) {
+			t.Error("the other client's secret is still there")
+		}
+		w.clock.advance(exactLife)
+		w.live(c)
+	})
+	t.Run("another client, whose secret is not there", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"
+		w.quiet(func() {
+			_, err := c.Login(t.Context(), exactauth.LoginOptions{Replace: true, Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("shown") }})
+			if !errors.Is(w.tell(err), exactauth.ErrConfig) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// What would make a sign-in fail is found before the person is troubled.
+func TestNotReady(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(*testing.T, *world, *exactauth.Client, *exactauth.LoginOptions)
+		kind  error
+	}{
+		"no secret": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) { c.ClientSecret = nil }, exactauth.ErrConfig},
+		"secret not to be had": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) {
+			c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, errBoom }
+		}, errBoom},
+		"nobody can paste": {func(_ *testing.T, _ *world, _ *exactauth.Client, o *exactauth.LoginOptions) { o.Paste = nil }, exactauth.ErrConfig},
+		"no room":          {func(t *testing.T, w *world, _ *exactauth.Client, _ *exactauth.LoginOptions) { blockWrites(t, w) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, exactLife, exactsim.Config{})
+			c := w.client()
+			c.ClientSecret = giveSecret(clientSecret)
+			o := exactauth.LoginOptions{Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("the address was shown") }}
+			test.spoil(t, w, c, &o)
+			w.quiet(func() {
+				if _, err := c.Login(t.Context(), o); err == nil || test.kind != nil && !errors.Is(w.tell(err), test.kind) {
+					t.Errorf("got %v, want %v", err, test.kind)
+				}
+			})
+		})
+	}
+}
+
+// It listens by the time the address is shown.
+func TestListensBeforeItShows(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.onLoopback(loopback)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
+		if page, err := (browser{t: t}).open(http.MethodGet, i.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
+			t.Errorf("%v, %v", page.Response, err)
+		}
+		cancel(errBoom)
+	}})
+	if !errors.Is(err, errBoom) {
+		t.Error(err)
+	}
+}
+
+// A sign-in lifts what was latched, and keeps where the client secret is.
+func TestLoginAgain(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.Revoke(clientID, annID)
+	w.clock.advance(exactLife)
+	w.refused(c, exactauth.ErrLoginNeeded)
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if rec := w.record(); !strings.Contains(rec, clientSecret) || strings.Contains(rec, "refused") || strings.Contains(rec, "previous") {
+		t.Error("the record is not that of a new login")
+	}
+	w.clock.advance(exactLife)
+	w.live(c)
+}

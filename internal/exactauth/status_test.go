@@ -1,0 +1,115 @@
+package exactauth_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+// Status asks nobody, and says what a call of Token would meet.
+func TestStatus(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		do       func(*world, *exactauth.Client)
+		signedIn bool
+		problem  error
+	}{
+		{"signed in", func(*world, *exactauth.Client) {}, true, nil},
+		{"access token over", func(w *world, _ *exactauth.Client) { w.clock.advance(time.Hour) }, true, nil},
+		{"refresh token over", func(w *world, _ *exactauth.Client) { w.clock.advance(31 * 24 * time.Hour) }, false, exactauth.ErrLoginNeeded},
+		{"revoked", func(w *world, c *exactauth.Client) {
+			w.Revoke(clientID, annID)
+			w.clock.advance(time.Hour)
+			w.refused(c, exactauth.ErrLoginNeeded)
+		}, false, exactauth.ErrLoginNeeded},
+		{"wrong secret", func(w *world, c *exactauth.Client) {
+			w.register("other", redirectURI)
+			w.clock.advance(time.Hour)
+			w.refused(c, exactauth.ErrConfig)
+		}, true, exactauth.ErrConfig},
+		{"wrong secret, mended", func(w *world, c *exactauth.Client) {
+			w.register("other", redirectURI)
+			w.clock.advance(time.Hour)
+			w.refused(c, exactauth.ErrConfig)
+			c.ClientSecret = giveSecret("other")
+		}, true, nil},
+		{"server down", func(w *world, c *exactauth.Client) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Status, RetryAfter: "600"})
+			w.clock.advance(time.Hour)
+			w.refused(c, exactauth.ErrTemporary)
+		}, true, exactauth.ErrTemporary},
+		{"another client's", func(_ *world, c *exactauth.Client) { c.Profile.ClientID = "99999999-2222-3333-4444-555555555555" }, false, exactauth.ErrLoginNeeded},
+		{"signed out", func(w *world, c *exactauth.Client) {
+			if was, err := c.Logout(w.t.Context()); !was || err != nil {
+				w.t.Error(was, err)
+			}
+		}, false, exactauth.ErrLoginNeeded},
+		{"forgotten", func(w *world, c *exactauth.Client) {
+			if err := c.Forget(w.t.Context()); err != nil {
+				w.t.Error(err)
+			}
+		}, false, exactauth.ErrLoginNeeded},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			test.do(w, c)
+			w.quiet(func() {
+				s, err := c.Status(t.Context())
+				w.tell(s.Problem)
+				if err != nil || s.SignedIn != test.signedIn || (s.Problem == nil) != (test.problem == nil) || !errors.Is(s.Problem, test.problem) {
+					t.Errorf("got %+v, %v", s, err)
+				}
+				if s.SignedIn && (s.User.FullName != "Ann Archer" || s.RefreshExpiresAt.Sub(s.AccessExpiresAt).Round(time.Hour) != 30*24*time.Hour) {
+					t.Errorf("got %+v", s)
+				}
+			})
+		})
+	}
+}
+
+func TestLogout(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	access, refresh := w.field("access_token"), w.field("refresh_token")
+	for _, signedIn := range []bool{true, false} {
+		if was, err := c.Logout(t.Context()); was != signedIn || err != nil {
+			t.Error(was, err)
+		}
+	}
+	if rec := w.record(); strings.Contains(rec, access) || strings.Contains(rec, refresh) || !strings.Contains(rec, clientSecret) {
+		t.Error("the record after a sign-out")
+	}
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Error("without a set-up:", err)
+	}
+	if err := c.Forget(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(w.path()); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if was, err := c.Logout(t.Context()); was || err != nil {
+		t.Error(was, err)
+	}
+}
+
+func TestSetClientSecretKeepsTheLogin(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	tok := w.live(c)
+	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("new one")); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.live(c); got.AccessToken.Reveal() != tok.AccessToken.Reveal() {
+		t.Error("the login is gone")
+	}
+	c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"
+	before := w.record()
+	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("of another")); !errors.Is(w.tell(err), exactauth.ErrConfig) || w.record() != before {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,1138 @@
+package exactauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+const (
+	exactLife = 600 * time.Second
+	shortLife = 5 * time.Second // where the client pauses: no pause is longer than 0.1 s
+)
+
+// share is a part of a life, in thousandths.
+func share(life time.Duration, thousandths int) time.Duration {
+	return life / 1000 * time.Duration(thousandths)
+}
+
+func TestFreshTokenCostsNothing(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	first := w.live(c)
+	before := w.record()
+	for _, age := range []time.Duration{0, 300 * time.Second, 274 * time.Second} {
+		w.clock.advance(age)
+		w.quiet(func() {
+			if got := w.live(c); got.AccessToken.Reveal() != first.AccessToken.Reveal() || !got.ExpiresAt.Equal(first.ExpiresAt) {
+				t.Error("another token")
+			}
+		})
+	}
+	if w.record() != before {
+		t.Error("the record was written")
+	}
+	if first.Type != "Bearer" || first.BaseURL != w.url || first.Division != 0 {
+		t.Errorf("got %+v", first)
+	}
+}
+
+func TestFreshTokenNeedsNoWritableStoreAndNoSecret(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	blockWrites(t, w)
+	c.ClientSecret = func(context.Context) (exactauth.Secret, error) {
+		t.Error("the client secret was asked for")
+		return exactauth.Secret{}, nil
+	}
+	w.live(c)
+}
+
+func TestPinnedDivisionGoesWithTheToken(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	c.Profile.Division = 4711
+	if got := w.live(c).Division; got != 4711 {
+		t.Errorf("division %d", got)
+	}
+}
+
+// A token is replaced when a twenty-fourth of its life is left, and not before.
+func TestRefreshIsDueShortlyBeforeExpiry(t *testing.T) {
+	for _, life := range []time.Duration{exactLife, 24 * time.Second} {
+		t.Run(life.String(), func(t *testing.T) {
+			w, c := signedIn(t, life, exactsim.Config{})
+			old := w.live(c)
+			due := old.ExpiresAt.Add(-life / 24)
+
+			w.clock.set(due.Add(-10 * time.Millisecond))
+			w.quiet(func() { w.live(c) })
+
+			w.clock.set(due)
+			if n := w.asks(func() {
+				got := w.live(c)
+				if got.AccessToken.Reveal() == old.AccessToken.Reveal() {
+					t.Error("the old token was handed out")
+				}
+				if left := got.ExpiresAt.Sub(w.clock.now()); left > life || left < life-time.Second/2 {
+					t.Errorf("the new one is said to have %s left", left)
+				}
+			}); n != 1 {
+				t.Errorf("%d refreshes, want 1", n)
+			}
+			if got := w.refreshState(); got != exactsim.Current {
+				t.Errorf("the stored refresh token is %s", got)
+			}
+			if w.field("previous_refresh_token") == "" {
+				t.Error("the refresh token before was not kept")
+			}
+			if strings.Contains(w.record(), "spent_at") {
+				t.Error("the note of the refresh still stands")
+			}
+		})
+	}
+}
+
+// As long as nobody is away for 30 days, a login lives for ever.
+func TestLoginLivesOn(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	for range 24 {
+		w.clock.advance(29 * 24 * time.Hour)
+		w.live(c)
+	}
+	if n := w.Counters(); n.RefreshesIssued != 24 || n.TokenErrors != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// "Not expired" in the last moments of a token means that this server refreshes
+// only after expiry: that is learned, and the token there is handed out.
+func TestLearnsToWaitForExpiry(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			old := w.live(c)
+			w.clock.advance(share(shortLife, 970))
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: status, Body: tooEarlyBody})
+			if got := w.live(c); got.AccessToken.Reveal() != old.AccessToken.Reveal() {
+				t.Error("not the token that there is")
+			}
+			if !strings.Contains(w.record(), `"wait_for_expiry": true`) {
+				t.Error("it was not remembered")
+			}
+			w.clock.advance(share(shortLife, 20))
+			w.quiet(func() { w.live(c) }) // still alive, nothing is asked
+
+			w.clock.advance(share(shortLife, 12)) // expired, but by less than a second at Exact
+			waits := 0
+			c.Waiting = func(_ string, until time.Time) { waits++; w.clock.set(until) }
+			w.live(c)
+			if waits != 1 {
+				t.Errorf("%d waits, want 1", waits)
+			}
+
+			// It stays learned for the tokens that follow.
+			w.clock.advance(share(shortLife, 980))
+			w.quiet(func() { w.live(c) })
+		})
+	}
+}
+
+const (
+	tooEarlyBody = `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`
+	oldTokenBody = `{"error":"unauthorized_client","error_description":"Old refresh token used."}`
+)
+
+// Whatever a server sends that says nothing about the tokens: nothing is lost,
+// the old token serves while it lives, the server is left alone for a while,
+// and then all goes on.
+func TestUselessAnswersLoseNothing(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault exactsim.Fault
+		asked int // in one call
+	}{
+		{"no reply", exactsim.Fault{Kind: exactsim.Drop}, 2},
+		{"empty", exactsim.Fault{Kind: exactsim.Empty}, 2},
+		{"gateway fault", exactsim.Fault{Kind: exactsim.Gateway}, 2},
+		{"gateway fault 500", exactsim.Fault{Kind: exactsim.Gateway, Status: 500}, 2},
+		{"500", exactsim.Fault{Kind: exactsim.Status, Status: 500}, 2},
+		{"502 page", exactsim.Fault{Kind: exactsim.HTML, Status: 502}, 2},
+		{"503", exactsim.Fault{Kind: exactsim.Status}, 2},
+		{"500 with an OAuth error", exactsim.Fault{Kind: exactsim.Raw, Status: 500, Body: `{"error":"server_error"}`}, 2},
+		{"429", exactsim.Fault{Kind: exactsim.Status, Status: 429}, 2},
+		{"429 that says when", exactsim.Fault{Kind: exactsim.Status, Status: 429, RetryAfter: "30"}, 1},
+		{"page", exactsim.Fault{Kind: exactsim.HTML}, 2},
+		{"10 MB", exactsim.Fault{Kind: exactsim.Huge}, 2},
+		{"empty object", exactsim.Fault{Kind: exactsim.Raw, Body: `{}`}, 2},
+		{"list", exactsim.Fault{Kind: exactsim.Raw, Body: `[]`}, 2},
+		{"null", exactsim.Fault{Kind: exactsim.Raw, Body: `null`}, 2},
+		{"access token that is no string", exactsim.Fault{Kind: exactsim.Raw, Body: `{"access_token":{},"refresh_token":null}`}, 2},
+		{"307", exactsim.Fault{Kind: exactsim.Redirect}, 1},
+		{"302", exactsim.Fault{Kind: exactsim.Redirect, Status: 302}, 1},
+		{"308", exactsim.Fault{Kind: exactsim.Redirect, Status: 308}, 1},
+		{"unknown error", exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"something_new","error_description":"\u001b[2Jwell"}`}, 1},
+		{"malformed request", exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_request"}`}, 1},
+		{"200 with an error", exactsim.Fault{Kind: exactsim.Raw, Body: `{"error":"something_new","access_token":"a","refresh_token":""}`}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			old, refresh := w.live(c), w.field("refresh_token")
+			w.clock.advance(share(shortLife, 970)) // alive, and due
+			test.fault.Times = -1
+			w.Inject(test.fault)
+
+			if n := w.asks(func() {
+				if got := w.live(c); got.AccessToken.Reveal() != old.AccessToken.Reveal() {
+					t.Error("another token")
+				}
+			}); n != test.asked {
+				t.Errorf("the server was asked %d times, want %d", n, test.asked)
+			}
+			if !strings.Contains(w.heard(), "this token ends in") {
+				t.Error("it was not said that the token ends soon")
+			}
+			// Another process, a moment later: the hold is in the record.
+			other := w.client()
+			w.quiet(func() { w.live(other) })
+			w.clock.advance(share(shortLife, 32)) // past expiry
+			var err error
+			w.quiet(func() { err = w.refused(other, exactauth.ErrTemporary) })
+			if text := err.Error(); strings.ContainsAny(text, "\x1b\n") {
+				t.Errorf("%q is not one line", text)
+			}
+			if got := w.field("refresh_token"); got != refresh || w.refreshState() != exactsim.Current {
+				t.Error("the refresh token is lost")
+			}
+
+			w.ClearFaults()
+			w.untilHeld(err)
+			w.live(c)
+			if n := w.Counters(); n.RedirectsFollowed != 0 || n.RefreshesIssued != 1 {
+				t.Errorf("%+v", n)
+			}
+			if rec := w.record(); strings.Contains(rec, "retry_at") || strings.Contains(rec, "failures") || strings.Contains(rec, "lost_at") {
+				t.Error("the failure still stands in the record")
+			}
+		})
+	}
+}
+
+// Holds get longer, so that a server that is down for hours is asked less and
+// less; not so long that nobody notices when it is back.
+func TestHoldsGrow(t *testing.T) {
+	w, c := signedIn(t, shortLife, exactsim.Config{})
+	w.clock.advance(shortLife)
+	w.Inject(exactsim.Fault{Kind: exactsim.Status, Times: -1})
+	last := time.Duration(0)
+	for range 8 {
+		before := w.clock.now()
+		held := w.untilHeld(w.refused(c, exactauth.ErrTemporary)).Sub(before)
+		if held < last-time.Second/10 || held > shortLife+time.Second/10 {
+			t.Errorf("held for %s after %s", held, last)
+		}
+		last = held
+	}
+	if last < share(shortLife, 900) {
+		t.Errorf("held for no more than %s in the end", last)
+	}
+}
+
+func TestHonoursRetryAfter(t *testing.T) {
+	for _, test := range []struct{ name, value string }{
+		{"seconds", "7200"},
+		{"date", newClock().t.Add(exactLife + 7200*time.Second).Format(http.TimeFormat)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 429, RetryAfter: test.value})
+			before := w.clock.now()
+			if held := w.untilHeld(w.refused(c, exactauth.ErrTemporary)).Sub(before); held.Round(5*time.Second) != 7200*time.Second {
+				t.Errorf("held for %s, want 2 h", held)
+			}
+			w.live(c)
+		})
+	}
+	t.Run("short ones are waited for", func(t *testing.T) {
+		w, c := signedIn(t, 100*time.Second, exactsim.Config{})
+		w.clock.advance(100 * time.Second)
+		w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 503, RetryAfter: "1"})
+		w.live(c)
+	})
+	t.Run("nonsense is not", func(t *testing.T) {
+		for _, value := range []string{"-1", "soon", "99999999999999999999", "Mon, 01 Jan 0001 00:00:00 GMT"} {
+			t.Run(value, func(t *testing.T) {
+				w, c := signedIn(t, shortLife, exactsim.Config{})
+				w.clock.advance(shortLife)
+				w.Inject(exactsim.Fault{Kind: exactsim.Status, RetryAfter: value})
+				w.live(c)
+			})
+		}
+	})
+}
+
+// One failure alone is not noticed: the server is asked once more.
+func TestOneFailureIsRetried(t *testing.T) {
+	for _, kind := range []exactsim.FaultKind{exactsim.Drop, exactsim.Empty, exactsim.Gateway, exactsim.Status, exactsim.HTML} {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			w.clock.advance(shortLife)
+			w.Inject(exactsim.Fault{Kind: kind})
+			if n := w.asks(func() { w.live(c) }); n != 2 {
+				t.Errorf("%d refreshes", n)
+			}
+		})
+	}
+}
+
+// If the server cannot be reached, nothing is spent and nothing is held: the
+// next call tries again.
+func TestUnreachableServerSpendsNothing(t *testing.T) {
+	w, c := signedIn(t, shortLife, exactsim.Config{})
+	old, refresh := w.live(c), w.field("refresh_token")
+	reach := c.HTTP
+	c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dialTo(closedAddress(t))}}
+
+	w.clock.advance(share(shortLife, 970))
+	w.quiet(func() {
+		if got := w.live(c); got.AccessToken.Reveal() != old.AccessToken.Reveal() {
+			t.Error("another token")
+		}
+	})
+	w.clock.advance(share(shortLife, 40))
+	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	if rec := w.record(); w.field("refresh_token") != refresh || strings.Contains(rec, "spent_at") || strings.Contains(rec, "lost_at") || strings.Contains(rec, "retry_at") {
+		t.Error("the record tells of a refresh that was never sent")
+	}
+	c.HTTP = reach
+	w.live(c)
+}
+
+// A server that is not trusted is not sent anything.
+func TestUntrustedServerIsSentNothing(t *testing.T) {
+	w, c := signedIn(t, shortLife, exactsim.Config{})
+	tls := newTLSFront(t, w)
+	c.Profile.BaseURL = tls
+	w.putRecord(strings.ReplaceAll(w.record(), w.url, tls))
+	w.clock.advance(shortLife)
+	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+}
+
+// The answer to a refresh is lost and refresh tokens end at once: nothing but a
+// new sign-in helps, and the reason is told.
+func TestLostAnswerInStrict(t *testing.T) {
+	for _, kind := range []exactsim.FaultKind{exactsim.Drop, exactsim.Empty, exactsim.Truncated, exactsim.CutBody, exactsim.HTML, exactsim.Huge} {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{Rotation: exactsim.Strict})
+			w.clock.advance(shortLife)
+			w.Inject(exactsim.Fault{Kind: kind, Commit: true})
+			err := w.refused(c, exactauth.ErrLoginNeeded)
+			if !strings.Contains(err.Error(), "answer was lost") {
+				t.Errorf("%v does not say that an answer was lost", err)
+			}
+			for range 3 {
+				w.clock.advance(time.Hour)
+				w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+			}
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			w.live(c)
+		})
+	}
+}
+
+// The answer is lost and the refresh token before is honoured: the server says
+// "not expired" of the token that never arrived, and 570 s later all is well.
+func TestLostAnswerInGrace(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		t.Run(fmt.Sprint("too early first ", early), func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{Rotation: exactsim.Grace, TooEarlyFirst: early})
+			w.clock.advance(shortLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
+			lost := w.clock.now()
+			err := w.refused(c, exactauth.ErrTemporary)
+			w.clock.advance(shortLife / 2)
+			w.quiet(func() { w.refused(w.client(), exactauth.ErrTemporary) })
+			if wait := w.untilHeld(err).Sub(lost); wait < share(shortLife, 950) || wait > share(shortLife, 990) {
+				t.Errorf("to be tried again after %s of %s", wait, shortLife)
+			}
+			w.live(c)
+			if n := w.Counters(); n.TooEarly != 1 || n.OldToken != 0 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
+// A lost answer in the last moments of a token teaches nothing about those
+// moments: "not expired" speaks of the token that never arrived.
+func TestLostAnswerIsNoLesson(t *testing.T) {
+	w, c := signedIn(t, shortLife, exactsim.Config{Rotation: exactsim.Grace})
+	w.clock.advance(share(shortLife, 965))
+	w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
+	w.live(c)
+	if strings.Contains(w.record(), "wait_for_expiry") {
+		t.Error("it was learned that the server refreshes only after expiry, which is not so")
+	}
+}
+
+// Nor does a clock that was set forward, as long as the server's own dates tell
+// that its token is young.
+func TestForwardClockIsNoLesson(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	skew := 5 * time.Minute
+	c.Now = func() time.Time { return w.clock.now().Add(skew) }
+	w.clock.advance(280 * time.Second) // 580 s by our clock
+	w.live(c)
+	if strings.Contains(w.record(), "wait_for_expiry") {
+		t.Error("it was learned that the server refreshes only after expiry, which is not so")
+	}
+}
+
+// A process that is killed between sending and saving leaves a note, and whoever
+// comes next knows what happened.
+func TestKilledWhileRefreshing(t *testing.T) {
+	kill := func(w *world) {
+		w.t.Helper()
+		c := w.client()
+		c.Store = &crashing{Store: w.store(), at: 2}
+		if _, err := w.token(c, exactauth.Want{}); !errors.Is(err, errCrash) {
+			w.t.Fatal(err)
+		}
+		if w.field("spent_at") == "" {
+			w.t.Fatal("there is no note")
+		}
+	}
+	t.Run("before sending", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		crash := w.client()
+		crash.Store = &crashing{Store: w.store(), at: 2, before: true}
+		w.quiet(func() { w.refused(crash, errCrash) })
+		w.live(c)
+	})
+	for _, later := range []time.Duration{time.Second, time.Minute} {
+		t.Run(fmt.Sprint("strict, next call after ", later), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			kill(w)
+			w.clock.advance(later)
+			err := w.refused(c, exactauth.ErrLoginNeeded)
+			if !strings.Contains(err.Error(), "answer was lost") {
+				t.Errorf("%v does not say that an answer was lost", err)
+			}
+			w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		})
+		t.Run(fmt.Sprint("grace, next call after ", later), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+			w.clock.advance(exactLife)
+			kill(w)
+			w.clock.advance(later)
+			began := w.clock.now()
+			// A script that goes on asking gets a token in the end, and stays far
+			// below the ten errors an hour that block the app.
+			for {
+				if _, err := w.token(c, exactauth.Want{}); err == nil {
+					break
+				} else if !errors.Is(err, exactauth.ErrTemporary) {
+					t.Fatal(err)
+				}
+				if w.clock.advance(5*time.Second).Sub(began) > 2*exactLife {
+					t.Fatal("no token ever came")
+				}
+			}
+			if n := w.Counters(); n.TokenErrors > 3 || n.Blocked > 0 {
+				t.Errorf("%d errors at the token endpoint, %d requests refused for them", n.TokenErrors, n.Blocked)
+			}
+		})
+	}
+}
+
+// The same app and user signed in elsewhere: that ends this login, and it is
+// explained.
+func TestAnotherLoginOfTheSameUser(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	elsewhere := w.client()
+	elsewhere.Store = tokenstore.NewFiles(t.TempDir(), nil)
+	elsewhere.ClientSecret = giveSecret(clientSecret)
+	if _, err := w.signIn(elsewhere, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(exactLife)
+	err := w.refused(c, exactauth.ErrLoginNeeded)
+	for _, words := range []string{"signed in somewhere else", profileName} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("%q lacks %q", err, words)
+		}
+	}
+	w.clock.advance(time.Hour)
+	w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+	if w.field("refresh_token") == "" {
+		t.Error("the record was emptied")
+	}
+}
+
+// "Old refresh token used" can be wrong, so the token before is tried, once.
+func TestTriesThePreviousTokenOnce(t *testing.T) {
+	t.Run("and it works", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+		w.clock.advance(exactLife)
+		w.live(c)
+		w.clock.advance(exactLife)
+		w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 401, Body: oldTokenBody})
+		if n := w.asks(func() { w.live(c) }); n != 2 {
+			t.Errorf("%d refreshes, want 2", n)
+		}
+		if got := w.refreshState(); got != exactsim.Current {
+			t.Errorf("the stored refresh token is %s", got)
+		}
+	})
+	t.Run("and it does not", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		w.live(c)
+		refresh, previous := w.field("refresh_token"), w.field("previous_refresh_token")
+		w.Revoke(clientID, annID)
+		w.clock.advance(exactLife)
+		if n := w.asks(func() { w.refused(c, exactauth.ErrLoginNeeded) }); n != 2 {
+			t.Errorf("%d refreshes, want 2", n)
+		}
+		if w.field("refresh_token") != refresh || w.field("previous_refresh_token") != previous {
+			t.Error("the tokens in the record changed")
+		}
+	})
+}
+
+// A record that was replaced behind the lock, as by a restored backup, is taken
+// as it is.
+func TestRecordReplacedBehindTheLock(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	elsewhere := w.client()
+	dir := t.TempDir()
+	elsewhere.Store = tokenstore.NewFiles(dir, nil)
+	elsewhere.ClientSecret = giveSecret(clientSecret)
+	w.clock.advance(exactLife)
+	if _, err := w.signIn(elsewhere, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := os.ReadFile(filepath.Join(dir, profileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			w.putRecord(string(restored))
+		}
+		w.Sim.ServeHTTP(rw, r)
+	})
+	if n := w.asks(func() { w.live(c) }); n != 1 {
+		t.Errorf("%d refreshes, want 1", n)
+	}
+	if got := w.refreshState(); got != exactsim.Current {
+		t.Errorf("the stored refresh token is %s", got)
+	}
+}
+
+func TestRefreshTokenUnusedFor30Days(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(30*24*time.Hour + time.Second)
+	err := w.refused(c, exactauth.ErrLoginNeeded)
+	if !strings.Contains(err.Error(), "expired at") {
+		t.Errorf("%v does not give Exact's reason", err)
+	}
+	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+}
+
+func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.register("another-secret", redirectURI)
+	w.clock.advance(exactLife)
+	if n := w.asks(func() { w.refused(c, exactauth.ErrConfig) }); n != 1 {
+		t.Errorf("%d refreshes", n)
+	}
+	w.quiet(func() { w.refused(w.client(), exactauth.ErrConfig) })
+
+	t.Run("by a secret from elsewhere", func(t *testing.T) {
+		wrong := w.client()
+		wrong.ClientSecret = giveSecret("still wrong")
+		w.refused(wrong, exactauth.ErrConfig) // another secret, so it is tried
+		w.quiet(func() { w.refused(wrong, exactauth.ErrConfig) })
+	})
+	t.Run("by the one that is kept", func(t *testing.T) {
+		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("another-secret")); err != nil {
+			t.Fatal(err)
+		}
+		w.live(c)
+	})
+}
+
+func TestInvalidGrantNeedsALogin(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(exactLife)
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_grant"}`})
+	w.refused(c, exactauth.ErrLoginNeeded)
+	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+}
+
+// An error can carry a new refresh token, which then is the only good one.
+func TestRefreshTokenInAnErrorIsKept(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(exactLife)
+	w.Inject(exactsim.Fault{Kind: exactsim.RefreshTokenInError})
+	before := w.field("refresh_token")
+	err := w.refused(c, exactauth.ErrTemporary)
+	if w.field("refresh_token") == before || w.refreshState() != exactsim.Current {
+		t.Fatal("the new refresh token was not kept")
+	}
+	if w.field("previous_refresh_token") != before {
+		t.Error("the one before was not kept")
+	}
+	w.untilHeld(err)
+	w.live(c)
+}
+
+func TestAnswerWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
+	for _, kind := range []exactsim.FaultKind{exactsim.NoRefreshToken, exactsim.EmptyRefreshToken} {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+			before := w.field("refresh_token")
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: kind})
+			w.live(c)
+			if w.field("refresh_token") != before {
+				t.Error("the refresh token changed")
+			}
+			w.clock.advance(exactLife)
+			w.live(c) // it is the previous one at the server, and works in Grace
+		})
+	}
+}
+
+func TestExpiresInOfEitherType(t *testing.T) {
+	for _, test := range []struct {
+		name, value string
+		life        time.Duration
+	}{
+		{"string", `"300"`, 300 * time.Second},
+		{"number", `300`, 300 * time.Second},
+		{"fraction", `300.0`, 300 * time.Second},
+		{"missing", `null`, exactLife},
+		{"empty", `""`, exactLife},
+		{"words", `"soon"`, exactLife},
+		{"zero", `0`, exactLife},
+		{"negative", `-5`, exactLife},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Body: `{"access_token":"a1","token_type":"bearer","expires_in":` + test.value + `,"refresh_token":"r1"}`})
+			tok, err := w.token(c, exactauth.Want{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := tok.ExpiresAt.Sub(w.clock.now()).Round(time.Second); left != test.life {
+				t.Errorf("it lives %s, want %s", left, test.life)
+			}
+			if tok.AccessToken.Reveal() != "a1" || w.field("refresh_token") != "r1" {
+				t.Error("the tokens were not taken")
+			}
+		})
+	}
+}
+
+// An answer that breaks off after both tokens is as good as a whole one.
+func TestAnswerCutBehindTheTokens(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(exactLife)
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Body: `{"access_token":"a1","expires_in":"600","refresh_token":"r1","tok`})
+	if tok, err := w.token(c, exactauth.Want{}); err != nil || tok.AccessToken.Reveal() != "a1" || w.field("refresh_token") != "r1" {
+		t.Errorf("got %v, %v", tok, err)
+	}
+}
+
+// If this machine's clock is set, the server's "not expired" and its dates tell
+// how old the token really is.
+func TestClockThatWasSet(t *testing.T) {
+	for _, skew := range []time.Duration{time.Hour, -time.Hour, 40 * 24 * time.Hour, -40 * 24 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			c.Now = func() time.Time { return w.clock.now().Add(skew) }
+			old := w.live(w.client())
+			w.clock.advance(200 * time.Second)
+			got := w.live(c)
+			if got.AccessToken.Reveal() != old.AccessToken.Reveal() {
+				t.Error("another token")
+			}
+			if left := got.ExpiresAt.Sub(c.Now()); left < 395*time.Second || left > 400*time.Second {
+				t.Errorf("it is said to have %s left, of 400 s", left)
+			}
+			w.quiet(func() { w.live(c) })
+			w.clock.advance(390 * time.Second)
+			if n := w.asks(func() { w.live(c) }); n != 1 {
+				t.Errorf("%d refreshes at the due time", n)
+			}
+			if n := w.Counters(); n.TokenErrors > 1 {
+				t.Errorf("%d errors", n.TokenErrors)
+			}
+		})
+	}
+	t.Run("after expiry", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		c.Now = func() time.Time { return w.clock.now().Add(-time.Hour) }
+		w.clock.advance(exactLife)
+		if n := w.asks(func() { w.live(c) }); n != 1 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+}
+
+func TestMinValid(t *testing.T) {
+	t.Run("what there is suffices", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(290 * time.Second)
+		w.quiet(func() {
+			if _, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second}); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("a new one can be had", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(572 * time.Second) // not due by itself
+		if n := w.asks(func() {
+			if _, err := w.token(c, exactauth.Want{MinValid: exactLife}); err != nil {
+				t.Error(err)
+			}
+		}); n != 1 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+	t.Run("a new one must be waited for", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		old := w.live(c)
+		w.clock.advance(share(shortLife, 940))
+		var waits []string
+		c.Waiting = func(what string, until time.Time) {
+			waits = append(waits, what)
+			if d := until.Sub(w.clock.now()); d > share(shortLife, 10) {
+				t.Errorf("a wait of %s", d)
+			}
+			w.clock.set(until)
+		}
+		tok, err := w.token(c, exactauth.Want{MinValid: shortLife / 2})
+		if err != nil || tok.AccessToken.Reveal() == old.AccessToken.Reveal() || tok.ExpiresAt.Sub(w.clock.now()) < shortLife/2 {
+			t.Errorf("got %v, %v", tok, err)
+		}
+		if len(waits) != 1 || waits[0] == "" {
+			t.Errorf("waits %q", waits)
+		}
+		if n := w.Counters(); n.TooEarly != 0 {
+			t.Error("it was asked for too early")
+		}
+	})
+	t.Run("the wait is longer than the caller's time", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(400 * time.Second)
+		c.Waiting = func(string, time.Time) { t.Error("a wait began that could not end") }
+		w.quiet(func() {
+			_, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second})
+			if !errors.Is(err, exactauth.ErrTemporary) {
+				t.Fatal(err)
+			}
+			at := w.clock.now()
+			if left := w.untilHeld(err).Sub(at); left < 165*time.Second || left > 175*time.Second {
+				t.Errorf("%s", err)
+			}
+		})
+		if _, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second}); err != nil {
+			t.Error("at the time that was told:", err)
+		}
+	})
+	t.Run("the wait is called off", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		c.Waiting = func(string, time.Time) { cancel(errBoom) }
+		if _, err := c.Token(ctx, exactauth.Want{MinValid: exactLife}); !errors.Is(err, errBoom) {
+			t.Error(w.tell(err))
+		}
+	})
+	t.Run("no token lives as long", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.quiet(func() {
+			if _, err := w.token(c, exactauth.Want{MinValid: exactLife + time.Second}); !errors.Is(err, exactauth.ErrConfig) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// Force takes no token that was issued before the call.
+func TestForce(t *testing.T) {
+	t.Run("waits for the server", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		old := w.live(c)
+		w.clock.advance(share(shortLife, 940))
+		waits := 0
+		c.Waiting = func(_ string, until time.Time) { waits++; w.clock.set(until) }
+		tok, err := w.token(c, exactauth.Want{Force: true})
+		if err != nil || tok.AccessToken.Reveal() == old.AccessToken.Reveal() || waits != 1 {
+			t.Errorf("got %v, %v after %d waits", tok, err, waits)
+		}
+	})
+	t.Run("takes the one that another process got meanwhile", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		w.clock.advance(share(shortLife, 940))
+		var other exactauth.Token
+		c.Waiting = func(_ string, until time.Time) {
+			w.clock.set(until)
+			other, _ = w.token(w.client(), exactauth.Want{Force: true})
+		}
+		tok, err := w.token(c, exactauth.Want{Force: true})
+		if err != nil || tok.AccessToken.Reveal() != other.AccessToken.Reveal() {
+			t.Errorf("got %v, %v", tok, err)
+		}
+		if n := w.Counters().RefreshesIssued; n != 1 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+	t.Run("on a clock that does not move meanwhile", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(580 * time.Second)
+		w.clock.tick = 0
+		if _, err := w.token(c, exactauth.Want{Force: true}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A real second or two, no clock of ours: what the other tests take for granted.
+func TestRealTime(t *testing.T) {
+	w, c := signedIn(t, time.Second, exactsim.Config{Now: time.Now})
+	// The sign-in was dated by the still clock; one by real time replaces it.
+	c.Now = nil
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := w.token(c, exactauth.Want{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.Counters(); n.RefreshesIssued != 2 || n.TokenErrors != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A caller that gives up while the request is under way does not stop it: the
+// new tokens are saved, since nobody could get them again.
+func TestCancelledDuringTheRequest(t *testing.T) {
+	t.Run("cancelled", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			cancel(errBoom)
+			w.Sim.ServeHTTP(rw, r)
+		})
+		w.Inject(exactsim.Fault{Kind: exactsim.Slow, Commit: true, Delay: 200 * time.Millisecond})
+		if _, err := c.Token(ctx, exactauth.Want{}); !errors.Is(err, errBoom) {
+			t.Fatal(w.tell(err))
+		}
+		if got := w.refreshState(); got != exactsim.Current {
+			t.Fatalf("the stored refresh token is %s", got)
+		}
+		w.quiet(func() { w.live(c) })
+	})
+	t.Run("out of time", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		w.Inject(exactsim.Fault{Kind: exactsim.Slow, Commit: true, Delay: 300 * time.Millisecond})
+		c.Token(ctx, exactauth.Want{}) // whether it still gives the token is its own affair
+		if got := w.refreshState(); got != exactsim.Current {
+			t.Fatalf("the stored refresh token is %s", got)
+		}
+		w.quiet(func() { w.live(c) })
+	})
+	t.Run("before it", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errBoom)
+		w.quiet(func() {
+			if _, err := c.Token(ctx, exactauth.Want{}); !errors.Is(err, errBoom) {
+				t.Error(w.tell(err))
+			}
+		})
+		w.live(c)
+	})
+}
+
+// Without room for the answer nothing is sent.
+func TestUnwritableStoreSpendsNothing(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	before := w.record()
+	mend := blockWrites(t, w)
+	w.clock.advance(580 * time.Second)
+	w.quiet(func() { w.live(c) }) // the token there is still does
+	w.clock.advance(20 * time.Second)
+	w.quiet(func() {
+		_, err := w.token(c, exactauth.Want{})
+		if stored := (*tokenstore.Error)(nil); !errors.As(err, &stored) {
+			t.Errorf("got %v, want the store's error", err)
+		}
+	})
+	if w.record() != before {
+		t.Error("the record changed")
+	}
+	mend()
+	w.live(c)
+}
+
+// What belongs to another client or another server is never sent here.
+func TestRecordOfAnother(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*world, *exactauth.Client)
+	}{
+		{"client", func(_ *world, c *exactauth.Client) { c.Profile.ClientID = "99999999-2222-3333-4444-555555555555" }},
+		{"server", func(w *world, c *exactauth.Client) {
+			c.Profile.BaseURL = strings.Replace(w.url, "127.0.0.1", "localhost", 1)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			test.change(w, c)
+			for range 2 { // with a fresh token, and with one that is due
+				w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+				w.clock.advance(exactLife)
+			}
+		})
+	}
+}
+
+func TestNobodySignedIn(t *testing.T) {
+	t.Run("no record", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+		if entries, _ := os.ReadDir(w.dir); len(entries) != 0 {
+			t.Error("files were made")
+		}
+	})
+	t.Run("only a client secret", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		c := w.client()
+		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s")); err != nil {
+			t.Fatal(err)
+		}
+		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	})
+	t.Run("signed out while a wait was on", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		w.clock.advance(share(shortLife, 940))
+		c.Waiting = func(_ string, until time.Time) {
+			w.clock.set(until)
+			if _, err := c.Logout(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := w.token(c, exactauth.Want{Force: true}); !errors.Is(err, exactauth.ErrLoginNeeded) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNoClientSecretIsSaidBeforeAnythingIsSent(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.putRecord(strings.Replace(w.record(), `"client_secret": "`+clientSecret+`",`, "", 1))
+	w.clock.advance(exactLife)
+	w.quiet(func() { w.refused(c, exactauth.ErrConfig) })
+	c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, errBoom }
+	w.quiet(func() { w.refused(c, errBoom) })
+	c.ClientSecret = giveSecret(clientSecret)
+	w.live(c)
+	if strings.Contains(w.record(), clientSecret) {
+		t.Error("a client secret from elsewhere was stored")
+	}
+}
+
+// A damaged record is said to be one, and left as it is.
+func TestDamagedRecord(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		damage func(string) string
+	}{
+		{"empty", func(string) string { return "" }},
+		{"blank", func(string) string { return " \n" }},
+		{"cut", func(s string) string { return s[:len(s)/2] }},
+		{"cut by a byte", func(s string) string { return s[:strings.LastIndex(s, "}")] }},
+		{"zeros", func(s string) string { return strings.Repeat("\x00", len(s)) }},
+		{"two in one", func(s string) string { return s + s }},
+		{"null", func(string) string { return "null" }},
+		{"list", func(string) string { return "[]" }},
+		{"no JSON", func(string) string { return "age-encryption.org/v1" }},
+		{"newer", func(s string) string { return strings.Replace(s, `"version": 1`, `"version": 2`, 1) }},
+		{"no version", func(s string) string { return strings.Replace(s, `"version": 1,`, "", 1) }},
+		{"wrong type", func(s string) string { return strings.Replace(s, `"version": 1`, `"version": "1"`, 1) }},
+		{"no access token", func(s string) string { return strings.Replace(s, `"access_token"`, `"x"`, 1) }},
+		{"no refresh token", func(s string) string { return strings.Replace(s, `"refresh_token"`, `"x"`, 1) }},
+		{"no life", func(s string) string { return strings.Replace(s, `"life_seconds"`, `"x"`, 1) }},
+		{"no date", func(s string) string { return strings.Replace(s, `"requested_at"`, `"x"`, 1) }},
+		{"no client", func(s string) string { return strings.Replace(s, `"client_id"`, `"x"`, 1) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			damaged := test.damage(w.record())
+			w.putRecord(damaged)
+			w.clock.advance(exactLife)
+			w.quiet(func() {
+				err := w.refused(c, exactauth.ErrRecord)
+				if !strings.Contains(err.Error(), profileName) {
+					t.Errorf("%v does not name the profile", err)
+				}
+				if _, err := c.Status(t.Context()); !errors.Is(err, exactauth.ErrRecord) {
+					t.Error("status:", err)
+				}
+				if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s")); !errors.Is(err, exactauth.ErrRecord) {
+					t.Error("client secret:", err)
+				}
+				if _, err := c.Logout(t.Context()); !errors.Is(err, exactauth.ErrRecord) {
+					t.Error("logout:", err)
+				}
+				if _, err := w.signIn(c, exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("shown") }}); !errors.Is(err, exactauth.ErrRecord) {
+					t.Error("login:", err)
+				}
+			})
+			if w.record() != damaged {
+				t.Error("the record was changed")
+			}
+			if err := c.Forget(t.Context()); err != nil {
+				t.Error("forget:", err)
+			}
+		})
+	}
+}
+
+// Many at once, each with a client and a store of its own as processes have:
+// one refreshes, all get its token.
+func TestManyAtExpiry(t *testing.T) {
+	for _, age := range []int{970, 1001} {
+		t.Run(fmt.Sprintf("at %d thousandths", age), func(t *testing.T) {
+			w, _ := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(share(exactLife, age))
+			tokens := make([]string, 24)
+			var all sync.WaitGroup
+			for i := range tokens {
+				c := w.client()
+				all.Go(func() {
+					tok, err := w.token(c, exactauth.Want{})
+					if err != nil {
+						t.Error(err)
+					}
+					tokens[i] = tok.AccessToken.Reveal()
+				})
+			}
+			all.Wait()
+			for _, tok := range tokens {
+				if tok != tokens[0] || tok == "" {
+					t.Fatal("they got different tokens")
+				}
+			}
+			if n := w.Counters(); n.Refreshes != 1 || n.RefreshesIssued != 1 {
+				t.Errorf("%+v", n)
+			}
+			if got := w.refreshState(); got != exactsim.Current {
+				t.Errorf("the stored refresh token is %s", got)
+			}
+		})
+	}
+}
+
+// A cron job that goes on calling does not spend the hourly error allowance.
+func TestCronStaysBelowTheErrorLimit(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		do   func(*world)
+		kind error
+		most int // requests in an hour
+	}{
+		{"revoked", func(w *world) { w.Revoke(clientID, annID) }, exactauth.ErrLoginNeeded, 2},
+		{"wrong secret", func(w *world) { w.register("another-secret", redirectURI) }, exactauth.ErrConfig, 2},
+		{"app deleted", func(w *world) { w.RemoveApp(clientID) }, exactauth.ErrConfig, 2},
+		{"unknown error", func(w *world) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Times: -1, Body: `{"error":"something_new"}`})
+		}, exactauth.ErrTemporary, 9},
+		{"user without rights", func(w *world) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, 9},
+		{"empty 400", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 400, Times: -1}) }, nil, 9},
+		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			// Holds and the hour are in proportion to the life of a token.
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			test.do(w)
+			w.clock.advance(shortLife + time.Second)
+			n := w.asks(func() {
+				for range 60 {
+					_, err := w.token(c, exactauth.Want{})
+					if err == nil || test.kind != nil && !errors.Is(err, test.kind) {
+						t.Fatal("got", err)
+					}
+					w.clock.advance(shortLife / 10)
+				}
+			})
+			if n > test.most {
+				t.Errorf("%d requests in an hour of 60 calls, want at most %d", n, test.most)
+			}
+		})
+	}
+}
+
+// A refresh goes over a connection of its own: one that was idle may be closed
+// by the server just then, and nobody knows whether the token was spent.
+func TestRefreshUsesNoIdleConnection(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	var mu sync.Mutex
+	seen := map[string]string{}
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		if before, again := seen[r.RemoteAddr]; again && strings.HasSuffix(r.URL.Path, "/token") {
+			t.Errorf("the refresh came over the connection of %s", before)
+		}
+		seen[r.RemoteAddr] = r.URL.Path
+		mu.Unlock()
+		w.Sim.ServeHTTP(rw, r)
+	})
+	if _, err := c.Me(t.Context(), w.live(c)); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(exactLife)
+	w.live(c)
+}
+
+// No cookies are kept, whoever set them.
+func TestKeepsNoCookies(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		if len(r.Cookies()) > 0 {
+			t.Errorf("a cookie was sent to %s", r.URL.Path)
+		}
+		http.SetCookie(rw, &http.Cookie{Name: "AWSALB", Value: "x"})
+		w.Sim.ServeHTTP(rw, r)
+	})
+	c.HTTP.Jar = cookieJar(t)
+	for range 2 {
+		w.clock.advance(exactLife)
+		w.live(c)
+	}
+}

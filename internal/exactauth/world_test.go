@@ -1,0 +1,395 @@
+package exactauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+const (
+	clientID     = "11111111-2222-3333-4444-555555555555"
+	clientSecret = "abcDEF123456"
+	redirectURI  = "https://app.test/callback"
+	profileName  = "acme"
+
+	annID = "2b5a0000-0000-0000-0000-000000000001"
+	bobID = "2b5a0000-0000-0000-0000-000000000002"
+)
+
+// clock stands still but for a microsecond at each look, unless it is moved.
+type clock struct {
+	mu   sync.Mutex
+	t    time.Time
+	tick time.Duration
+}
+
+func newClock() *clock {
+	return &clock{t: time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC), tick: time.Microsecond}
+}
+
+func (c *clock) now() time.Time { return c.advance(c.tick) }
+
+func (c *clock) advance(d time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+	return c.t
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
+}
+
+// world is a simulator served over HTTP, with one app and two users, a state
+// directory, and a clock for all. At the end of its test it holds everything
+// that was logged, noticed or returned as an error against every secret.
+type world struct {
+	*exactsim.Sim
+	t     *testing.T
+	life  time.Duration
+	clock *clock
+	url   string
+	dir   string
+	serve *httptest.Server
+	front atomic.Pointer[http.HandlerFunc] // if set, it stands before the simulator
+
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+// newWorld has a simulator whose access tokens live so long. Where the client
+// pauses before a retry it is short, since pauses are part of a life and are
+// waited for in real time.
+func newWorld(t *testing.T, life time.Duration, c exactsim.Config) *world {
+	t.Helper()
+	t.Parallel()
+	w := &world{t: t, life: life, clock: newClock(), dir: t.TempDir()}
+	if c.Now == nil {
+		c.Now = w.clock.now
+	}
+	c.TokenLife, c.AutoApprove = life, true
+	w.Sim = exactsim.New(c)
+	w.register(clientSecret, redirectURI)
+	w.AddUser(exactsim.User{
+		ID: annID, UserName: "ann", FullName: "Ann Archer", Email: "ann@acme.test", LanguageCode: "nl-NL", CurrentDivision: 100,
+		Divisions: []exactsim.Division{{Code: 100, Description: "Acme BV", CustomerName: "Acme", Status: 1, Main: true}},
+	})
+	w.AddUser(exactsim.User{ID: bobID, UserName: "bob", FullName: "Bob Baker", Email: "bob@acme.test", LanguageCode: "en-GB"})
+	w.serve = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if front := w.front.Load(); front != nil {
+			(*front)(rw, r)
+			return
+		}
+		w.Sim.ServeHTTP(rw, r)
+	}))
+	w.url = w.serve.URL
+	t.Cleanup(func() {
+		w.serve.CloseClientConnections() // of requests that are still delayed
+		w.serve.Close()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, secret := range w.Secrets() {
+			if bytes.Contains(w.said.Bytes(), []byte(secret)) {
+				t.Errorf("a secret was told: %.24s…", secret)
+			}
+		}
+	})
+	return w
+}
+
+// inFront puts h before the simulator.
+func (w *world) inFront(h http.HandlerFunc) { w.front.Store(&h) }
+
+func (w *world) register(secret, redirect string) {
+	w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: secret, RedirectURI: redirect, Name: "Tool", RequestedBy: "Acme"})
+}
+
+// Write takes what is told to people and logs.
+func (w *world) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.said.Write(p)
+}
+
+// heard is all that was told so far.
+func (w *world) heard() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.said.String()
+}
+
+func (w *world) store() *tokenstore.Files { return tokenstore.NewFiles(w.dir, nil) }
+
+// client is what one process has: a client of its own on a store of its own.
+// Every client that can pastes; see signIn.
+func (w *world) client() *exactauth.Client {
+	transport := &http.Transport{}
+	w.t.Cleanup(transport.CloseIdleConnections)
+	return &exactauth.Client{
+		Profile: exactauth.Profile{
+			Name: profileName, BaseURL: w.url, ClientID: clientID, RedirectURI: redirectURI, Listen: "none",
+		},
+		Store:  w.store(),
+		HTTP:   &http.Client{Transport: transport},
+		Now:    w.clock.now,
+		Notice: func(s string) { fmt.Fprintln(w, s) },
+		Log:    slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+// signedIn is a world in which Ann has signed in; the client secret is kept in
+// the record.
+func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exactauth.Client) {
+	t.Helper()
+	w := newWorld(t, life, c)
+	client := w.client()
+	if err := client.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.signIn(client, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return w, client
+}
+
+// signIn signs in by paste: the browser's last address is what is pasted.
+func (w *world) signIn(c *exactauth.Client, o exactauth.LoginOptions) (exactauth.Login, error) {
+	w.t.Helper()
+	out, in := io.Pipe()
+	defer out.Close()
+	o.Paste = out
+	o.Show = func(i exactauth.Invitation) {
+		go func() { fmt.Fprintln(in, w.approve(i.URL)) }()
+	}
+	login, err := c.Login(w.t.Context(), o)
+	return login, w.tell(err)
+}
+
+// approve opens the address and gives the one that Exact sends the browser to.
+func (w *world) approve(address string) string {
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Get(address)
+	if err != nil {
+		return err.Error()
+	}
+	resp.Body.Close()
+	return resp.Header.Get("Location")
+}
+
+// tell puts an error under the rule that no secret is told.
+func (w *world) tell(err error) error {
+	if err != nil {
+		fmt.Fprintf(w, "%v\n%+v\n", err, err)
+	}
+	return err
+}
+
+// token asks c for a token; the test goes on with what came.
+func (w *world) token(c *exactauth.Client, want exactauth.Want) (exactauth.Token, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	tok, err := c.Token(ctx, want)
+	return tok, w.tell(err)
+}
+
+// live asks c for a token, which must be given and be good at the server.
+func (w *world) live(c *exactauth.Client) exactauth.Token {
+	w.t.Helper()
+	tok, err := w.token(c, exactauth.Want{})
+	if err != nil {
+		w.t.Fatal("no token:", err)
+	}
+	if !w.AccessTokenLive(tok.AccessToken.Reveal()) {
+		w.t.Fatal("the token handed out is not good at the server")
+	}
+	return tok
+}
+
+// refused asks c for a token, which must fail with kind.
+func (w *world) refused(c *exactauth.Client, kind error) error {
+	w.t.Helper()
+	tok, err := w.token(c, exactauth.Want{})
+	if !errors.Is(err, kind) {
+		w.t.Fatalf("got %v, %v; want the error %v", tok, err, kind)
+	}
+	return err
+}
+
+// asks reports how many refreshes f makes.
+func (w *world) asks(f func()) int {
+	before := w.Counters().Refreshes
+	f()
+	return w.Counters().Refreshes - before
+}
+
+// quiet runs f, which must send nothing at all to the server.
+func (w *world) quiet(f func()) {
+	w.t.Helper()
+	before := w.Counters()
+	f()
+	if after := w.Counters(); after != before {
+		w.t.Fatalf("requests were made: before %+v, after %+v", before, after)
+	}
+}
+
+func (w *world) path() string { return filepath.Join(w.dir, profileName) }
+
+// record is the stored record's text.
+func (w *world) record() string {
+	w.t.Helper()
+	b, err := os.ReadFile(w.path())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (w *world) putRecord(text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.path(), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// field is a string field of the stored login, "" if it is not there.
+func (w *world) field(name string) string {
+	w.t.Helper()
+	_, rest, ok := strings.Cut(w.record(), `"`+name+`": "`)
+	if !ok {
+		return ""
+	}
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
+}
+
+// refreshState is what the server thinks of the stored refresh token.
+func (w *world) refreshState() exactsim.TokenState {
+	w.t.Helper()
+	return w.RefreshTokenState(w.field("refresh_token"))
+}
+
+// untilHeld moves the clock to the moment that an error says to wait for.
+func (w *world) untilHeld(err error) time.Time {
+	w.t.Helper()
+	held := (*exactauth.WaitError)(nil)
+	if !errors.As(err, &held) {
+		w.t.Fatalf("%v tells no time to try again", err)
+	}
+	if !held.Until.After(w.clock.now()) {
+		w.t.Fatalf("%v: that time is over", err)
+	}
+	w.clock.set(held.Until)
+	return held.Until
+}
+
+// freePort is a port that nothing listens on, outside the range that the system
+// gives away, so that nobody else takes it before it is used.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		port := fmt.Sprint(20000 + rand.IntN(12000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+var (
+	errCrash = errors.New("the process was killed")
+	errBoom  = errors.New("boom")
+)
+
+// crashing is a store whose process ends at one of its updates: before its
+// change, or after the change and before it was saved.
+type crashing struct {
+	exactauth.Store
+	at     int
+	before bool
+	n      int
+}
+
+func (s *crashing) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	s.n++
+	if s.n < s.at {
+		return s.Store.Update(ctx, name, change)
+	}
+	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+		if !s.before {
+			if _, err := change(ctx, old); err != nil {
+				return nil, err
+			}
+		}
+		return nil, errCrash
+	})
+}
+
+// blockWrites makes the record impossible to write, also for root, until mend.
+func blockWrites(t *testing.T, w *world) (mend func()) {
+	t.Helper()
+	inTheWay := w.path() + ".tmp"
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func() { os.RemoveAll(inTheWay) }
+}
+
+func giveSecret(s string) func(context.Context) (exactauth.Secret, error) {
+	return func(context.Context) (exactauth.Secret, error) { return exactauth.NewSecret(s), nil }
+}
+
+// closedAddress is an address that refuses connections.
+func closedAddress(t *testing.T) string { return "127.0.0.1:" + freePort(t) }
+
+// dialTo connects to addr, whatever is asked for.
+func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+}
+
+// newTLSFront serves the simulator with a certificate that nobody trusts.
+func newTLSFront(t *testing.T, w *world) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(w.Sim)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func cookieJar(t *testing.T) http.CookieJar {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jar
+}
