@@ -98,7 +98,11 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 		case bytes.Equal(changed, old):
 			return nil
 		}
-		if err := room.commit(changed); err != nil {
+		err = room.commit(changed)
+		if err == nil && old == nil {
+			err = syncAbove(s.dir)
+		}
+		if err != nil {
 			return &Error{"write", s.path(name), err}
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -24,6 +25,44 @@ func rename(root *os.Root, from, to string) error { return root.Rename(from, to)
 
 func syncDir(root *os.Root) error {
 	d, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// syncAbove syncs the directories above dir as far as this user can have made
+// them, lest a power cut takes a new directory away with the first record in it.
+// That dir exists says nothing: a process that made it may have been killed
+// before it came to this.
+func syncAbove(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for {
+		above := filepath.Dir(dir)
+		if above == dir {
+			return nil
+		}
+		info, err := os.Stat(above)
+		if err != nil {
+			return err
+		}
+		ours := ownedByUs(info) == nil
+		if err := syncPath(above); err != nil && ours {
+			return err // a directory of others may be closed to us, and needs no sync by us
+		}
+		if !ours {
+			return nil // in it, at most, we made the one below
+		}
+		dir = above
+	}
+}
+
+func syncPath(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
