@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -115,7 +114,7 @@ func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, er
 	for i, addr := range at.addrs {
 		socket, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 		if err != nil {
-			if i > 0 && !errors.Is(err, syscall.EADDRINUSE) {
+			if i > 0 && !errors.Is(err, errInUse) {
 				continue // this machine has no IPv6
 			}
 			for _, s := range sockets {
@@ -159,10 +158,14 @@ func listenError(addr string, err error) error {
 	_, port, _ := net.SplitHostPort(addr)
 	text := "cannot listen on " + addr + ": " + printable(err.Error())
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		text = fmt.Sprintf("port %s of %s is in use by another program, maybe another sign-in", port, strings.TrimSuffix(addr, ":"+port))
-	case errors.Is(err, syscall.EACCES):
-		text = fmt.Sprintf("port %s cannot be listened on without more rights", port)
+	case errors.Is(err, errInUse):
+		holder := portHolder(port)
+		if holder == "" {
+			holder = "another program, maybe another sign-in"
+		}
+		text = fmt.Sprintf("port %s of %s is in use by %s", port, strings.TrimSuffix(addr, ":"+port), holder)
+	case errors.Is(err, errForbidden):
+		text = fmt.Sprintf("port %s cannot be listened on: %s", port, forbiddenAdvice)
 	}
 	return &kindError{kind: ErrConfig, text: text, also: ErrPort}
 }
