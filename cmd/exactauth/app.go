@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,7 +51,17 @@ func (a *app) rootCmd() *cobra.Command {
   exactauth whoami                 who is signed in`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Version:       version, // for --version
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "exactauth help"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "exactauth " + near[0]
+			}
+			return &hinted{fmt.Errorf("unknown command %q", args[0]), fmt.Sprintf("maybe %q", hint)}
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -62,7 +73,10 @@ func (a *app) rootCmd() *cobra.Command {
 	f.BoolVar(&a.noInput, "no-input", false, "never ask a question")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say on stderr what is done; secrets are never shown")
 	f.DurationVar(&a.timeout, "timeout", 0, "end after this time (default 90s; 5m for login)")
-	root.CompletionOptions.HiddenDefaultCmd = false
+	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfiles); err != nil {
+		panic(err) // there is no such flag
+	}
+	root.SetHelpCommand(a.helpCmd())
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"})
@@ -158,11 +172,14 @@ func (a *app) print(text string) error {
 
 // printJSON writes a result as one indented JSON object.
 func (a *app) printJSON(v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // "<" in a name stays one
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	return a.print(string(b) + "\n")
+	return a.print(b.String())
 }
 
 // interactive reports whether questions can be asked and answered.

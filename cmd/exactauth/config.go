@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,15 +60,20 @@ func (a *app) readConfig() (config, error) {
 	if err != nil {
 		return config{}, err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, configName))
+	path := filepath.Join(dir, configName)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return config{}, nil
 	} else if err != nil {
 		return config{}, usagef("configuration: %w", err)
 	}
+	// It can name a command to run and a server to send the secret to.
+	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return config{}, &hinted{usagef("configuration %s: every user of this machine can change it", path), "chmod o-w " + path}
+	}
 	c, err := parseConfig(b)
 	if err != nil {
-		return config{}, &hinted{usagef("configuration %s: %w", filepath.Join(dir, configName), err), "mend the file by hand; nothing was changed"}
+		return config{}, &hinted{usagef("configuration %s: %w", path, err), "mend the file by hand; nothing was changed"}
 	}
 	return c, nil
 }
@@ -165,6 +171,10 @@ func editConfig(text []byte, before, after config) ([]byte, error) {
 				at = len(lines)
 			}
 			lines = slices.Insert(lines, at, "default = "+strconv.Quote(after.Default), "")
+			// The blank line of an earlier default is still there.
+			if at+2 < len(lines) && strings.TrimSpace(lines[at+2]) == "" || at > 0 && before.Default != "" {
+				lines = slices.Delete(lines, at+1, at+2)
+			}
 		}
 	}
 	names := slices.Sorted(maps.Keys(after.Profiles))

@@ -86,6 +86,9 @@ func (a *app) exit(err error) int {
 	}
 	var signal *interrupted
 	if errors.As(err, &signal) {
+		if isTerminal(a.err) {
+			a.say("") // the shell's prompt is not to follow the ^C
+		}
 		return 128 + int(signal.signal) // who pressed Ctrl-C needs no explanation
 	}
 	var child *exec.ExitError
@@ -127,6 +130,7 @@ func (a *app) sayJSON(code exitCode, text, hint string) {
 func (a *app) hint(err error) string {
 	var h *hinted
 	var later *exactauth.WaitError
+	var tooLong *exactauth.LifeError
 	var store *tokenstore.Error
 	p := ""
 	if a.profileName != "" {
@@ -136,15 +140,17 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.Is(err, exactauth.ErrRecord):
-		return fmt.Sprintf(`nothing was changed; restore the record from a backup, or start anew: "exactauth logout --forget%s", then setup and login`, p)
+		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
 		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
 	case errors.As(err, &store):
-		return "nothing was spent; see that the disk is not full and the directory is yours and writable"
+		return "nothing was spent or changed; mend that (disk space, owner, permissions) and call again"
 	case errors.Is(err, exactauth.ErrLoginNeeded):
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
 	case errors.Is(err, exactauth.ErrDenied):
-		return fmt.Sprintf(`to try again: "exactauth login%s"`, p)
+		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", country or client id are wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
+	case errors.As(err, &tooLong):
+		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
 	case errors.As(err, &later):
 		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
 	case errors.Is(err, exactauth.ErrTemporary):
@@ -170,7 +176,8 @@ func exitCodesTopic() *cobra.Command {
 		_, meaning := code.words()
 		text += fmt.Sprintf("  %3d  %s\n", code, meaning)
 	}
-	text += `  130  ended by Ctrl-C (SIGINT)
+	text += `  129  ended because the terminal went away (SIGHUP)
+  130  ended by Ctrl-C (SIGINT)
   143  ended by SIGTERM
 
 With --json an error is one JSON object on stderr:

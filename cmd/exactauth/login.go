@@ -56,6 +56,14 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if o.paste || a.interactive() {
 		options.Paste = a.in
 	}
+	if options.Paste != nil && isTerminal(a.in) {
+		restore, err := pasteMode(a.in)
+		if err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
+		defer restore()
+		options.Paste = &pasted{in: a.in, say: a.say}
+	}
 	done, err := c.Login(ctx, options)
 	if err != nil {
 		return a.loginError(err)
@@ -92,9 +100,9 @@ func (a *app) loginError(err error) error {
 	var taken *exactauth.TakenError
 	switch {
 	case errors.As(err, &taken):
-		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace"`}
+		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace --profile ` + a.profileName + `"`}
 	case errors.Is(err, exactauth.ErrConfig) && errors.Is(err, exactauth.ErrPort):
-		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without: EXACTAUTH_LISTEN=none exactauth login`}
+		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without it, with EXACTAUTH_LISTEN=none in the environment`}
 	}
 	return err
 }
@@ -111,7 +119,7 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 		a.say("%s", advice)
 	}
 	if i.SelfSigned {
-		a.say("If it warns of the certificate there, that is exactauth's own on this computer: continue.")
+		a.say("If it warns of the certificate there, that is exactauth's own: continue.")
 	}
 	if end, ok := ctx.Deadline(); ok {
 		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
@@ -129,7 +137,7 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 	where := a.whereabouts()
 	switch {
 	case !i.Listening:
-		return "The browser ends on a page that cannot be reached. That is right: " + paste
+		return "The browser ends on a page that cannot be reached. That is right:\n" + paste
 	case !pasting && i.Loopback:
 		return ""
 	case !pasting:
@@ -139,13 +147,13 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 		if err != nil {
 			host = "HOST"
 		}
-		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1: %s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
+		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1:\n%s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
 	case !opening, where.container == "a container":
-		return "If it then says that a page cannot be reached, " + paste
+		return "If the browser then says that a page cannot be reached, " + paste
 	case !i.Loopback:
-		return fmt.Sprintf("If it then says that %s cannot be reached, %s", i.RedirectURI, paste)
+		return fmt.Sprintf("If the browser then says that it cannot reach\n%s\n%s", i.RedirectURI, paste)
 	}
-	return "If the browser runs on another machine: " + paste
+	return "If the browser runs on another machine:\n" + paste
 }
 
 func (a *app) showLogin(p profile, done exactauth.Login) error {
@@ -172,7 +180,7 @@ func (a *app) showLogin(p profile, done exactauth.Login) error {
 	if done.User.CurrentDivision != 0 {
 		t = append(t, row("Current division", done.User.CurrentDivision))
 	}
-	t = append(t, row("Profile", p.Name), row("Good until", done.RefreshExpiresAt.Local().Format("2 January 2006")+", and 30 days more with each token fetched"))
+	t = append(t, row("Profile", p.Name), row("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless tokens are fetched before: each refresh gives 30 days anew"))
 	return a.print(t.String())
 }
 

@@ -73,10 +73,21 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		return err
 	}
 	if forget {
+		conf, err := a.readConfig()
+		if err != nil {
+			return err
+		}
+		known, err := c.Known(ctx)
+		if err != nil {
+			return err
+		}
+		if _, configured := conf.Profiles[name]; !configured && !known {
+			return unknownProfile(name, conf)
+		}
 		if err := c.Forget(ctx); err != nil {
 			return err
 		}
-		err := a.changeConfig(ctx, func(conf *config) error {
+		err = a.changeConfig(ctx, func(conf *config) error {
 			delete(conf.Profiles, name)
 			if conf.Default == name {
 				conf.Default = ""

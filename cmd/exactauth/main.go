@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -24,6 +25,10 @@ func run(args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.started {
 		err = &usageError{err} // cobra's own: an unknown command or flag
+		if end := slices.Index(args, "--"); end >= 0 {
+			args = args[:end] // what follows is a command's own
+		}
+		a.json = slices.Contains(args, "--json") // the flags behind the fault were not read
 	}
 	return a.exit(err)
 }
@@ -33,12 +38,19 @@ type interrupted struct{ signal syscall.Signal }
 
 func (e *interrupted) Error() string { return "ended by " + e.signal.String() }
 
-// interruptible ends the context on the first SIGINT or SIGTERM, so that what
-// must not be cut off can finish; the second ends the program at once.
+// interruptible ends the context on the first SIGINT, SIGTERM or SIGHUP, so that
+// what must not be cut off can finish; the second ends the program at once. A
+// reader that has gone ends nothing: the write that fails tells of it, since a
+// line of the log must not cost a token that is not saved yet.
 func interruptible(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	// Not signal.Ignore, which programs that are started here would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
 		for first := true; ; first = false {
 			got, open := <-signals

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,7 +14,7 @@ func (a *app) configDir() (string, error) {
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", noHome("configuration", "EXACTAUTH_CONFIG_DIR", err)
+		return "", noHome("configuration", err)
 	}
 	return filepath.Join(dir, "exactauth"), nil
 }
@@ -42,11 +41,11 @@ func (a *app) stateDir() (string, error) {
 		}
 	}
 	if err != nil {
-		return "", noHome("tokens", "EXACTAUTH_STATE_DIR", err)
+		return "", noHome("tokens", err)
 	}
 	return filepath.Join(dir, "exactauth"), nil
 }
 
-func noHome(what, variable string, err error) error {
-	return &hinted{usagef("no place for the %s: %w", what, err), fmt.Sprintf("name a directory: %s=/path/to/it", variable)}
+func noHome(what string, err error) error {
+	return &hinted{usagef("no place for the %s: %w", what, err), "set HOME, or name two directories: EXACTAUTH_CONFIG_DIR and EXACTAUTH_STATE_DIR"}
 }

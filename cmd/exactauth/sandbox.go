@@ -30,6 +30,7 @@ type sandboxOptions struct {
 	tokenLife   time.Duration
 	autoApprove bool
 	demo        bool
+	redirectURI string
 }
 
 func (a *app) sandboxCmd() *cobra.Command {
@@ -51,12 +52,16 @@ your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is 
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return usagef("unexpected %q; to run a command, put -- before it", args[0])
 			}
+			if len(args) == 0 && cmd.ArgsLenAtDash() == 0 {
+				return usagef("there is no command after --")
+			}
 			return a.runE(0, func(ctx context.Context, args []string) error { return a.sandbox(ctx, o, args) })(cmd, args)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "loopback address to serve on; port 0 is a free one")
 	f.DurationVar(&o.tokenLife, "token-life", 600*time.Second, "life of an access token, in whole seconds")
+	f.StringVar(&o.redirectURI, "redirect-uri", "", "redirect URI to register (default: http on a free loopback port); "+exactauth.DefaultRedirectURI+" rehearses the real one")
 	f.BoolVar(&o.autoApprove, "auto-approve", false, "sign in and allow at once, without pages")
 	f.BoolVar(&o.demo, "demo", false, "show login, token, refresh and whoami, then end")
 	return cmd
@@ -76,13 +81,22 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 		return err
 	}
 	defer b.close()
+	if err := b.profile.Check(); err != nil {
+		return err
+	}
 	switch {
 	case o.demo:
 		return a.demo(ctx, b)
 	case len(command) > 0:
 		return a.inSandbox(ctx, b, command)
 	}
-	if err := a.describeSandbox(b); err != nil {
+	// Of its own, so that nothing of it stays among the user's records.
+	dir, err := os.MkdirTemp("", "exactauth-sandbox-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := a.describeSandbox(b, dir); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -108,14 +122,17 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 	if err != nil {
 		return nil, usagef("--addr: %w", err)
 	}
-	// A port for the redirect URI, which must be known before anybody listens there.
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		listener.Close()
-		return nil, err
+	redirect := o.redirectURI
+	if redirect == "" {
+		// Its port must be known before anybody listens there.
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			listener.Close()
+			return nil, err
+		}
+		redirect = "http://" + free.Addr().String() + "/callback"
+		free.Close()
 	}
-	redirect := "http://" + free.Addr().String() + "/callback"
-	free.Close()
 
 	b := &sandbox{
 		sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove}),
@@ -156,11 +173,11 @@ func (b *sandbox) client(dir string) *exactauth.Client {
 
 // describeSandbox prints what another program needs. The secret is the
 // simulator's own and ends with it.
-func (a *app) describeSandbox(b *sandbox) error {
+func (a *app) describeSandbox(b *sandbox, dir string) error {
 	p := b.profile
 	if a.json {
 		return a.printJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": b.secret,
-			"redirect_uri": p.RedirectURI, "region": "nl"})
+			"redirect_uri": p.RedirectURI, "region": "nl", "state_dir": dir})
 	}
 	err := a.print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
 export EXACTAUTH_BASE_URL=%s
@@ -168,7 +185,8 @@ export EXACTAUTH_CLIENT_ID=%s
 export EXACTAUTH_CLIENT_SECRET=%s
 export EXACTAUTH_REDIRECT_URI=%s
 export EXACTAUTH_PROFILE=sandbox
-`, p.BaseURL, p.ClientID, b.secret, p.RedirectURI))
+export EXACTAUTH_STATE_DIR=%s
+`, p.BaseURL, p.ClientID, b.secret, p.RedirectURI, dir))
 	a.say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
 	return err
 }
@@ -185,7 +203,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	}}
 	p := b.profile
 	c := b.client(filepath.Join(dir, "state"))
-	if err := c.SetClientSecret(ctx, exactauth.NewSecret(b.secret)); err != nil {
+	if err := c.SetClientSecret(ctx, exactauth.NewSecret(b.secret), false); err != nil {
 		return err
 	}
 	err = inner.changeConfig(ctx, func(conf *config) error {

@@ -3,12 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 )
@@ -50,7 +51,7 @@ func readSecret(source string, r io.Reader) (exactauth.Secret, error) {
 	case s == "":
 		return exactauth.Secret{}, usagef("%s: it gives an empty client secret", source)
 	case len(b) > limit || strings.ContainsAny(s, " \t\r\n\x00"):
-		return exactauth.Secret{}, usagef("%s: what it gives is no client secret", source)
+		return exactauth.Secret{}, usagef("%s: a client secret has no blanks or line ends in it, and at most 4096 characters", source)
 	}
 	return exactauth.NewSecret(s), nil
 }
@@ -64,9 +65,10 @@ func (a *app) runSecretCommand(ctx context.Context, command string) (exactauth.S
 	}
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, &out, a.err
+	cmd.WaitDelay = time.Second // what the shell started may outlive it and hold the pipe
 	if err := cmd.Run(); err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return exactauth.Secret{}, context.Cause(ctx)
+		if ctx.Err() != nil {
+			return exactauth.Secret{}, fmt.Errorf("client_secret_command: %w", context.Cause(ctx))
 		}
 		return exactauth.Secret{}, usagef("client_secret_command: %v", err) // not a child of ours whose exit code counts
 	}

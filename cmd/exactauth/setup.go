@@ -62,8 +62,7 @@ It is kept with the tokens; a command is run each time instead.`,
 	f.IntVar(&o.Division, "division", 0, "pin this division for scripts")
 	f.StringVar(&o.Store, "store", "", "where the tokens are kept (default file)")
 	f.StringVar(&o.Seal, "seal", "", "how they are sealed there (default none)")
-	// The values are a fixed list.
-	_ = cmd.RegisterFlagCompletionFunc("region", cobra.FixedCompletions(codes, cobra.ShellCompDirectiveNoFileComp))
+	complete(cmd, "region", codes...)
 	return cmd
 }
 
@@ -72,13 +71,16 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
-	name := a.profileName
-	if name == "" {
-		if name, err = a.nameIn(conf); err != nil {
-			return err
-		}
+	name, err := a.nameIn(conf)
+	if err != nil {
+		return err
 	}
 	a.profileName = name
+	for other := range conf.Profiles {
+		if other != name && strings.EqualFold(other, name) {
+			return usagef("profile %s: there is %s already, and some systems do not tell their records apart", name, other)
+		}
+	}
 	env, err := a.envConfig()
 	if err != nil {
 		return err
@@ -99,7 +101,8 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	haveSecret := !secret.IsZero() || table.ClientSecretCommand != "" || known
 	if a.interactive() {
 		g := &guide{app: a, in: bufio.NewReader(a.in)}
-		if table, secret, err = g.run(ctx, name, table, secret, haveSecret); err != nil {
+		again := o == setupOptions{} && table.ClientSecretCommand == ""
+		if table, secret, err = g.run(ctx, name, table, secret, haveSecret, again); err != nil {
 			return err
 		}
 	} else if err := missingForSetup(name, table, haveSecret, a.decide); err != nil {
@@ -165,18 +168,20 @@ func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, sec
 		return err
 	}
 	// The record first: a configuration without its secret would be half a profile.
-	if err := c.SetClientSecret(ctx, secret); err != nil {
+	keep := table.ClientSecretCommand == "" // else a stored one would be one copy too many
+	if err := c.SetClientSecret(ctx, secret, keep); err != nil {
 		if errors.Is(err, exactauth.ErrConfig) {
 			return &hinted{err, fmt.Sprintf(`use another name: "exactauth setup --profile NAME"; or end that login: "exactauth logout --profile %s"`, p.Name)}
 		}
 		return err
 	}
 	table.ClientID = p.ClientID // as it is sent
-	first := false
+	isDefault := false
 	err = a.changeConfig(ctx, func(conf *config) error {
-		if first = conf.Default == ""; first {
+		if conf.Default == "" {
 			conf.Default = p.Name
 		}
+		isDefault = conf.Default == p.Name
 		conf.Profiles[p.Name] = table
 		return nil
 	})
@@ -192,12 +197,16 @@ func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, sec
 			"redirect_uri": p.RedirectURI, "config": filepath.Join(dir, configName)})
 	}
 	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
+	if s, err := c.Status(ctx); err == nil && s.SignedIn {
+		a.say("It stays signed in.")
+		return nil
+	}
 	a.say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
 	if a.interactive() {
 		a.explainRedirect(ctx, p)
 	}
 	next := "exactauth login"
-	if !first {
+	if !isDefault {
 		next += " --profile " + p.Name
 	}
 	a.say("Next: %s", next)
@@ -219,11 +228,13 @@ func (a *app) explainRedirect(ctx context.Context, p profile) {
 		a.say("%s leads to this machine: after signing in the browser comes back by itself.\n", u.Hostname())
 		return
 	case err == nil:
-		a.say("Attention: %s leads to %s, which will see your codes. They are useless without the client secret;\n"+
-			"still, a name that leads nowhere is better, as %s.\n", u.Hostname(), strings.Join(addrs, ", "), exactauth.DefaultRedirectURI)
+		a.say("Attention: %s leads to %s, which will see your codes.\n"+
+			"They are useless without the client secret; still, a name that leads\n"+
+			"nowhere is better.\n", u.Hostname(), strings.Join(addrs, ", "))
 	default:
-		a.say("%s leads nowhere, on purpose: nobody else can ever receive your codes. After signing in the browser says that\n"+
-			"the page cannot be reached, and you copy the address from its address bar into the terminal.\n", u.Hostname())
+		a.say("%s leads nowhere, on purpose: nobody else can ever receive your\n"+
+			"codes. After signing in the browser says that the page cannot be reached,\n"+
+			"and you copy the address from its address bar into the terminal.\n", u.Hostname())
 	}
 	file := "/etc/hosts"
 	if runtime.GOOS == "windows" {
@@ -238,9 +249,11 @@ type guide struct {
 	in *bufio.Reader
 }
 
-func (g *guide) run(ctx context.Context, name string, table profileConfig, secret exactauth.Secret, haveSecret bool) (profileConfig, exactauth.Secret, error) {
-	if table.ClientID != "" && haveSecret {
-		return table, secret, nil // nothing to ask
+// run asks for what table and secret lack. again has it ask for a secret though
+// there is one, since who calls setup without a flag may have mistyped it.
+func (g *guide) run(ctx context.Context, name string, table profileConfig, secret exactauth.Secret, haveSecret, again bool) (profileConfig, exactauth.Secret, error) {
+	if table.ClientID != "" && haveSecret && !again {
+		return table, secret, nil
 	}
 	g.say("Setting up profile %s. Ctrl-C ends this without a change.\n", name)
 	if table.Region == "" && table.BaseURL == "" {
@@ -259,6 +272,9 @@ func (g *guide) run(ctx context.Context, name string, table profileConfig, secre
 			if err != nil {
 				return table, secret, err
 			}
+			if strings.TrimSpace(answer) == "" {
+				continue
+			}
 			trial := table
 			trial.ClientID = exactauth.NormalClientID(answer)
 			if _, err := g.decide(name, trial); err != nil {
@@ -268,18 +284,24 @@ func (g *guide) run(ctx context.Context, name string, table profileConfig, secre
 			table = trial
 		}
 	}
-	for !haveSecret {
-		line, err := g.askSecret(ctx, "Client Secret (not shown): ")
+	for {
+		question := "Client Secret (not shown): "
+		if haveSecret {
+			question = "Client Secret (not shown; Enter keeps the one there is): "
+		}
+		line, err := g.askSecret(ctx, question)
 		if err != nil {
 			return table, secret, err
 		}
-		if secret, err = readSecret("that", strings.NewReader(line)); err != nil {
-			g.say("%v", err)
-			continue
+		if haveSecret && line == "" {
+			return table, secret, nil
 		}
-		haveSecret = true
+		if given, err := readSecret("Client Secret", strings.NewReader(line)); err == nil {
+			return table, given, nil
+		} else {
+			g.say("%v", err)
+		}
 	}
-	return table, secret, nil
 }
 
 func (g *guide) askRegion(ctx context.Context) (exactauth.Region, error) {
@@ -313,7 +335,7 @@ func (g *guide) explain(ctx context.Context, table profileConfig) error {
 	if redirect == "" {
 		redirect = exactauth.DefaultRedirectURI
 	}
-	country := "the same country"
+	country := "your country"
 	if r, err := exactauth.ParseRegion(table.Region); err == nil {
 		country = r.Country
 	}
@@ -323,14 +345,14 @@ Register an app in Exact's App Center, once. Your user needs the right
 
   1. Open %s, choose %s, and sign in.
   2. Menu: Manage my apps (or: Register API keys). "Add a new application".
-  3. Give it a name, such as "exactauth of %s", and this Redirect URI:
+  3. Give it a name, such as "exactauth", and this Redirect URI:
 
 %s
 
      exactly as it stands here: Exact compares it letter by letter.
   4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
      Copy both now: the secret may be shown only once.
-`, appCenter, country, "our company", redirect)
+`, appCenter, country, redirect)
 	if !g.canOpen() {
 		return nil
 	}

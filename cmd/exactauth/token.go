@@ -42,6 +42,7 @@ Formats:
 		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.token(ctx, o) }),
 	}
 	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env or curl")
+	complete(cmd, "format", "token", "header", "env", "curl")
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait until a token with this much life can be had")
 	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one lives (waits until Exact allows it)")
 	return cmd
@@ -113,6 +114,7 @@ func (a *app) versionCmd() *cobra.Command {
 		Use:     "version",
 		GroupID: "try",
 		Short:   "Print the version",
+		Example: `  exactauth version`,
 		Args:    cobra.NoArgs,
 		RunE: a.runE(0, func(context.Context, []string) error {
 			if a.json {

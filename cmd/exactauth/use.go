@@ -31,13 +31,7 @@ func (a *app) useCmd() *cobra.Command {
 			a.say("Profile %s is the default now.", name)
 			return nil
 		}),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			conf, err := a.readConfig()
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveError
-			}
-			return slices.Sorted(maps.Keys(conf.Profiles)), cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: a.completeProfiles,
 	}
 }
 

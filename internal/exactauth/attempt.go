@@ -129,7 +129,7 @@ func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
 	}
 	// Exact's codes have hundreds of characters (its Postman sample 380).
 	if len(decoded) < 20 {
-		return Secret{}, true, errNoCode
+		return Secret{}, true, errGarbled
 	}
 	return NewSecret(decoded), true, nil
 }

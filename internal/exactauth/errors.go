@@ -88,6 +88,14 @@ func (e *ServerError) Error() string {
 	return strings.Join(words, ": ")
 }
 
+// LifeError is wrapped by an ErrConfig: a token was wanted with more life than
+// any has.
+type LifeError struct {
+	Life time.Duration // of a new token
+}
+
+func (e *LifeError) Error() string { return fmt.Sprintf("a token lives %s at most", e.Life) }
+
 // WaitError is wrapped by an ErrTemporary that a longer wait would cure.
 type WaitError struct {
 	For   string    // what is waited for

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -241,7 +242,7 @@ func pasteAdvice(err error, redirectURI string) string {
 		errWrongState: "that address belongs to an earlier sign-in or somebody else's. Open the address above and paste what the browser ends on",
 		errRepeated:   "that address has a parameter twice, which Exact never does. It is not taken",
 		errNoCode:     "that address is shortened: its code is missing. Copy all of it from the address bar",
-		errGarbled:    "that cannot be read as an address or a code. Copy all of the address bar",
+		errGarbled:    "that is neither an address nor a code, or only a part of one. Copy all of the address bar",
 		errElsewhere:  "that is another address. Paste the one that begins with " + redirectURI,
 	}[err]
 	return what + "; still waiting"
@@ -328,9 +329,12 @@ func outcomePage(p Profile, login Login, err error) page {
 		}
 		return page{http.StatusOK, "You are signed in", text, "You can close this window and go back to the terminal."}
 	}
-	failed := page{http.StatusOK, "Sign-in failed", printable(err.Error()) + ".", "Go back to the terminal; what to do is said there. You can close this window."}
+	failed := page{http.StatusOK, "Sign-in failed", strings.TrimRight(printable(err.Error()), ".") + ".", "Go back to the terminal; what to do is said there. You can close this window."}
 	if errors.Is(err, ErrDenied) {
 		failed.Title = "Sign-in was refused"
+		if refused := (*refusedSignIn)(nil); errors.As(err, &refused) {
+			failed.Text = "Exact says: " + strings.TrimRight(refused.Error(), ".") + "."
+		}
 		failed.Next = "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."
 	}
 	return failed

@@ -649,11 +649,11 @@ func TestWrongPaste(t *testing.T) {
 		"another scheme":           {func(a string) string { return strings.Replace(a, "https:", "http:", 1) }, "another address"},
 		"another port":             {func(a string) string { return strings.Replace(a, "app.test", "app.test:1", 1) }, "another address"},
 		"the address to open":      {func(string) string { return "https://start.exactonline.nl/api/oauth2/auth?state=x" }, "another address"},
-		"words":                    {func(string) string { return "what shall I paste here, please?" }, "cannot be read"},
-		"a word":                   {func(string) string { return "yes" }, "shortened"},
-		"the mask":                 {func(string) string { return "…" }, "cannot be read"},
-		"half a code":              {func(a string) string { return strings.Repeat("A", 19) }, "shortened"},
-		"wrong percent":            {func(string) string { return strings.Repeat("A", 30) + "%zz" }, "cannot be read"},
+		"words":                    {func(string) string { return "what shall I paste here, please?" }, "neither an address nor a code"},
+		"a word":                   {func(string) string { return "yes" }, "neither an address nor a code"},
+		"the mask":                 {func(string) string { return "…" }, "neither an address nor a code"},
+		"half a code":              {func(a string) string { return strings.Repeat("A", 19) }, "only a part"},
+		"wrong percent":            {func(string) string { return strings.Repeat("A", 30) + "%zz" }, "neither an address nor a code"},
 		// Browsers hide the scheme; and a query can begin with anything. Neither
 		// is a bare code: that would pass by the state.
 		"without its scheme":             {func(a string) string { return strings.TrimPrefix(cut(a, "&state"), "https://") + "&state=x" }, ""},

@@ -54,10 +54,10 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 }
 
 // SetClientSecret keeps the client secret in the profile's record, where the
-// store seals it like the tokens; a zero secret keeps the one there is. The
-// login in the record stays, unless it is of another client: then ErrConfig is
-// wrapped and nothing is changed.
-func (c *Client) SetClientSecret(ctx context.Context, secret Secret) error {
+// store seals it like the tokens. Without a secret the one there is stays if keep
+// is set, and goes if not. The login in the record stays, unless it is of another
+// client: then ErrConfig is wrapped and nothing is changed.
+func (c *Client) SetClientSecret(ctx context.Context, secret Secret, keep bool) error {
 	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
 		rec := &record{}
 		if old != nil {
@@ -68,7 +68,7 @@ func (c *Client) SetClientSecret(ctx context.Context, secret Secret) error {
 				return nil, err
 			}
 		}
-		if secret.IsZero() && c.owns(rec) {
+		if secret.IsZero() && keep && c.owns(rec) {
 			secret = rec.clientSecret
 		}
 		rec.baseURL, rec.clientID, rec.clientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret
@@ -93,6 +93,15 @@ func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
 		return (&record{baseURL: rec.baseURL, clientID: rec.clientID, clientSecret: rec.clientSecret}).encode()
 	})
 	return wasSignedIn, err
+}
+
+// Known reports whether there is a record, sound or not.
+func (c *Client) Known(ctx context.Context) (bool, error) {
+	_, err := c.Store.Read(ctx, c.Profile.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Forget removes the profile's record whole, client secret included, even if it

@@ -101,7 +101,7 @@ func TestLogout(t *testing.T) {
 func TestSetClientSecretKeepsTheLogin(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	tok := w.live(c)
-	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("new one")); err != nil {
+	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("new one"), true); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.live(c); got.AccessToken.Reveal() != tok.AccessToken.Reveal() {
@@ -109,7 +109,7 @@ func TestSetClientSecretKeepsTheLogin(t *testing.T) {
 	}
 	c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"
 	before := w.record()
-	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("of another")); !errors.Is(w.tell(err), exactauth.ErrConfig) || w.record() != before {
+	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("of another"), true); !errors.Is(w.tell(err), exactauth.ErrConfig) || w.record() != before {
 		t.Error(err)
 	}
 }

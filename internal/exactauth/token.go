@@ -54,6 +54,9 @@ func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 			if step.why != "" {
 				c.notice(step.why)
 			}
+			if c.Log != nil { // a clock time costs the time zone's file
+				c.Log.Debug("token at hand", "profile", c.Profile.Name, "expires", rec.expiresAt())
+			}
 			return Token{rec.access, "Bearer", rec.expiresAt(), c.Profile.BaseURL, c.Profile.Division}, nil
 		case giveUp:
 			return Token{}, step.err
@@ -150,7 +153,7 @@ func (c *tokenCall) next(r *record) step {
 		return step{do: giveUp, err: c.nobody()}
 	}
 	if c.want.MinValid > r.life {
-		return step{do: giveUp, err: fail(ErrConfig, "a token lives %s at most; none can have %s left", r.life, c.want.MinValid)}
+		return step{do: giveUp, err: failWith(ErrConfig, &LifeError{r.life}, "none can have %s left", c.want.MinValid)}
 	}
 	now := c.now()
 	serves := c.serves(r)
@@ -454,7 +457,7 @@ func (r *record) redate(now, serverNow time.Time) {
 func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
 	d := until.Sub(c.now())
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
-		return failWith(ErrTemporary, &WaitError{what, until}, "a wait of %s", d.Round(time.Second))
+		return failWith(ErrTemporary, &WaitError{what, until}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
 	}
 	if c.Waiting != nil {
 		c.Waiting(what, until)

@@ -569,7 +569,7 @@ func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
 		w.quiet(func() { w.refused(wrong, exactauth.ErrConfig) })
 	})
 	t.Run("by the one that is kept", func(t *testing.T) {
-		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("another-secret")); err != nil {
+		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("another-secret"), true); err != nil {
 			t.Fatal(err)
 		}
 		w.live(c)
@@ -933,7 +933,7 @@ func TestNobodySignedIn(t *testing.T) {
 	t.Run("only a client secret", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		c := w.client()
-		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s")); err != nil {
+		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s"), true); err != nil {
 			t.Fatal(err)
 		}
 		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
@@ -1004,7 +1004,7 @@ func TestDamagedRecord(t *testing.T) {
 				if _, err := c.Status(t.Context()); !errors.Is(err, exactauth.ErrRecord) {
 					t.Error("status:", err)
 				}
-				if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s")); !errors.Is(err, exactauth.ErrRecord) {
+				if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s"), true); !errors.Is(err, exactauth.ErrRecord) {
 					t.Error("client secret:", err)
 				}
 				if _, err := c.Logout(t.Context()); !errors.Is(err, exactauth.ErrRecord) {

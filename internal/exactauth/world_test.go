@@ -165,7 +165,7 @@ func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exa
 	t.Helper()
 	w := newWorld(t, life, c)
 	client := w.client()
-	if err := client.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret)); err != nil {
+	if err := client.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.signIn(client, exactauth.LoginOptions{}); err != nil {

@@ -133,6 +133,9 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	if err := CheckName(name); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return &Error{"make", "state directory " + s.dir, err}
 	}

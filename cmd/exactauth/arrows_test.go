@@ -1,0 +1,115 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/exactauth/exactauth/"
+
+// imports gives what each package of the module imports, tests not counted.
+// Programs other than exactauth have "tool/" before their names.
+func imports(t *testing.T, flags ...string) map[string][]string {
+	t.Helper()
+	args := append(append([]string{"list"}, flags...), "-f", `{{if and (eq .Name "main") (ne .ImportPath "`+module+`cmd/exactauth")}}tool/{{end}}{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...")
+	cmd := exec.Command("go", args...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		all[strings.TrimPrefix(f[0], module)] = f[1:]
+	}
+	return all
+}
+
+// Which package may import which: cmd all of them, the others next to nothing.
+func TestArrows(t *testing.T) {
+	allowed := map[string][]string{ // of our own; a package that is missing here is a decision to make
+		"internal/exactauth":            {},
+		"internal/tokenstore":           {},
+		"internal/exactsim":             {},
+		"internal/tokenstore/storetest": {"internal/tokenstore"},
+		"internal/auth0":                {"internal/exactauth"},
+	}
+	all := imports(t)
+	if len(all) == 0 {
+		t.Fatal("go list names no package")
+	}
+	for pkg, imported := range all {
+		for _, path := range imported {
+			own, isOwn := strings.CutPrefix(path, module)
+			domain, _, _ := strings.Cut(path, "/")
+			switch {
+			case strings.HasPrefix(own, "cmd/") && isOwn:
+				t.Errorf("%s imports %s", pkg, own)
+			case strings.HasPrefix(pkg, "cmd/"), strings.HasPrefix(pkg, "tool/"):
+			case isOwn && !slices.Contains(allowed[pkg], own):
+				t.Errorf("%s imports %s", pkg, own)
+			case pkg == "internal/exactsim" && strings.Contains(domain, "."):
+				t.Errorf("%s imports %s; it is to need the standard library only", pkg, path)
+			case path == "github.com/spf13/cobra", path == "flag", path == "testing" && !strings.HasSuffix(pkg, "test"):
+				t.Errorf("%s imports %s", pkg, path)
+			}
+		}
+	}
+}
+
+// The environment and the standard streams are cmd's: what is below gets them handed in.
+func TestNothingBelowTouchesTheWorld(t *testing.T) {
+	forbidden := map[string]bool{"Getenv": true, "LookupEnv": true, "Environ": true, "Args": true,
+		"Stdin": true, "Stdout": true, "Stderr": true, "Exit": true}
+	files, err := filepath.Glob(filepath.Join("..", "..", "internal", "*", "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source: %v", err)
+	}
+	set := token.NewFileSet()
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(set, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parsed.Name.Name == "main" {
+			continue // a tool of its own
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && (x.Name == "os" && forbidden[s.Sel.Name] || x.Name == "fmt" && strings.HasPrefix(s.Sel.Name, "Print") || x.Name == "log" && strings.HasPrefix(s.Sel.Name, "Fatal")) {
+					t.Errorf("%s: %s.%s", set.Position(s.Pos()), x.Name, s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// The program stays small: what drags the world in is not linked.
+func TestDependencies(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	deps := strings.Fields(string(out))
+	if len(deps) == 0 {
+		t.Fatal("go list names no dependency")
+	}
+	for _, dep := range deps {
+		for _, heavy := range []string{"viper", "grpc", "protobuf", "opentelemetry", "appengine", "cloud.google.com", "k8s.io",
+			"aws-sdk", "chromedp", "go-internal", "net/http/pprof", "testify", "logrus", "zap"} {
+			if strings.Contains(dep, heavy) {
+				t.Errorf("the program links %s", dep)
+			}
+		}
+	}
+}

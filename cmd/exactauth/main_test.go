@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts run the real program, in processes of its own, against a
+// simulated Exact Online in this one, and ask the simulator what happened.
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"exactauth":    main,
+		"browser":      browserMain,
+		"together":     togetherMain,
+		"as":           asMain,
+		"unprivileged": unprivilegedMain,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	// Scripts ask [exec:curl], which the script engine answers on its own.
+	if _, err := exec.LookPath("curl"); err != nil && required("curl") {
+		t.Fatalf("EXACTAUTH_TEST_REQUIRE: %v", err)
+	}
+	testscript.RunT(&scriptT{T: t, report: (*testing.T).Errorf}, scriptParams(filepath.Join("testdata", "script")))
+}
+
+func scriptParams(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
+		Setup:               setupScript,
+		Cmds:                scriptCommands,
+		Condition:           scriptCondition,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(3 * time.Minute), // a program that hangs is a failure
+	}
+}
+
+// scriptT keeps the whole log of a script, so that it can be searched for
+// secrets when the script is over.
+type scriptT struct {
+	*testing.T
+	report func(t *testing.T, format string, args ...any)
+	world  *world
+}
+
+func (t *scriptT) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(sub *testing.T) { f(&scriptT{T: sub, report: t.report}) })
+}
+
+// Verbose keeps the script engine from throwing away the log of what passed.
+func (t *scriptT) Verbose() bool { return true }
+
+func (t *scriptT) Log(args ...any) {
+	t.Helper()
+	log := fmt.Sprint(args...)
+	if t.world != nil {
+		for _, leak := range append(t.world.leaksInLog(log), t.world.fileLeaks...) {
+			t.report(t.T, "%s", leak)
+		}
+	}
+	t.T.Log(log)
+}
+
+// scripts numbers them, so that each can have a loopback address of its own.
+var scripts atomic.Int32
+
+func setupScript(e *testscript.Env) error {
+	host, port := freePlace()
+	free, err := freePort()
+	if err != nil {
+		return err
+	}
+	w := &world{
+		work:     e.WorkDir,
+		state:    filepath.Join(e.WorkDir, "state"),
+		redirect: "http://" + net.JoinHostPort(host, port) + "/callback",
+	}
+	e.Values[worldKey{}] = w
+	if t, ok := e.T().(*scriptT); ok {
+		t.world = w
+	}
+	if err := w.begin(simOptions{}); err != nil {
+		return err
+	}
+	e.Defer(func() {
+		w.fileLeaks = w.leaksInFiles()
+		w.close()
+	})
+	for _, dir := range []string{"home", "tmp"} {
+		if err := os.Mkdir(filepath.Join(e.WorkDir, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	for name, value := range map[string]string{
+		"EXACTAUTH_CONFIG_DIR": filepath.Join(e.WorkDir, "config"),
+		"EXACTAUTH_STATE_DIR":  w.state,
+		"CONFIG":               filepath.Join(e.WorkDir, "config", "config.toml"),
+		"STATE":                w.state,
+		"HOME":                 filepath.Join(e.WorkDir, "home"),
+		"TMPDIR":               filepath.Join(e.WorkDir, "tmp"),
+		"BROWSER":              "browser",
+		"BROWSER_LOG":          filepath.Join(e.WorkDir, "browser.log"),
+		"SIM":                  w.server.URL,
+		"CLIENT_ID":            clientID,
+		"REDIRECT":             w.redirect,
+		"REDIRECT_PORT":        port,
+		"REDIRECT_HOST":        net.JoinHostPort(host, port),
+		"FREE_PORT":            free, // of 127.0.0.1
+		"TZ":                   "UTC",
+		"LC_ALL":               "C",
+		// The race detector sleeps for a second at the end of each process otherwise.
+		"GORACE": strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0"),
+	} {
+		e.Setenv(name, value)
+	}
+	return nil
+}
+
+// freePlace gives a loopback address for the redirect URI, which must be known
+// before the program listens there. Linux has so many that nobody else gets it.
+func freePlace() (host, port string) {
+	if runtime.GOOS == "linux" {
+		n := scripts.Add(1)
+		return fmt.Sprintf("127.%d.%d.%d", 20+os.Getpid()%200, n/250, 2+n%250), "8484"
+	}
+	port, err := freePort()
+	if err != nil {
+		panic(err)
+	}
+	return "127.0.0.1", port
+}
+
+// freePort gives a port that is free just now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// required fails a test that EXACTAUTH_TEST_REQUIRE forbids to be skipped.
+func required(what string) bool {
+	return slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), what)
+}
+
+func scriptCondition(cond string) (bool, error) {
+	ok, err := available(cond)
+	if err == nil && !ok && required(cond) {
+		err = fmt.Errorf("%s is not to be had here, and EXACTAUTH_TEST_REQUIRE asks for it", cond)
+	}
+	return ok, err
+}
+
+func available(cond string) (bool, error) {
+	switch cond {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "full": // a device that is always full
+		_, err := os.Stat("/dev/full")
+		return err == nil, nil
+	case "tmpfs":
+		return canMount(), nil
+	case "strace":
+		if _, err := exec.LookPath("strace"); err != nil {
+			return false, nil
+		}
+		return exec.CommandContext(context.Background(), "strace", "-f", "true").Run() == nil, nil // it may be forbidden, as in containers
+	case "race":
+		return raceEnabled, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+func exitOf(err error) (int, bool) {
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, true
+	case errors.As(err, &ended):
+		return childStatus(ended), true
+	}
+	return 0, false
+}

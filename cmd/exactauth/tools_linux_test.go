@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+func inode(info fs.FileInfo) string { return fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino) }
+
+// unprivilegedMain runs a command for which permissions count even if it is root's.
+func unprivilegedMain() {
+	runtime.LockOSThread()
+	const dropCapability, dacOverride, dacReadSearch = 24, 1, 2
+	for _, capability := range []uintptr{dacOverride, dacReadSearch} {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, dropCapability, capability, 0)
+		if errno != 0 && os.Geteuid() == 0 {
+			fmt.Fprintln(os.Stderr, "unprivileged:", errno)
+			os.Exit(127)
+		}
+	}
+	replaceSelf(os.Args[1:])
+}
+
+// canMount reports whether this user may mount, and is asked of the system.
+var canMount = sync.OnceValue(func() bool {
+	dir, err := os.MkdirTemp("", "exactauth-mount-")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	if syscall.Mount("none", dir, "tmpfs", 0, "size=64k") != nil {
+		return false
+	}
+	return syscall.Unmount(dir, 0) == nil
+})
+
+// cmdTmpfs: tmpfs DIR SIZE mounts a small disk there.
+func cmdTmpfs(ts *testscript.TestScript, neg bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(syscall.Mount("none", dir, "tmpfs", 0, "mode=700,size="+args[1]))
+	ts.Defer(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			ts.Logf("%s stays mounted: %v", dir, err)
+		}
+	})
+}
+
+// openTerminal gives the two ends of a terminal: ours and the program's.
+func openTerminal() (us, them *os.File, err error) {
+	us, err = os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd := int(us.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, err
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return nil, nil, err
+	}
+	them, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	return us, them, err
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func inode(fs.FileInfo) string { return "" }
+
+func unprivilegedMain() { replaceSelf(os.Args[1:]) }
+
+func canMount() bool { return false }
+
+func cmdTmpfs(ts *testscript.TestScript, _ bool, _ []string) { ts.Fatalf("no tmpfs here") }
+
+func openTerminal() (us, them *os.File, err error) {
+	return nil, nil, errors.New("no terminal for tests here")
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Programs for scripts, beside exactauth itself.
+
+// browserMain is a web browser with a person before it. Its last argument is the
+// address, or @FILE, a file with the address alone on a line. TEST_BROWSER says
+// what the person does: allow (the default), deny, stop before the way back to
+// this machine, or fail to start. What it saw goes to $BROWSER_LOG, the address
+// it ended on to $BROWSER_LOG.end.
+func browserMain() {
+	if err := browse(os.Args[len(os.Args)-1]); err != nil {
+		fmt.Fprintln(os.Stderr, "browser:", err)
+		os.Exit(1)
+	}
+}
+
+var (
+	hiddenField = regexp.MustCompile(`name="request" value="([^"]*)"`)
+	emailField  = regexp.MustCompile(`name="email" type="email" value="([^"]*)"`)
+	titleTag    = regexp.MustCompile(`(?s)<title>(.*?)</title>`)
+	paragraph   = regexp.MustCompile(`(?s)<p>(.*?)</p>`)
+)
+
+func browse(address string) error {
+	logName := os.Getenv("BROWSER_LOG")
+	out, err := os.OpenFile(logName, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	fmt.Fprintf(out, "opened with %q\n", os.Args[1:])
+	what := os.Getenv("TEST_BROWSER")
+	if what == "fail" {
+		return errors.New("there is no display")
+	}
+	if file, ok := strings.CutPrefix(address, "@"); ok {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		address = ""
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimRight(line, "\r\n"); strings.HasPrefix(line, "http") && !strings.Contains(line, " ") {
+				address = line
+			}
+		}
+	}
+	start, err := url.Parse(address)
+	if err != nil || start.Host == "" {
+		return fmt.Errorf("%q is no address", address)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	do := func(method, address string, form url.Values) (*http.Response, string, error) {
+		req, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			return nil, "", err
+		}
+		if form != nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		fmt.Fprintf(out, "%s %s: %d\n", method, address, resp.StatusCode)
+		return resp, string(body), err
+	}
+	method, form := http.MethodGet, url.Values(nil)
+	for range 10 {
+		if err := os.WriteFile(logName+".end", []byte(address+"\n"), 0o600); err != nil {
+			return err
+		}
+		if u, err := url.Parse(address); err == nil && u.Host != start.Host && what == "stop" {
+			return nil
+		}
+		resp, body, err := do(method, address, form)
+		if err != nil {
+			fmt.Fprintf(out, "cannot be reached: %v\n", err)
+			return nil // as a person would see it
+		}
+		method, form = http.MethodGet, nil
+		if to := resp.Header.Get("Location"); to != "" {
+			next, err := resp.Request.URL.Parse(to)
+			if err != nil {
+				return err
+			}
+			address = next.String()
+			continue
+		}
+		if m := hiddenField.FindStringSubmatch(body); m != nil {
+			method, form = http.MethodPost, url.Values{"request": {m[1]}}
+			address = start.Scheme + "://" + start.Host + "/sandbox/consent"
+			if e := emailField.FindStringSubmatch(body); e != nil {
+				address = start.Scheme + "://" + start.Host + "/sandbox/sign-in"
+				form.Set("email", e[1])
+				form.Set("password", "anything")
+			} else if what == "deny" {
+				form.Set("answer", "cancel")
+			} else {
+				form.Set("answer", "allow")
+			}
+			continue
+		}
+		if m := titleTag.FindStringSubmatch(body); m != nil {
+			fmt.Fprintf(out, "title: %s\n", m[1])
+		}
+		for _, m := range paragraph.FindAllStringSubmatch(body, -1) {
+			fmt.Fprintf(out, "text: %s\n", m[1])
+		}
+		return nil
+	}
+	return errors.New("too many redirects")
+}
+
+// togetherMain: together N CMD [ARG...] runs N of them at the same moment and
+// prints each different outcome once: how many, exit code, both outputs.
+func togetherMain() {
+	n, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	outcomes := make([]string, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			cmd := exec.Command(os.Args[2], os.Args[3:]...)
+			var out, errs bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &errs
+			code, ok := exitOf(cmd.Run())
+			if !ok {
+				code = -1
+			}
+			outcomes[i] = fmt.Sprintf("exit %d %s%s", code, out.String(), errs.String())
+		})
+	}
+	all.Wait()
+	slices.Sort(outcomes)
+	for len(outcomes) > 0 {
+		same := 1
+		for same < len(outcomes) && outcomes[same] == outcomes[0] {
+			same++
+		}
+		fmt.Printf("%d times %s\n", same, outcomes[0])
+		outcomes = outcomes[same:]
+	}
+}
+
+// asMain: as NAME CMD [ARG...] runs CMD with its output in NAME.out and
+// NAME.err, what is appended to NAME.in as its input, its number in NAME.pid and
+// in the end its exit code in NAME.exit.
+//
+// as -tty NAME CMD [ARG...] gives it a terminal for all three.
+func asMain() {
+	args := os.Args[1:]
+	onTerminal := args[0] == "-tty"
+	if onTerminal {
+		args = args[1:]
+	}
+	name := args[0]
+	cmd := exec.Command(args[1], args[2:]...)
+	check := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "as:", err)
+			os.Exit(1)
+		}
+	}
+	out, err := os.Create(name + ".out")
+	check(err)
+	errs, err := os.Create(name + ".err")
+	check(err)
+	var in io.Writer
+	copied := make(chan struct{})
+	if onTerminal {
+		us, them, err := openTerminal()
+		check(err)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = them, them, them
+		check(cmd.Start())
+		them.Close()
+		in = us
+		go func() {
+			defer close(copied)
+			io.Copy(out, us) // ends with the program
+		}()
+	} else {
+		cmd.Stdout, cmd.Stderr = out, errs
+		in, err = cmd.StdinPipe()
+		check(err)
+		check(cmd.Start())
+		close(copied)
+	}
+	check(os.WriteFile(name+".pid~", []byte(strconv.Itoa(cmd.Process.Pid)), 0o600))
+	check(os.Rename(name+".pid~", name+".pid"))
+	go feed(in, name+".in")
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	go func() {
+		<-interrupts // the script is over
+		cmd.Process.Kill()
+	}()
+	code, _ := exitOf(cmd.Wait())
+	<-copied
+	check(os.WriteFile(name+".exit~", []byte(strconv.Itoa(code)), 0o600))
+	check(os.Rename(name+".exit~", name+".exit"))
+}
+
+func feed(in io.Writer, name string) {
+	for done := 0; ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if len(b) > done {
+			n, err := in.Write(b[done:])
+			if done += n; err != nil {
+				return
+			}
+		}
+	}
+}
+
+// replaceSelf runs a command in place of this process.
+func replaceSelf(args []string) {
+	path, err := exec.LookPath(args[0])
+	if err == nil {
+		err = syscall.Exec(path, args, os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(127)
+}

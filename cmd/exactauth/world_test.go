@@ -1,0 +1,728 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+const (
+	clientID = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
+	annaID   = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+	bobID    = "7d1f0b3a-52c4-4e0e-8f57-1c2b3a4d5e6f"
+
+	// patience is how long something that must happen is waited for.
+	patience = 30 * time.Second
+)
+
+// world is what surrounds the program in one script.
+type world struct {
+	work, state, redirect string
+
+	sim    *exactsim.Sim
+	server *httptest.Server
+	offset atomic.Int64 // of the simulator's clock
+	secret string
+	app    exactsim.App
+	users  map[string]exactsim.User
+	base   exactsim.Counters // what "sim count" counts from
+
+	sims      []*exactsim.Sim // all there were, for their secrets
+	servers   []*httptest.Server
+	allowed   []string // files that may hold secrets, by allow-secrets
+	allowAll  bool
+	fileLeaks []string
+	snapshots map[string]map[string]string
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+type simOptions struct {
+	exactsim.Config
+	pages bool
+}
+
+// begin starts a fresh simulator with one app and two users.
+func (w *world) begin(o simOptions) error {
+	o.AutoApprove = !o.pages
+	o.Now = func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
+	w.sim = exactsim.New(o.Config)
+	w.secret = rand.Text()[:12]
+	w.app = exactsim.App{ClientID: clientID, ClientSecret: w.secret, RedirectURI: w.redirect, Name: "script", RequestedBy: "Voorbeeld B.V."}
+	w.sim.AddApp(w.app)
+	w.users = map[string]exactsim.User{
+		"anna": {
+			ID: annaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL",
+			CurrentDivision: 123456,
+			Divisions: []exactsim.Division{
+				{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1, Main: true},
+				{Code: 123457, Description: "Voorbeeld België BV", CustomerName: "Voorbeeld Groep", HID: 2, Status: 2},
+			},
+		},
+		"bob": {ID: bobID, UserName: "bob", FullName: "Bob Jansen", Email: "bob@voorbeeld.example", LanguageCode: "en-GB", CurrentDivision: 123456,
+			Divisions: []exactsim.Division{{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1}}},
+	}
+	w.sim.AddUser(w.users["anna"])
+	w.sim.AddUser(w.users["bob"])
+	w.server = httptest.NewServer(w.sim)
+	w.base = exactsim.Counters{}
+	w.sims, w.servers = append(w.sims, w.sim), append(w.servers, w.server)
+	return os.WriteFile(filepath.Join(w.work, "secret"), []byte(w.secret+"\n"), 0o600)
+}
+
+func (w *world) close() {
+	for _, s := range w.servers {
+		s.CloseClientConnections()
+		s.Close()
+	}
+}
+
+func (w *world) record(name string) string { return filepath.Join(w.state, name) }
+
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"sim":           cmdSim,
+	"ready":         cmdReady,
+	"age":           cmdAge,
+	"exits":         cmdExits,
+	"poll":          cmdPoll,
+	"signal":        cmdSignal,
+	"ended":         cmdEnded,
+	"ended-within":  cmdEndedWithin,
+	"type":          cmdType,
+	"fields":        cmdFields,
+	"value":         cmdValue,
+	"remember":      cmdRemember,
+	"unchanged":     cmdUnchanged,
+	"empty":         cmdEmpty,
+	"empty-file":    cmdEmptyFile,
+	"mode":          cmdMode,
+	"write":         cmdWrite,
+	"allow-secrets": cmdAllowSecrets,
+	"tmpfs":         cmdTmpfs,
+	"fill":          cmdFill,
+	"patch":         cmdPatch,
+}
+
+// cmdSim acts on the script's simulator.
+func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: sim VERB [ARG...]")
+	}
+	w := worldOf(ts)
+	verb, args := args[0], args[1:]
+	want := func(n int) {
+		if len(args) != n {
+			ts.Fatalf("sim %s: want %d arguments", verb, n)
+		}
+	}
+	switch verb {
+	case "new":
+		w.simNew(ts, args)
+	case "fault":
+		w.simFault(ts, args)
+	case "clear":
+		w.sim.ClearFaults()
+	case "mark": // count from here
+		w.base = w.sim.Counters()
+	case "count": // NAME N ...
+		for len(args) >= 2 {
+			got := counter(ts, w.sim.Counters(), args[0]) - counter(ts, w.base, args[0])
+			if strconv.Itoa(got) != args[1] {
+				ts.Fatalf("%s is %d, want %s; requests: %v", args[0], got, args[1], w.sim.Requests())
+			}
+			args = args[2:]
+		}
+		want(0)
+	case "wait": // NAME N: until it is reached
+		want(2)
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		pollUntil(ts, func() error {
+			if got := counter(ts, w.sim.Counters(), args[0]) - counter(ts, w.base, args[0]); got < n {
+				return fmt.Errorf("%s is %d, want %d", args[0], got, n)
+			}
+			return nil
+		})
+	case "revoke":
+		w.sim.Revoke(clientID, annaID)
+	case "user":
+		w.simUser(ts, args)
+	case "app":
+		w.simApp(ts, args)
+	case "clock":
+		want(1)
+		d, err := time.ParseDuration(args[0])
+		ts.Check(err)
+		w.offset.Add(int64(d))
+	case "login-elsewhere":
+		w.loginElsewhere(ts)
+	case "code": // FILE: a code as if somebody had signed in elsewhere
+		want(1)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)+"\n"), 0o600))
+		w.allowed = append(w.allowed, ts.MkAbs(args[0]))
+	case "live": // FILE: whether its first line is a token that works
+		want(1)
+		line, _, _ := strings.Cut(ts.ReadFile(args[0]), "\n")
+		if got := w.sim.AccessTokenLive(line); got == neg {
+			ts.Fatalf("token %.30q: live is %v", line, got)
+		}
+	case "refresh-token": // PROFILE STATE: what the one in the record is good for
+		want(2)
+		rec := readRecord(ts, w.record(args[0]))
+		token, _ := dig(rec, "login.refresh_token")
+		if got := w.sim.RefreshTokenState(fmt.Sprint(token)).String(); got != args[1] {
+			ts.Fatalf("the refresh token in the record is %s, want %s", got, args[1])
+		}
+	case "gone": // nothing listens there any more
+		w.server.CloseClientConnections()
+		w.server.Close()
+	default:
+		ts.Fatalf("unknown: sim %s", verb)
+	}
+}
+
+func (w *world) simNew(ts *testscript.TestScript, args []string) {
+	var o simOptions
+	f := flag.NewFlagSet("sim new", flag.PanicOnError)
+	f.DurationVar(&o.TokenLife, "life", 0, "")
+	f.BoolVar(&o.pages, "pages", false, "")
+	f.BoolVar(&o.TooEarlyIs401, "401", false, "")
+	f.BoolVar(&o.TooEarlyFirst, "early-first", false, "")
+	f.BoolVar(&o.TooEarlyOnExchange, "early-exchange", false, "")
+	f.BoolVar(&o.Empty401, "empty401", false, "")
+	f.IntVar(&o.MinuteLimit, "minute-limit", 0, "")
+	f.StringVar(&o.Region, "region", "", "")
+	grace := f.Bool("grace", false, "")
+	ts.Check(f.Parse(args))
+	if *grace {
+		o.Rotation = exactsim.Grace
+	}
+	ts.Check(w.begin(o))
+	ts.Setenv("SIM", w.server.URL)
+}
+
+var faultKinds = map[string]exactsim.FaultKind{
+	"slow": exactsim.Slow, "drop": exactsim.Drop, "empty": exactsim.Empty, "gateway": exactsim.Gateway, "status": exactsim.Status,
+	"html": exactsim.HTML, "truncated": exactsim.Truncated, "cut": exactsim.CutBody, "huge": exactsim.Huge,
+	"no-refresh-token": exactsim.NoRefreshToken, "empty-refresh-token": exactsim.EmptyRefreshToken,
+	"number": exactsim.NumberExpiresIn, "refresh-token-in-error": exactsim.RefreshTokenInError,
+	"redirect": exactsim.Redirect, "raw": exactsim.Raw,
+}
+
+var endpoints = map[string]exactsim.Endpoint{
+	"token": exactsim.TokenEndpoint, "authorize": exactsim.AuthorizeEndpoint, "api": exactsim.APIEndpoint,
+	"me": exactsim.MeEndpoint, "divisions": exactsim.DivisionsEndpoint,
+}
+
+func (w *world) simFault(ts *testscript.TestScript, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: sim fault KIND [FLAG...]")
+	}
+	kind, ok := faultKinds[args[0]]
+	if !ok {
+		ts.Fatalf("unknown fault %q", args[0])
+	}
+	x := exactsim.Fault{Kind: kind}
+	f := flag.NewFlagSet("sim fault", flag.PanicOnError)
+	on := f.String("on", "token", "")
+	f.IntVar(&x.Times, "times", 0, "")
+	f.BoolVar(&x.Commit, "commit", false, "")
+	f.DurationVar(&x.Delay, "delay", 0, "")
+	f.IntVar(&x.Status, "status", 0, "")
+	f.StringVar(&x.RetryAfter, "retry-after", "", "")
+	f.StringVar(&x.Body, "body", "", "")
+	ts.Check(f.Parse(args[1:]))
+	if x.On, ok = endpoints[*on]; !ok {
+		ts.Fatalf("unknown endpoint %q", *on)
+	}
+	w.sim.Inject(x)
+}
+
+func counter(ts *testscript.TestScript, c exactsim.Counters, name string) int {
+	v := reflect.ValueOf(c).FieldByName(name)
+	if !v.IsValid() {
+		ts.Fatalf("there is no counter %s", name)
+	}
+	return int(v.Int())
+}
+
+// simUser: sim user anna|bob [-inactive] [-active] [-division N] [-many] signs this user in from now on.
+func (w *world) simUser(ts *testscript.TestScript, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: sim user NAME [FLAG...]")
+	}
+	u, ok := w.users[args[0]]
+	if !ok {
+		ts.Fatalf("unknown user %q", args[0])
+	}
+	f := flag.NewFlagSet("sim user", flag.PanicOnError)
+	f.BoolVar(&u.Inactive, "inactive", false, "")
+	f.IntVar(&u.CurrentDivision, "division", u.CurrentDivision, "")
+	f.StringVar(&u.FullName, "name", u.FullName, "")
+	many := f.Int("many", 0, "")
+	ts.Check(f.Parse(args[1:]))
+	for i := range *many {
+		u.Divisions = append(u.Divisions, exactsim.Division{Code: 200001 + i, Description: fmt.Sprintf("Company %d", i), CustomerName: "Voorbeeld Groep", HID: int64(10 + i), Status: 1})
+	}
+	w.users[args[0]] = u
+	w.sim.AddUser(u)
+	w.sim.SetAutoApproveUser(u.ID)
+}
+
+func (w *world) simApp(ts *testscript.TestScript, args []string) {
+	f := flag.NewFlagSet("sim app", flag.PanicOnError)
+	newSecret := f.Bool("new-secret", false, "")
+	f.StringVar(&w.app.RedirectURI, "redirect", w.app.RedirectURI, "")
+	f.BoolVar(&w.app.NoDivisionScope, "no-division-scope", w.app.NoDivisionScope, "")
+	f.StringVar(&w.app.ClientID, "id", w.app.ClientID, "")
+	remove := f.Bool("remove", false, "")
+	ts.Check(f.Parse(args))
+	if *newSecret {
+		w.secret = rand.Text()[:12]
+		w.app.ClientSecret = w.secret
+		ts.Check(os.WriteFile(filepath.Join(w.work, "secret"), []byte(w.secret+"\n"), 0o600))
+	}
+	if *remove {
+		w.sim.RemoveApp(clientID)
+		return
+	}
+	w.sim.AddApp(w.app)
+}
+
+// loginElsewhere signs the same app and user in on another machine, which at
+// Exact ends the login here.
+func (w *world) loginElsewhere(ts *testscript.TestScript) {
+	resp, err := http.PostForm(w.server.URL+"/api/oauth2/token", url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.secret},
+		"redirect_uri": {w.app.RedirectURI}, "code": {w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)},
+	})
+	ts.Check(err)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("login elsewhere: %s", resp.Status)
+	}
+	w.base.TokenRequests++
+	w.base.Exchanges++
+	w.base.ExchangesIssued++
+}
+
+// cmdReady sets a profile up and signs it in, with the program itself.
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	name := "default"
+	if len(args) > 0 {
+		name = args[0]
+	}
+	ts.Check(ts.Exec("exactauth", "setup", "-p", name, "--base-url", w.server.URL, "--client-id", clientID,
+		"--redirect-uri", w.redirect, "--client-secret-file", filepath.Join(w.work, "secret")))
+	ts.Check(ts.Exec("exactauth", "login", "-p", name))
+	w.base = w.sim.Counters()
+}
+
+// cmdAge makes all records, and the simulator, older: as if the time had passed.
+func cmdAge(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: age DURATION")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	w := worldOf(ts)
+	w.offset.Add(int64(d))
+	entries, err := os.ReadDir(w.state)
+	ts.Check(err)
+	for _, e := range entries {
+		if strings.Contains(e.Name(), ".") {
+			continue // locks and certificates
+		}
+		rec := readRecord(ts, w.record(e.Name()))
+		shift(rec, d)
+		writeRecord(ts, w.record(e.Name()), rec)
+	}
+}
+
+// shift moves every moment but the server's own, which is by its clock.
+func shift(v any, by time.Duration) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return
+	}
+	for key, value := range m {
+		if text, ok := value.(string); ok && key != "server_date" {
+			if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+				m[key] = t.Add(-by).Format(time.RFC3339Nano)
+			}
+		}
+		shift(value, by)
+	}
+}
+
+func readRecord(ts *testscript.TestScript, path string) map[string]any {
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	var rec map[string]any
+	ts.Check(json.Unmarshal(b, &rec))
+	return rec
+}
+
+func writeRecord(ts *testscript.TestScript, path string, rec map[string]any) {
+	b, err := json.MarshalIndent(rec, "", "  ")
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, append(b, '\n'), 0o600))
+}
+
+// cmdPatch: patch PROFILE KEY=JSON... sets fields below "login" in a record, or removes them (KEY=).
+func cmdPatch(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	rec := readRecord(ts, w.record(args[0]))
+	login, _ := rec["login"].(map[string]any)
+	for _, kv := range args[1:] {
+		key, value, _ := strings.Cut(kv, "=")
+		into := login
+		if k, top := strings.CutPrefix(key, "/"); top {
+			into, key = rec, k
+		}
+		if value == "" {
+			delete(into, key)
+			continue
+		}
+		var v any
+		ts.Check(json.Unmarshal([]byte(value), &v))
+		into[key] = v
+	}
+	writeRecord(ts, w.record(args[0]), rec)
+}
+
+// cmdExits: exits N CMD [ARG...] runs a command that must end with exit code N.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || neg {
+		ts.Fatalf("usage: exits N CMD [ARG...]")
+	}
+	code, ok := exitOf(ts.Exec(args[1], args[2:]...))
+	if !ok {
+		ts.Fatalf("%s could not be run", args[1])
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// pollUntil polls for a condition, which must come true.
+func pollUntil(ts *testscript.TestScript, ok func() error) {
+	end := time.Now().Add(patience)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// cmdPoll: poll FILE REGEXP waits until the file has it.
+func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: poll FILE REGEXP")
+	}
+	want, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	pollUntil(ts, func() error {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err != nil {
+			return err
+		}
+		if want.Match(b) == neg {
+			return fmt.Errorf("%s: match of %s is %v:\n%s", args[0], args[1], !neg, b)
+		}
+		return nil
+	})
+}
+
+var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP}
+
+// cmdSignal: signal NAME SIGNAL [again] signals what "as NAME" runs, once or
+// until it has ended.
+func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: signal NAME SIGNAL [again]")
+	}
+	var pid int
+	pollUntil(ts, func() (err error) {
+		b, err := os.ReadFile(ts.MkAbs(args[0] + ".pid"))
+		if err == nil {
+			pid, err = strconv.Atoi(string(b))
+		}
+		return err
+	})
+	p, err := os.FindProcess(pid)
+	ts.Check(err)
+	ts.Check(p.Signal(signals[args[1]]))
+	if len(args) == 3 {
+		pollUntil(ts, func() error {
+			if _, err := os.Stat(ts.MkAbs(args[0] + ".exit")); err == nil {
+				return nil
+			}
+			_ = p.Signal(signals[args[1]]) // it may have ended
+			time.Sleep(50 * time.Millisecond)
+			return errors.New("it still runs")
+		})
+	}
+}
+
+// cmdEnded: ended NAME N waits for what "as NAME" runs to end with exit code N.
+func cmdEnded(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: ended NAME N")
+	}
+	var got string
+	pollUntil(ts, func() error {
+		b, err := os.ReadFile(ts.MkAbs(args[0] + ".exit"))
+		got = string(b)
+		return err
+	})
+	if got != args[1] {
+		errText, _ := os.ReadFile(ts.MkAbs(args[0] + ".err"))
+		ts.Fatalf("%s ended with %s, want %s; stderr:\n%s", args[0], got, args[1], errText)
+	}
+}
+
+// cmdEndedWithin: ended-within NAME N DURATION is "ended" with less patience,
+// for what would end in any case, but later.
+func cmdEndedWithin(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: ended-within NAME N DURATION")
+	}
+	d, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0] + ".exit")); err == nil {
+			cmdEnded(ts, false, args[:2])
+			return
+		}
+	}
+	ts.Fatalf("%s has not ended within %s", args[0], d)
+}
+
+// cmdType: type NAME FILE gives the file's text to the standard input of what
+// "as NAME" runs.
+func cmdType(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: type NAME FILE")
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]+".in"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer f.Close()
+	_, err = io.WriteString(f, ts.ReadFile(args[1]))
+	ts.Check(err)
+}
+
+// dig finds a value by its path, as profiles.0.signed_in.
+func dig(v any, path string) (any, bool) {
+	if path == "" || path == "." {
+		return v, true
+	}
+	for part := range strings.SplitSeq(path, ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			next, ok := x[part]
+			if !ok {
+				return nil, false
+			}
+			v = next
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(x) {
+				return nil, false
+			}
+			v = x[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+func readJSON(ts *testscript.TestScript, file string) any {
+	var v any
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile(file)))
+	dec.UseNumber()
+	if err := dec.Decode(&v); err != nil {
+		ts.Fatalf("%s is not JSON: %v", file, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		ts.Fatalf("%s holds more than one JSON value", file)
+	}
+	return v
+}
+
+// cmdFields: fields FILE PATH NAME... means that the object there has these fields and no others.
+func cmdFields(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: fields FILE PATH NAME...")
+	}
+	v, _ := dig(readJSON(ts, args[0]), args[1])
+	m, ok := v.(map[string]any)
+	if !ok {
+		ts.Fatalf("%s: %s is no object", args[0], args[1])
+	}
+	got, want := []string{}, slices.Clone(args[2:])
+	for name := range m {
+		got = append(got, name)
+	}
+	sort.Strings(got)
+	sort.Strings(want)
+	if !slices.Equal(got, want) {
+		ts.Fatalf("%s: %s has fields %v, want %v", args[0], args[1], got, want)
+	}
+}
+
+// cmdValue: value FILE PATH REGEXP matches the whole of a value in a JSON file.
+func cmdValue(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: value FILE PATH REGEXP")
+	}
+	v, ok := dig(readJSON(ts, args[0]), args[1])
+	got := fmt.Sprint(v)
+	if matched := ok && regexp.MustCompile("^(?s:"+args[2]+")$").MatchString(got); matched == neg {
+		ts.Fatalf("%s: %s is %q (found: %v), want %s", args[0], args[1], got, ok, args[2])
+	}
+}
+
+// look describes every file below a directory or a file itself.
+func look(ts *testscript.TestScript, root string) map[string]string {
+	all := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("%s %s %s", info.Mode(), info.ModTime().Format(time.RFC3339Nano), inode(info))
+		if info.Mode().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text += fmt.Sprintf(" %x", b)
+		}
+		all[path] = text
+		return nil
+	})
+	ts.Check(err)
+	return all
+}
+
+// cmdRemember: remember NAME PATH notes all files there: content, time, inode.
+func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: remember NAME PATH")
+	}
+	w := worldOf(ts)
+	if w.snapshots == nil {
+		w.snapshots = map[string]map[string]string{}
+	}
+	w.snapshots[args[0]] = look(ts, ts.MkAbs(args[1]))
+}
+
+// cmdUnchanged: unchanged NAME PATH means that nothing was written there since.
+func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: unchanged NAME PATH")
+	}
+	before, after := worldOf(ts).snapshots[args[0]], look(ts, ts.MkAbs(args[1]))
+	if reflect.DeepEqual(before, after) == neg {
+		for path := range after {
+			if before[path] != after[path] {
+				ts.Logf("%s\n  was %.300s\n  is  %.300s", path, before[path], after[path])
+			}
+		}
+		ts.Fatalf("%s: unchanged is %v", args[1], neg)
+	}
+}
+
+// cmdEmpty: empty DIR means that it has no files.
+func cmdEmpty(ts *testscript.TestScript, neg bool, args []string) {
+	for _, dir := range args {
+		entries, err := os.ReadDir(ts.MkAbs(dir))
+		ts.Check(err)
+		if (len(entries) == 0) == neg {
+			ts.Fatalf("%s has %v", dir, entries)
+		}
+	}
+}
+
+// cmdMode: mode OCTAL PATH...
+func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
+	for _, path := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(path))
+		ts.Check(err)
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+			ts.Fatalf("%s has mode %s, want %s", path, got, args[0])
+		}
+	}
+}
+
+// cmdWrite: write FILE TEXT, with \n, \t and \x as Go has them.
+func cmdWrite(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: write FILE TEXT")
+	}
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1], `"`, `\"`) + `"`)
+	ts.Check(err)
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// cmdFill: fill DIR leaves no room on its file system.
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	f, err := os.OpenFile(filepath.Join(ts.MkAbs(args[0]), "filler"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer f.Close()
+	for size := 4096; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			if !errors.Is(err, syscall.ENOSPC) {
+				ts.Check(err)
+			}
+			size /= 2
+		}
+	}
+}
+
+// cmdEmptyFile: empty-file FILE...
+func cmdEmptyFile(ts *testscript.TestScript, neg bool, args []string) {
+	for _, file := range args {
+		if text := ts.ReadFile(file); (text == "") == neg {
+			ts.Fatalf("%s has %q", file, text)
+		}
+	}
+}
