@@ -135,7 +135,7 @@ func (b browser) open(method, address string) (web, error) {
 	}
 	r, err := http.NewRequestWithContext(b.t.Context(), method, address, nil)
 	if err != nil {
-		b.t.Fatal(err)
+		return web{}, err
 	}
 	for name, values := range b.header {
 		r.Header[name] = values

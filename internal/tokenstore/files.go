@@ -53,9 +53,9 @@ func NewFiles(dir string, warn func(string)) *Files {
 	return &Files{dir: dir, warn: warn}
 }
 
-// Read returns the record as it was last made durable, or fs.ErrNotExist.
-// It takes no lock: a rename replaces records whole, so it sees the old one or
-// the new one.
+// Read returns the record, or fs.ErrNotExist. It takes no lock: a rename replaces
+// records whole, so it sees the old one or the new one, the latter perhaps a
+// moment before it is durable.
 func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -83,6 +83,16 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		// What is there may be from a process that was killed before it was
+		// durable, and change may spend it or leave it at that. The directories
+		// come before the record, since nobody looks at them once it is there.
+		err = syncDir(root)
+		if err == nil && old == nil {
+			err = syncAbove(s.dir)
+		}
+		if err != nil {
+			return &Error{"sync", "state directory " + s.dir, err}
+		}
 		room, err := makeRoom(root, name, max(3*len(old), minRoom))
 		if err != nil {
 			return &Error{"make room for", s.path(name), err}
@@ -98,11 +108,7 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 		case bytes.Equal(changed, old):
 			return nil
 		}
-		err = room.commit(changed)
-		if err == nil && old == nil {
-			err = syncAbove(s.dir)
-		}
-		if err != nil {
+		if err := room.commit(changed); err != nil {
 			return &Error{"write", s.path(name), err}
 		}
 		return nil
@@ -116,8 +122,11 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 		return CheckName(name)
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
-		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &Error{"delete", s.path(name), err}
+		// The room, too: a process that was killed may have left a record in it.
+		for _, n := range []string{name, name + roomSuffix} {
+			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return &Error{"delete", s.path(n), err}
+			}
 		}
 		if err := syncDir(root); err != nil {
 			return &Error{"delete", s.path(name), err}
@@ -136,7 +145,7 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := makeDirs(s.dir); err != nil {
 		return &Error{"make", "state directory " + s.dir, err}
 	}
 	root, err := s.open()
@@ -145,6 +154,9 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	}
 	defer root.Close()
 
+	if err := makeLock(root, name+lockSuffix); err != nil {
+		return &Error{"lock", s.path(name), err}
+	}
 	// A new handle per call: a shared one would let two goroutines in.
 	lock := flock.New(s.path(name)+lockSuffix, flock.SetPermissions(0o600))
 	began := time.Now()
@@ -159,6 +171,41 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	}
 	defer lock.Close()
 	return f(root)
+}
+
+// makeDirs makes what is missing of dir, 0700 whatever the umask says.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o700); {
+	case errors.Is(err, fs.ErrExist): // another process was quicker
+		return nil
+	case err != nil:
+		return err
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() == 0o700 {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// makeLock makes the lock file, 0600 whatever the umask says.
+func makeLock(root *os.Root, name string) error {
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // open opens the directory, after a look at whose it is.

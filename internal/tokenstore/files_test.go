@@ -127,6 +127,20 @@ func TestFilesMendsModes(t *testing.T) {
 	}
 }
 
+func TestFilesUmask(t *testing.T) {
+	needUnix(t)
+	old := umask(0o477)
+	defer umask(old)
+	dir := filepath.Join(t.TempDir(), "two", "levels")
+	s := tokenstore.NewFiles(dir, nil)
+	put(t, s, "a", "1")
+	for path, want := range map[string]fs.FileMode{filepath.Dir(dir): 0o700, dir: 0o700, filepath.Join(dir, "a"): 0o600, filepath.Join(dir, "a.lock"): 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %o", path, info.Mode(), err, want)
+		}
+	}
+}
+
 func TestFilesRefuses(t *testing.T) {
 	needUnix(t)
 	for _, tc := range []struct {

@@ -1,0 +1,3 @@
+package tokenstore_test
+
+func umask(int) int { return 0 }
