@@ -143,6 +143,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
 		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
+	case errors.As(err, &store) && store.Late:
+		return fmt.Sprintf(`what Exact answered could not be kept; mend that, and if the next call says so, sign in again: "exactauth login%s"`, p)
 	case errors.As(err, &store):
 		return "nothing was spent or changed; mend that (disk space, owner, permissions) and call again"
 	case errors.Is(err, exactauth.ErrLoginNeeded):
@@ -152,6 +154,9 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &tooLong):
 		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
 	case errors.As(err, &later):
+		if !later.Waits {
+			return fmt.Sprintf("call again in %s", rough(time.Until(later.Until)))
+		}
 		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
 	case errors.Is(err, exactauth.ErrTemporary):
 		return "call again later; nothing is lost"

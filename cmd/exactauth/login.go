@@ -119,7 +119,11 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 		a.say("%s", advice)
 	}
 	if i.SelfSigned {
-		a.say("If it warns of the certificate there, that is exactauth's own: continue.")
+		if i.Loopback {
+			a.say("If it warns of the certificate there, that is exactauth's own: continue.")
+		} else {
+			a.say("If it warns of the certificate there, continue only if the name is in your\nhosts file: then it is exactauth's own. Else do not, and paste.")
+		}
 	}
 	if end, ok := ctx.Deadline(); ok {
 		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))

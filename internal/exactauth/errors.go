@@ -100,6 +100,7 @@ func (e *LifeError) Error() string { return fmt.Sprintf("a token lives %s at mos
 type WaitError struct {
 	For   string    // what is waited for
 	Until time.Time // when it comes
+	Waits bool      // whether a call with more time waits for it by itself
 }
 
 func (e *WaitError) Error() string {

@@ -2,6 +2,7 @@ package exactauth
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type place struct {
 	addrs []string // to listen on, all loopback; the others after the first only where they exist
 	tls   bool
 	hosts []string // authorities that a request may name; filled in by listen for a free port
-	path  string
+	path  string   // decoded, as it is compared
 }
 
 // placeFor applies the table of redirect URI and listen: a loopback redirect
@@ -81,6 +82,7 @@ type listener struct {
 	sockets []net.Listener
 	server  *http.Server
 
+	done     string // the query of the last page
 	attempt  *attempt
 	answered atomic.Bool   // one answer is enough
 	came     chan redirect // buffered for it
@@ -97,15 +99,14 @@ type redirect struct {
 	err  error
 }
 
-// doneQuery is the address of the last page. The code's own address is answered
-// by a redirect to it, so that the code stays neither in the address bar nor
-// behind the back button.
-const doneQuery = "done"
-
 // listen binds, which must succeed before anybody is told the address.
 func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, error) {
 	l := &listener{
-		place:   at,
+		place: at,
+		// The code's own address is answered by a redirect to the last page, so
+		// that the code stays neither in the address bar nor behind the back
+		// button. Nobody else can guess that page's address.
+		done:    "done=" + rand.Text(),
 		came:    make(chan redirect, 1),
 		settled: make(chan struct{}),
 		shown:   make(chan struct{}),
@@ -129,13 +130,14 @@ func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, er
 		l.hosts = []string{net.JoinHostPort("127.0.0.1", l.port)}
 	}
 	l.server = &http.Server{
-		Handler:           l,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		IdleTimeout:       10 * time.Second,
-		MaxHeaderBytes:    32 << 10, // codes of 1 KiB, cookies of other things on this host
-		ErrorLog:          log.New(io.Discard, "", 0),
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // one request needs no HTTP/2
+		Handler:                      l,
+		ReadHeaderTimeout:            5 * time.Second,
+		ReadTimeout:                  10 * time.Second,
+		IdleTimeout:                  10 * time.Second,
+		MaxHeaderBytes:               32 << 10, // codes of 1 KiB, cookies of other things on this host
+		DisableGeneralOptionsHandler: true,     // it would answer whatever Host is named
+		ErrorLog:                     log.New(io.Discard, "", 0),
+		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // one request needs no HTTP/2
 	}
 	for i := range sockets {
 		if at.tls {
@@ -159,7 +161,7 @@ func listenError(addr string, err error) error {
 	text := "cannot listen on " + addr + ": " + printable(err.Error())
 	switch {
 	case errors.Is(err, errInUse):
-		holder := portHolder(port)
+		holder := portHolder(addr)
 		if holder == "" {
 			holder = "another program, maybe another sign-in"
 		}
@@ -184,7 +186,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A look ahead by the browser is nobody's answer, and would use up the code.
 		notHere.write(w)
 		return
-	case r.URL.RawQuery == doneQuery:
+	case r.URL.RawQuery == l.done:
 		p := l.outcome.Load()
 		if p == nil {
 			notHere.write(w)
@@ -204,7 +206,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.came <- redirect{code, err}
 	select {
 	case <-l.settled:
-		w.Header().Set("Location", l.path+"?"+doneQuery)
+		w.Header().Set("Location", r.URL.EscapedPath()+"?"+l.done)
 		w.WriteHeader(http.StatusSeeOther)
 	case <-r.Context().Done():
 	}

@@ -248,10 +248,12 @@ func pasteAdvice(err error, redirectURI string) string {
 	return what + "; still waiting"
 }
 
-// redeem exchanges the code and saves what it gave, under the store's lock and
-// with room made, so that the tokens are durable before anybody hears of them.
+// redeem exchanges the code, saves what it gave, and then asks whose it is. The
+// exchange ends an earlier login of the same app and user at Exact, so nothing
+// comes between it and the save; but another user's tokens must not take a
+// login's place unasked, so beside a login they are pending until that is known.
 func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions) (Login, error) {
-	var login Login
+	var came tokens
 	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
 		rec, err := c.loginRecord(old, o)
 		if err != nil {
@@ -269,33 +271,56 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 		if err := c.codeError(a); err != nil {
 			return nil, err
 		}
-		kept := rec.clientSecret // a secret from elsewhere stays there
-		if !c.owns(rec) {
-			kept = Secret{}
+		came = tokens{a.access, a.refresh, a.life, a.sentAt, a.repliedAt, a.serverDate}
+		if rec.signedIn() && rec.user.UserID != "" && !o.Replace {
+			rec.pending = &came
+			return rec.encode()
 		}
-		fresh := &record{
-			baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, clientSecret: kept,
-			access: a.access, refresh: a.refresh, life: a.life,
-			requestedAt: a.sentAt, repliedAt: a.repliedAt, serverDate: a.serverDate,
-			waitForExpiry: rec.waitForExpiry && c.owns(rec),
-		}
-		login = Login{
-			Token:            Token{fresh.access, "Bearer", fresh.expiresAt(), c.Profile.BaseURL, c.Profile.Division},
-			RefreshExpiresAt: fresh.refreshExpiresAt(),
-		}
-		asking, cancelAsking := context.WithTimeout(bounded, 15*time.Second)
-		defer cancelAsking()
-		login.User, login.UserError = c.Me(asking, login.Token)
-		fresh.user = login.User
-		if rec.user.UserID != "" && fresh.user.UserID != "" && rec.user.UserID != fresh.user.UserID && !o.Replace {
-			return nil, failWith(ErrConfig, &TakenError{rec.user.String(), fresh.user.String()}, "profile %s", c.Profile.Name)
+		fresh := &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, tokens: came}
+		if c.owns(rec) { // a secret from elsewhere stays there
+			fresh.clientSecret, fresh.waitForExpiry = rec.clientSecret, rec.waitForExpiry
 		}
 		return fresh.encode()
 	})
 	if err != nil {
 		return Login{}, err
 	}
+	t := Token{came.access, "Bearer", (&record{tokens: came}).expiresAt(), c.Profile.BaseURL, c.Profile.Division}
+	login := Login{Token: t, RefreshExpiresAt: (&record{tokens: came}).refreshExpiresAt()}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	login.User, login.UserError = c.Me(asking, t)
+	if err := c.confirm(asking, came, login.User, o); err != nil {
+		return Login{}, err
+	}
 	return login, nil
+}
+
+// confirm writes down whose the tokens are that came, and lets them take the
+// place of the login before, unless that is another user's. A user who is not
+// known is not in the way.
+func (c *Client) confirm(ctx context.Context, came tokens, user Me, o LoginOptions) error {
+	var taken error
+	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
+		rec, err := c.loginRecord(old, o)
+		if err != nil || !rec.signedIn() {
+			return old, err // signed out meanwhile
+		}
+		if rec.pending != nil && rec.pending.refresh.Reveal() == came.refresh.Reveal() {
+			if user.UserID != "" && user.UserID != rec.user.UserID && !o.Replace {
+				taken = failWith(ErrConfig, &TakenError{rec.user.String(), user.String()}, "profile %s", c.Profile.Name)
+				rec.pending = nil
+				return rec.encode()
+			}
+			rec.promote()
+		}
+		rec.user = user
+		return rec.encode()
+	})
+	if err == nil {
+		err = taken
+	}
+	return err
 }
 
 // codeError says why an answer to a code is not a login, or nil.

@@ -2,18 +2,29 @@ package exactauth
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// portHolder names the process that listens on a TCP port of this machine, as
-// "python3 (process 4121)", as far as /proc tells this user; else it is empty.
-func portHolder(port string) string {
+// portHolder names the process that listens on a loopback address, or on all
+// addresses, in the way of addr, as "python3 (process 4121)", as far as /proc
+// tells this user; else it is empty.
+func portHolder(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
 		return ""
+	}
+	inTheWay := []string{ // as proc(5) writes them: words in the machine's byte order, little-endian here
+		"0100007F", "00000000", "00000000000000000000000000000000",
+		"00000000000000000000000001000000", "0000000000000000FFFF00000100007F",
 	}
 	inodes := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
@@ -23,7 +34,11 @@ func portHolder(port string) string {
 		}
 		for line := range strings.Lines(string(b)) {
 			f := strings.Fields(line) // proc(5): 1 is the local address, 3 the state (0A listens), 9 the inode
-			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", n)) {
+			if len(f) < 10 || f[3] != "0A" {
+				continue
+			}
+			host, isPort := strings.CutSuffix(f[1], fmt.Sprintf(":%04X", n))
+			if isPort && slices.Contains(inTheWay, host) {
 				inodes["socket:["+f[9]+"]"] = true
 			}
 		}

@@ -11,8 +11,7 @@ import (
 
 // DefaultRedirectURI is what a new registration in the App Center gets: an
 // https name that is not localhost, as Exact demands (Exact KB, OAuth step 1),
-// below .test, which belongs to nobody (RFC 6761), so that no stranger can ever
-// receive a code.
+// below .test, which nobody can own or get a public certificate for (RFC 6761).
 const DefaultRedirectURI = "https://exactauth.test:8484/callback"
 
 // Profile says which registered app signs in where. It holds no secret.
@@ -181,6 +180,9 @@ func checkRedirectURI(s string) error {
 	}
 	if u.RawQuery != "" || strings.HasSuffix(s, "?") {
 		return fmt.Errorf("%q: a query (?) does not belong in it", s)
+	}
+	if strings.HasPrefix(u.Path, "//") {
+		return fmt.Errorf("%q: its path must not begin with two slashes", s)
 	}
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
 		return fmt.Errorf("%q: write the name as browsers send it, in ASCII (xn--...)", s)

@@ -27,14 +27,12 @@ type record struct {
 	baseURL, clientID string // the record is never used with others
 	clientSecret      Secret // zero if it comes from elsewhere
 
-	access   Secret
-	refresh  Secret
+	tokens
 	previous Secret // the refresh token before; kept until refresh has worked once
 
-	life        time.Duration // of an access token, as the server stated it
-	requestedAt time.Time     // when the request that gave the tokens was sent
-	repliedAt   time.Time     // when its answer was there; never before requestedAt
-	serverDate  time.Time     // the Date header of that answer; zero if it had none
+	// pending is what a sign-in brought of which it is not known yet whether its
+	// user may take this login's place; nil mostly.
+	pending *tokens
 
 	// waitForExpiry is learned when the server refuses a refresh in the window
 	// that its documentation allows: from then on expiry is waited for.
@@ -54,6 +52,28 @@ type record struct {
 	refused *refusal // latched: no request helps
 
 	user Me // who signed in; zero if that could not be asked
+}
+
+// tokens is what one answer of the token endpoint gave.
+type tokens struct {
+	access, refresh Secret
+
+	life        time.Duration // of the access token, as the server stated it
+	requestedAt time.Time     // when the request was sent
+	repliedAt   time.Time     // when its answer was there; never before requestedAt
+	serverDate  time.Time     // the Date header of that answer; zero if it had none
+}
+
+// promote lets the pending tokens, if there are any, take the login's place.
+func (r *record) promote() bool {
+	if r.pending == nil {
+		return false
+	}
+	*r = record{
+		baseURL: r.baseURL, clientID: r.clientID, clientSecret: r.clientSecret,
+		tokens: *r.pending, waitForExpiry: r.waitForExpiry, user: r.user,
+	}
+	return true
 }
 
 // refusal is an answer that asking again cannot change, kept so that a cron job
@@ -128,14 +148,19 @@ type wireRecord struct {
 	Login        *wireLogin `json:"login,omitempty"`
 }
 
+type wireTokens struct {
+	AccessToken  string    `json:"access_token"`
+	RefreshToken string    `json:"refresh_token"`
+	LifeSeconds  int       `json:"life_seconds"`
+	RequestedAt  time.Time `json:"requested_at"`
+	RepliedAt    time.Time `json:"replied_at"`
+	ServerDate   time.Time `json:"server_date,omitzero"`
+}
+
 type wireLogin struct {
-	AccessToken          string       `json:"access_token"`
-	RefreshToken         string       `json:"refresh_token"`
+	wireTokens
 	PreviousRefreshToken string       `json:"previous_refresh_token,omitempty"`
-	LifeSeconds          int          `json:"life_seconds"`
-	RequestedAt          time.Time    `json:"requested_at"`
-	RepliedAt            time.Time    `json:"replied_at"`
-	ServerDate           time.Time    `json:"server_date,omitzero"`
+	Pending              *wireTokens  `json:"pending,omitempty"`
 	WaitForExpiry        bool         `json:"wait_for_expiry,omitempty"`
 	SpentAt              time.Time    `json:"spent_at,omitzero"`
 	LostAt               time.Time    `json:"lost_at,omitzero"`
@@ -166,13 +191,8 @@ func (r *record) encode() ([]byte, error) {
 	w := wireRecord{Version: recordVersion, BaseURL: r.baseURL, ClientID: r.clientID, ClientSecret: r.clientSecret.Reveal()}
 	if r.signedIn() {
 		w.Login = &wireLogin{
-			AccessToken:          r.access.Reveal(),
-			RefreshToken:         r.refresh.Reveal(),
+			wireTokens:           r.tokens.encode(),
 			PreviousRefreshToken: r.previous.Reveal(),
-			LifeSeconds:          int(r.life / time.Second),
-			RequestedAt:          r.requestedAt.UTC(),
-			RepliedAt:            r.repliedAt.UTC(),
-			ServerDate:           r.serverDate.UTC(),
 			WaitForExpiry:        r.waitForExpiry,
 			SpentAt:              r.spentAt.UTC(),
 			LostAt:               r.lostAt.UTC(),
@@ -180,6 +200,10 @@ func (r *record) encode() ([]byte, error) {
 			FailedAt:             r.failedAt.UTC(),
 			Failures:             r.failures,
 			Failure:              r.failure,
+		}
+		if r.pending != nil {
+			pending := r.pending.encode()
+			w.Login.Pending = &pending
 		}
 		if f := r.refused; f != nil {
 			w.Login.Refused = &wireRefusal{f.config, f.text, f.at.UTC(), f.client}
@@ -193,6 +217,27 @@ func (r *record) encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+func (t tokens) encode() wireTokens {
+	return wireTokens{
+		AccessToken:  t.access.Reveal(),
+		RefreshToken: t.refresh.Reveal(),
+		LifeSeconds:  int(t.life / time.Second),
+		RequestedAt:  t.requestedAt.UTC(),
+		RepliedAt:    t.repliedAt.UTC(),
+		ServerDate:   t.serverDate.UTC(),
+	}
+}
+
+func (w wireTokens) decode() (t tokens, whole bool) {
+	whole = w.AccessToken != "" && w.RefreshToken != "" && w.LifeSeconds > 0 && w.LifeSeconds <= math.MaxInt32 &&
+		!w.RequestedAt.IsZero() && !w.RepliedAt.Before(w.RequestedAt)
+	return tokens{
+		access: NewSecret(w.AccessToken), refresh: NewSecret(w.RefreshToken),
+		life:        time.Duration(w.LifeSeconds) * time.Second,
+		requestedAt: w.RequestedAt, repliedAt: w.RepliedAt, serverDate: w.ServerDate,
+	}, whole
 }
 
 // decodeRecord accepts only what encode wrote; errors wrap ErrRecord and do not
@@ -220,12 +265,18 @@ func decodeRecord(b []byte) (*record, error) {
 	if l == nil {
 		return r, nil
 	}
-	if l.AccessToken == "" || l.RefreshToken == "" || l.LifeSeconds <= 0 || l.LifeSeconds > math.MaxInt32 || l.RequestedAt.IsZero() || l.RepliedAt.Before(l.RequestedAt) || l.Failures < 0 {
+	var whole bool
+	if r.tokens, whole = l.decode(); !whole || l.Failures < 0 {
 		return damaged("the login in it is incomplete")
 	}
-	r.access, r.refresh, r.previous = NewSecret(l.AccessToken), NewSecret(l.RefreshToken), NewSecret(l.PreviousRefreshToken)
-	r.life = time.Duration(l.LifeSeconds) * time.Second
-	r.requestedAt, r.repliedAt, r.serverDate = l.RequestedAt, l.RepliedAt, l.ServerDate
+	r.previous = NewSecret(l.PreviousRefreshToken)
+	if l.Pending != nil {
+		pending, whole := l.Pending.decode()
+		if !whole {
+			return damaged("the sign-in in it is incomplete")
+		}
+		r.pending = &pending
+	}
 	r.waitForExpiry, r.spentAt, r.lostAt = l.WaitForExpiry, l.SpentAt, l.LostAt
 	r.retryAt, r.failedAt, r.failures, r.failure = l.RetryAt, l.FailedAt, l.Failures, l.Failure
 	if f := l.Refused; f != nil {

@@ -13,9 +13,15 @@ func fullRecord() *record {
 	at := time.Date(2026, 10, 28, 16, 15, 50, 123456789, time.UTC)
 	return &record{
 		baseURL: "https://start.exactonline.nl", clientID: "11111111-2222-3333-4444-555555555555", clientSecret: NewSecret("abcDEF123456"),
-		access: NewSecret("stampNL001.gAAAA" + strings.Repeat("a", 850)), refresh: NewSecret("stampNL001.AbCd!IAAAA" + strings.Repeat("r", 400)),
+		tokens: tokens{
+			access: NewSecret("stampNL001.gAAAA" + strings.Repeat("a", 850)), refresh: NewSecret("stampNL001.AbCd!IAAAA" + strings.Repeat("r", 400)),
+			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
+		},
 		previous: NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 400)),
-		life:     600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
+		pending: &tokens{
+			access: NewSecret("pending"), refresh: NewSecret("pending!"),
+			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
+		},
 		waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
 		failures: 3, failure: "it did <not> answer", refused: &refusal{true, "text", at, "abcdef"},
 		user: Me{UserID: "i", UserName: "u", FullName: "f", Email: "e", CurrentDivision: 7},
@@ -28,8 +34,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		"full":    fullRecord(),
 		"secret":  {baseURL: "b", clientID: "c", clientSecret: NewSecret("s")},
 		"nothing": {baseURL: "b", clientID: "c"},
-		"login": {baseURL: "b", clientID: "c", access: NewSecret("a"), refresh: NewSecret("r"), life: time.Second,
-			requestedAt: time.Unix(1, 0).UTC(), repliedAt: time.Unix(1, 0).UTC()},
+		"login": {baseURL: "b", clientID: "c", tokens: tokens{access: NewSecret("a"), refresh: NewSecret("r"), life: time.Second,
+			requestedAt: time.Unix(1, 0).UTC(), repliedAt: time.Unix(1, 0).UTC()}},
 	} {
 		b, err := r.encode()
 		if err != nil {
@@ -84,7 +90,7 @@ func TestDecodeRecordTellsNoSecret(t *testing.T) {
 
 func TestRecordTimes(t *testing.T) {
 	t.Parallel()
-	r := &record{access: NewSecret("a"), refresh: NewSecret("r"), life: 600 * time.Second}
+	r := &record{tokens: tokens{access: NewSecret("a"), refresh: NewSecret("r"), life: 600 * time.Second}}
 	r.requestedAt = time.Unix(1_800_000_000, 0)
 	after := func(d time.Duration) time.Time { return r.requestedAt.Add(d) }
 

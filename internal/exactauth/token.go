@@ -196,7 +196,7 @@ func (c *tokenCall) blocked(r *record, now time.Time) error {
 		return c.failed
 	}
 	if r.held(now) {
-		return failWith(ErrTemporary, &WaitError{"the next attempt is due", r.retryAt}, "no new token: %s; the login is kept", r.failure)
+		return failWith(ErrTemporary, &WaitError{"the next attempt is due", r.retryAt, false}, "no new token: %s; the login is kept", r.failure)
 	}
 	if c.granted { // it ended before it arrived, or the clock jumped
 		return fail(ErrTemporary, "the new token is not valid by this machine's clock, which says %s", clock(now))
@@ -309,7 +309,14 @@ func (c *tokenCall) spend(ctx context.Context, rec *record) {
 		a = c.renew(bounded, secret, rec.refresh)
 		c.settle(rec, rec.refresh, a)
 	}
+	if a.verdict == deadToken {
+		rec.promote()
+	}
 	if a.verdict != oldToken {
+		return
+	}
+	// A sign-in may have ended this login and been killed before it took its place.
+	if rec.promote() {
 		return
 	}
 	// The record may have been replaced behind the lock, by a restored backup.
@@ -367,7 +374,7 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	}
 	switch a.verdict {
 	case granted:
-		rec.access, rec.life = a.access, a.life
+		rec.tokens.access, rec.life = a.access, a.life
 		rec.requestedAt, rec.repliedAt, rec.serverDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.lostAt, rec.retryAt, rec.failedAt, rec.failures, rec.failure, rec.refused = time.Time{}, time.Time{}, time.Time{}, 0, "", nil
 		c.granted = true
@@ -394,10 +401,9 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	case tooEarly:
 		rec.redate(now, a.serverDate)
 		switch {
-		case rec.alive(now):
-			// Unless a lost answer brought a newer token, which is too young,
-			// or our clock ran ahead, the window is not what it is said to be.
-			if rec.lostAt.IsZero() && !now.Before(rec.mayRefreshAt()) {
+		case rec.alive(now) && rec.lostAt.IsZero():
+			// Unless our clock ran ahead, the window is not what it is said to be.
+			if !now.Before(rec.mayRefreshAt()) {
 				rec.waitForExpiry = true
 			}
 		case rec.lostAt.IsZero() && now.Before(rec.repliedAt.Add(rec.life+rec.life/5)):
@@ -457,7 +463,7 @@ func (r *record) redate(now, serverNow time.Time) {
 func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
 	d := until.Sub(c.now())
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
-		return failWith(ErrTemporary, &WaitError{what, until}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
+		return failWith(ErrTemporary, &WaitError{what, until, true}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
 	}
 	if c.Waiting != nil {
 		c.Waiting(what, until)

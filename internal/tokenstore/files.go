@@ -91,11 +91,11 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 			err = syncAbove(s.dir)
 		}
 		if err != nil {
-			return &Error{"sync", "state directory " + s.dir, err}
+			return &Error{Op: "sync", Name: "state directory " + s.dir, Err: err}
 		}
 		room, err := makeRoom(root, name, max(3*len(old), minRoom))
 		if err != nil {
-			return &Error{"make room for", s.path(name), err}
+			return &Error{Op: "make room for", Name: s.path(name), Err: err}
 		}
 		defer room.discard()
 
@@ -104,12 +104,24 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 		case err != nil:
 			return err
 		case len(changed) == 0:
-			return &Error{"write", s.path(name), errors.New("the new record is empty")}
+			return &Error{Op: "write", Name: s.path(name), Err: errors.New("the new record is empty")}
 		case bytes.Equal(changed, old):
 			return nil
 		}
-		if err := room.commit(changed); err != nil {
-			return &Error{"write", s.path(name), err}
+		// What change did may be undone by nobody, so a moment's fault of the disk
+		// is waited out, in a new room.
+		for pause := 50 * time.Millisecond; ; pause *= 2 {
+			if err = room.commit(changed); err == nil || pause > 2*time.Second {
+				break
+			}
+			time.Sleep(pause)
+			if again, roomErr := makeRoom(root, name, len(changed)); roomErr == nil {
+				room.discard()
+				*room = *again
+			}
+		}
+		if err != nil {
+			return &Error{Op: "write", Name: s.path(name), Err: err, Late: true}
 		}
 		return nil
 	})
@@ -125,11 +137,11 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 		// The room, too: a process that was killed may have left a record in it.
 		for _, n := range []string{name, name + roomSuffix} {
 			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return &Error{"delete", s.path(n), err}
+				return &Error{Op: "delete", Name: s.path(n), Err: err}
 			}
 		}
 		if err := syncDir(root); err != nil {
-			return &Error{"delete", s.path(name), err}
+			return &Error{Op: "delete", Name: s.path(name), Err: err}
 		}
 		return nil
 	})
@@ -146,7 +158,7 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 		return context.Cause(ctx)
 	}
 	if err := makeDirs(s.dir); err != nil {
-		return &Error{"make", "state directory " + s.dir, err}
+		return &Error{Op: "make", Name: "state directory " + s.dir, Err: err}
 	}
 	root, err := s.open()
 	if err != nil {
@@ -155,7 +167,7 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	defer root.Close()
 
 	if err := makeLock(root, name+lockSuffix); err != nil {
-		return &Error{"lock", s.path(name), err}
+		return &Error{Op: "lock", Name: s.path(name), Err: err}
 	}
 	// A new handle per call: a shared one would let two goroutines in.
 	lock := flock.New(s.path(name)+lockSuffix, flock.SetPermissions(0o600))
@@ -167,7 +179,7 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		return &Error{"lock", s.path(name), err}
+		return &Error{Op: "lock", Name: s.path(name), Err: err}
 	}
 	defer lock.Close()
 	return f(root)
@@ -211,7 +223,7 @@ func makeLock(root *os.Root, name string) error {
 // open opens the directory, after a look at whose it is.
 func (s *Files) open() (*os.Root, error) {
 	fail := func(err error) (*os.Root, error) {
-		return nil, &Error{"open", "state directory " + s.dir, err}
+		return nil, &Error{Op: "open", Name: "state directory " + s.dir, Err: err}
 	}
 	root, err := os.OpenRoot(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +254,7 @@ func (s *Files) open() (*os.Root, error) {
 func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 	defer func() {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			err = &Error{"read", s.path(name), err}
+			err = &Error{Op: "read", Name: s.path(name), Err: err}
 		}
 	}()
 	// Before it is opened, since opening a pipe would wait for a writer.

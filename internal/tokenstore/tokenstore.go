@@ -23,6 +23,7 @@ type Error struct {
 	Op   string // what was tried, as "read" or "make room for"
 	Name string // the record, or the store itself as "state directory /x"
 	Err  error  // the cause
+	Late bool   // the change had run: what it gave is lost, and what it did is done
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Name, e.Err) }

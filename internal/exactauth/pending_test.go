@@ -1,0 +1,82 @@
+package exactauth_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+// A sign-in is killed after its tokens were saved and before it was asked whose
+// they are. At Exact it has ended the login of before, and nothing is lost.
+func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
+	killed := func(t *testing.T, user string) (*world, *exactauth.Client) {
+		t.Helper()
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.SetAutoApproveUser(user)
+		crash := w.client()
+		crash.Store = &crashing{Store: w.store(), at: 3, before: true} // ready, redeem, confirm
+		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		return w, c
+	}
+	t.Run("the same user", func(t *testing.T) {
+		w, c := killed(t, annID)
+		w.clock.advance(exactLife)
+		w.live(c)
+		if w.refreshState() != exactsim.Current {
+			t.Error("the refresh token is not the one that the server takes")
+		}
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
+			t.Errorf("%v, %v", me, err)
+		}
+	})
+	t.Run("another user does not take over", func(t *testing.T) {
+		w, c := killed(t, bobID)
+		w.clock.advance(exactLife)
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
+			t.Errorf("%v, %v; want Ann", me, err)
+		}
+	})
+	t.Run("the first sign-in", func(t *testing.T) {
+		w := newWorld(t, exactLife, exactsim.Config{})
+		c := w.client()
+		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+			t.Fatal(err)
+		}
+		crash := w.client()
+		crash.Store = &crashing{Store: w.store(), at: 3, before: true}
+		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		w.live(c)
+		w.clock.advance(exactLife)
+		w.live(c)
+	})
+}
+
+// Killed in the window, with the token at hand alive and the answer lost: the
+// server is asked once, says "not expired" of a token that nobody has, and is
+// left alone until that one can be replaced.
+func TestLostAnswerWhileTheTokenLivesIsNoFlood(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+	w.clock.advance(exactLife - 20*time.Second)
+	crash := w.client()
+	crash.Store = &crashing{Store: w.store(), at: 2}
+	w.live(crash) // whoever is not killed in it still has the token at hand
+	if w.field("spent_at") == "" {
+		t.Fatal("there is no note")
+	}
+	w.clock.advance(time.Second)
+	if n := w.asks(func() { w.live(c) }); n != 1 {
+		t.Errorf("the server was asked %d times, want once", n)
+	}
+	w.quiet(func() { w.live(c) })
+	w.clock.advance(30 * time.Second) // it has ended
+	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.clock.advance(exactLife)
+	w.live(c)
+}

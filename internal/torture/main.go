@@ -1,0 +1,205 @@
+//go:build unix
+
+// Command torture tries to lose a login. It runs many real exactauth processes
+// against the simulator of Exact Online, thousands of rounds with a fault or
+// several in each, and asks the simulator afterwards: does the login still yield
+// a token, and if not, does the simulator's own log explain why no program could
+// have kept it?
+//
+//	go run ./internal/torture -rounds 10000 -seed 1
+//
+// The table at the end says what happened. The exit status is 1 if its last two
+// columns are not all 0. What is drawn for a round depends on -seed and the
+// round's number alone; what then happens depends on the machine's timing, too.
+//
+// Everything runs on loopback and in one temporary directory. On Linux, as root
+// or where user namespaces are allowed, the rounds run in namespaces of their own,
+// so that their small file systems and processes end with them however they end.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// options are the flags, and what is made of them.
+type options struct {
+	rounds  int
+	seed    uint64
+	worlds  int
+	binary  string
+	race    bool
+	verbose bool
+	only    string
+	repeat  int // this round's draw in every round; -1 for none
+
+	dir    string // all files are in here
+	mounts bool   // this process may mount
+}
+
+// The rounds run in a child in namespaces of its own, which finds in the
+// environment that it is that child, and where.
+const insideEnv = "EXACTAUTH_TORTURE_INSIDE"
+
+func main() { os.Exit(torture(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// torture is the program: the part outside, which cleans up whatever becomes of
+// the part inside.
+func torture(args []string, out, errOut io.Writer) int {
+	o, err := parse(args, errOut)
+	if err != nil {
+		return 2
+	}
+	if o.dir = os.Getenv(insideEnv); o.dir != "" {
+		o.mounts = true
+		return run(o, out, errOut)
+	}
+	if o.dir, err = os.MkdirTemp("", "exactauth-torture-"); err != nil {
+		fmt.Fprintln(errOut, "torture:", err)
+		return 2
+	}
+	defer os.RemoveAll(o.dir)
+	if o.binary == "" {
+		if o.binary, err = build(o); err != nil {
+			fmt.Fprintln(errOut, "torture:", err)
+			return 2
+		}
+		args = append([]string{"-binary", o.binary}, args...)
+	}
+	if code, ok := runInside(o.dir, args, out, errOut); ok {
+		return code
+	}
+	return run(o, out, errOut)
+}
+
+func parse(args []string, errOut io.Writer) (o options, err error) {
+	f := flag.NewFlagSet("torture", flag.ContinueOnError)
+	f.SetOutput(errOut)
+	f.IntVar(&o.rounds, "rounds", 1000, "how many rounds")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of what is drawn; 0 draws one")
+	f.IntVar(&o.worlds, "worlds", 16*runtime.NumCPU(), "how many logins are tortured at a time; rounded up to a multiple of 16, which is how many sorts there are")
+	f.StringVar(&o.binary, "binary", "", "the exactauth to torture (default: build it)")
+	f.BoolVar(&o.race, "race", false, "build it with the race detector")
+	f.BoolVar(&o.verbose, "v", false, "say every round")
+	f.StringVar(&o.only, "only", "", "only scenarios whose name has this in it")
+	f.IntVar(&o.repeat, "repeat", -1, "draw for every round what is drawn for this one")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.worlds = (max(o.worlds, 1) + sorts - 1) / sorts * sorts
+	if len(matching(o.only)) == 0 || f.NArg() > 0 {
+		fmt.Fprintf(errOut, "torture: no such scenario; there are: %s\n", strings.Join(scenarioNames(), ", "))
+		return o, errors.New("usage")
+	}
+	if o.binary != "" {
+		o.binary, err = filepath.Abs(o.binary)
+	}
+	return o, err
+}
+
+func build(o options) (string, error) {
+	path := filepath.Join(o.dir, "exactauth")
+	args := []string{"build", "-o", path}
+	if o.race {
+		args = append(args, "-race")
+	}
+	text, err := exec.Command("go", append(args, "github.com/exactauth/exactauth/cmd/exactauth")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, text)
+	}
+	return path, nil
+}
+
+// run tortures and reports.
+func run(o options, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends at once
+
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000) + 1
+	}
+	fmt.Fprintf(out, "torture: seed %d, %d rounds in %d worlds on %d CPUs\n", o.seed, o.rounds, o.worlds, runtime.NumCPU())
+	began := time.Now()
+	usual := new(atomic.Int64)
+	usual.Store(int64(40 * time.Millisecond))
+	var worlds []*world
+	defer func() {
+		for _, w := range worlds {
+			w.close()
+		}
+	}()
+	for i := range o.worlds {
+		w, err := newWorld(o, i, usual)
+		if err != nil {
+			fmt.Fprintln(errOut, "torture:", err)
+			return 2
+		}
+		worlds = append(worlds, w)
+	}
+	t := &table{seed: o.seed}
+	for _, kind := range []bool{false, true} {
+		if err := t.measureSaves(worlds, kind); err != nil {
+			fmt.Fprintln(errOut, "torture:", err)
+			return 2
+		}
+	}
+
+	var all sync.WaitGroup
+	var output sync.Mutex
+	for i, w := range worlds {
+		all.Go(func() {
+			// Apart from each other, or they would all wait and all work at once.
+			sleep(ctx, time.Duration(i)*life/time.Duration(o.worlds))
+			for n := i; n < o.rounds && ctx.Err() == nil; n += o.worlds {
+				v := w.round(ctx, n)
+				if ctx.Err() != nil && v.fate != survived {
+					return // the signal may have reached the processes, too
+				}
+				output.Lock()
+				t.add(v)
+				if o.verbose || len(v.wrong) > 0 {
+					v.print(out)
+				}
+				output.Unlock()
+				if v.abandon {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.took = time.Since(began)
+	t.print(out)
+	switch {
+	case t.failed():
+		return 1
+	case ctx.Err() != nil:
+		return 130
+	case t.rounds() < o.rounds:
+		fmt.Fprintf(errOut, "torture: only %d of %d rounds were run\n", t.rounds(), o.rounds)
+		return 1
+	}
+	return 0
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
