@@ -146,6 +146,10 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 		return ""
 	case !pasting:
 		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
+	case i.Loopback && opening && where.editor:
+		return fmt.Sprintf("VS Code opens it on your own machine and forwards port %s back here.\nIf the browser then says that a page cannot be reached, %s", i.Port, paste)
+	case i.Loopback && opening && where.container == "WSL":
+		return "The browser of Windows comes back by itself. If it says that a page cannot\nbe reached, " + paste
 	case i.Loopback && where.ssh && !opening:
 		host, err := os.Hostname()
 		if err != nil {

@@ -249,7 +249,7 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 		if c.useSecret(rec).IsZero() {
 			return nil, fail(ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
 		}
-		if noteAge := c.now().Sub(rec.spentAt); c.noted.IsZero() && (noteAge < 0 || noteAge > rec.life/50) || rec.spentAt.Before(c.noted) {
+		if c.mustNote(rec) {
 			if !rec.spentAt.IsZero() {
 				rec.lostAt = rec.spentAt // its writer never came back with an answer
 			}
@@ -269,6 +269,16 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 		c.log().Debug("saved the new tokens", "after", c.now().Sub(rec.repliedAt))
 	}
 	return rec, err
+}
+
+// mustNote reports whether it is not noted yet that a refresh is about to be
+// sent: by this call, or a moment ago by another.
+func (c *tokenCall) mustNote(r *record) bool {
+	if !c.noted.IsZero() {
+		return r.spentAt.Before(c.noted)
+	}
+	age := c.now().Sub(r.spentAt)
+	return age < 0 || age > r.life/50
 }
 
 var errServed = errors.New("somebody else has refreshed")
