@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -124,14 +125,12 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 	}
 	redirect := o.redirectURI
 	if redirect == "" {
-		// Its port must be known before anybody listens there.
-		free, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := quietAddr()
 		if err != nil {
 			listener.Close()
 			return nil, err
 		}
-		redirect = "http://" + free.Addr().String() + "/callback"
-		free.Close()
+		redirect = "http://" + addr + "/callback"
 	}
 
 	b := &sandbox{
@@ -159,6 +158,20 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
 	go b.server.Serve(listener) // ends with close
 	return b, nil
+}
+
+// quietAddr gives an address to listen on later: one that is free, and below the
+// ports that systems give away, so that nobody is given it until then.
+func quietAddr() (string, error) {
+	var err error
+	for range 50 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 14000+mathrand.IntN(6000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", err
 }
 
 func (b *sandbox) close() { b.server.Close() }

@@ -310,7 +310,7 @@ func (w *world) untilHeld(err error) time.Time {
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		port := fmt.Sprint(20000 + rand.IntN(12000))
+		port := fmt.Sprint(20000 + rand.IntN(6000))
 		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			continue
