@@ -41,9 +41,12 @@ func chromium(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Conte
 		}
 		t.Skip("there is no Chromium on this machine")
 	}
+	home := t.TempDir()
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(900, 640),
+		// Crash reports, certificates and caches lie beside the profile's directory.
+		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home),
 		// Nothing but this machine is to be reached.
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true),
