@@ -30,9 +30,6 @@ type LoginOptions struct {
 	// Nil if nobody can. It is read from until Login returns and at most one
 	// line longer.
 	Paste io.Reader
-
-	// Certificates keeps the listener's own certificate. Nil: the client's store.
-	Certificates Store
 }
 
 // Invitation is what the person needs to know to sign in.
@@ -71,7 +68,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	invitation := Invitation{RedirectURI: c.Profile.RedirectURI, Listening: listening}
 	relayPort := ""
 	if listening {
-		cert, own, err := c.certificate(ctx, at, o)
+		cert, own, err := c.certificate(ctx, at)
 		if err != nil {
 			return Login{}, err
 		}
@@ -154,7 +151,7 @@ func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
 	return rec, nil
 }
 
-func (c *Client) certificate(ctx context.Context, at place, o LoginOptions) (_ *tls.Certificate, own bool, err error) {
+func (c *Client) certificate(ctx context.Context, at place) (_ *tls.Certificate, own bool, err error) {
 	if !at.tls {
 		return nil, false, nil
 	}
@@ -165,12 +162,8 @@ func (c *Client) certificate(ctx context.Context, at place, o LoginOptions) (_ *
 		}
 		return &cert, false, nil
 	}
-	store := o.Certificates
-	if store == nil {
-		store = c.Store
-	}
 	redirect, _ := url.Parse(c.Profile.RedirectURI)
-	cert, err := Certificate(ctx, store, redirect.Hostname(), c.now())
+	cert, err := Certificate(ctx, c.Store, redirect.Hostname(), c.now())
 	return &cert, true, err
 }
 

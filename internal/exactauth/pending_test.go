@@ -2,6 +2,7 @@ package exactauth_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 	t.Run("another user does not take over", func(t *testing.T) {
 		w, c := killed(t, bobID)
 		w.clock.advance(exactLife)
+		w.live(c)
+		if strings.Contains(w.record(), "pending") {
+			t.Error("tokens of another user wait on beside a login that has proved alive")
+		}
 		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
 			t.Errorf("%v, %v; want Ann", me, err)
 		}

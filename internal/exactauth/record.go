@@ -65,13 +65,14 @@ type tokens struct {
 }
 
 // promote lets the pending tokens, if there are any, take the login's place.
+// Whose they are is for the caller to say.
 func (r *record) promote() bool {
 	if r.pending == nil {
 		return false
 	}
 	*r = record{
 		baseURL: r.baseURL, clientID: r.clientID, clientSecret: r.clientSecret,
-		tokens: *r.pending, waitForExpiry: r.waitForExpiry, user: r.user,
+		tokens: *r.pending, waitForExpiry: r.waitForExpiry,
 	}
 	return true
 }

@@ -384,9 +384,11 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	}
 	switch a.verdict {
 	case granted:
-		rec.tokens.access, rec.life = a.access, a.life
+		rec.access, rec.life = a.access, a.life
 		rec.requestedAt, rec.repliedAt, rec.serverDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.lostAt, rec.retryAt, rec.failedAt, rec.failures, rec.failure, rec.refused = time.Time{}, time.Time{}, time.Time{}, 0, "", nil
+		// A sign-in of the same user would have ended this login.
+		rec.pending = nil
 		c.granted = true
 
 	case notSent:
