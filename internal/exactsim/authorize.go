@@ -1,9 +1,7 @@
 package exactsim
 
 import (
-	"bytes"
 	_ "embed"
-	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
@@ -228,67 +226,5 @@ func (s *Sim) pendingRequest(c *call, id string) *pending {
 func methodNotAllowed(allow string) answer {
 	a := reply(http.StatusMethodNotAllowed, "method not allowed", "", nil)
 	a.header.Set("Allow", allow)
-	return a
-}
-
-//go:embed pages.html
-var pagesSource string
-
-func parsePages() *template.Template {
-	return template.Must(template.New("").Parse(pagesSource))
-}
-
-// page is what the templates see.
-type page struct {
-	Title, Region, Nonce string
-
-	Request string // key of the pending request
-	App     App
-	User    User
-	Email   string
-	Problem string // why the form is shown again
-	Message string // what a page of refusal is about
-}
-
-func (s *Sim) signInPage(status int, id string, app App, email, problem string) answer {
-	return s.page(status, "sign-in", page{Title: "Sign in", Request: id, App: app, Email: email, Problem: problem})
-}
-
-func (s *Sim) consentPage(id string, app App, user User) answer {
-	title := "Install app"
-	if app.Unlisted {
-		title = "Install unlisted app"
-	}
-	return s.page(http.StatusOK, "consent", page{Title: title, Request: id, App: app, User: user})
-}
-
-func (s *Sim) message(status int, text string) answer {
-	return s.refusal("message", status, text)
-}
-
-func (s *Sim) refusal(name string, status int, text string) answer {
-	return s.page(status, name, page{Title: "This did not work", Message: text})
-}
-
-func (s *Sim) stalePage() answer {
-	return s.message(http.StatusBadRequest,
-		"This page is no longer in use, or the browser keeps no cookies. Start again from the app.")
-}
-
-func (s *Sim) page(status int, name string, p page) answer {
-	p.Region = s.cfg.Region
-	p.Nonce = randomText(22)
-	var b bytes.Buffer
-	if err := s.pages().ExecuteTemplate(&b, name, p); err != nil {
-		panic(err) // the templates fit page
-	}
-	a := reply(status, name+" page", "text/html; charset=utf-8", b.Bytes())
-	// No form-action: Chromium applies it to the redirect after a form too, and
-	// that goes to the app.
-	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+p.Nonce+
-		"'; base-uri 'none'; frame-ancestors 'none'")
-	a.header.Set("Cache-Control", "no-store")
-	a.header.Set("Referrer-Policy", "no-referrer")
-	a.header.Set("X-Content-Type-Options", "nosniff")
 	return a
 }

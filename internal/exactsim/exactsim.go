@@ -25,7 +25,6 @@ package exactsim
 
 import (
 	"crypto/rand"
-	"html/template"
 	"io"
 	"net/http"
 	"net/url"
@@ -168,8 +167,7 @@ type Division struct {
 // have their own apps, users, grants and tokens, and a token of one is unknown
 // to the other. A Sim is safe for concurrent use.
 type Sim struct {
-	cfg   Config
-	pages func() *template.Template
+	cfg Config
 
 	mu       sync.Mutex // guards all below; never held while sleeping or writing a reply
 	apps     map[string]App
@@ -210,7 +208,6 @@ func New(c Config) *Sim {
 	}
 	return &Sim{
 		cfg:      c,
-		pages:    sync.OnceValue(parsePages),
 		apps:     map[string]App{},
 		codes:    map[string]*code{},
 		grants:   map[grantKey]*grant{},
