@@ -1,0 +1,222 @@
+package tokenstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+)
+
+// shared is a store that machines share, and can go away: before anything is
+// asked of it, or between a change and its save.
+type shared struct {
+	*tokenstore.Files
+	away, loses bool
+}
+
+var errAway = &tokenstore.Error{Op: "read", Name: "shared", Err: errors.New("away")}
+
+func (s *shared) Read(ctx context.Context, name string) ([]byte, error) {
+	if s.away {
+		return nil, errAway
+	}
+	return s.Files.Read(ctx, name)
+}
+
+func (s *shared) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	switch {
+	case s.away:
+		return errAway
+	case s.loses:
+		return s.Files.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+			if _, err := change(ctx, old); err != nil {
+				return nil, err
+			}
+			return nil, &tokenstore.Error{Op: "write", Name: "shared", Err: errors.New("away"), Late: true}
+		})
+	}
+	return s.Files.Update(ctx, name, change)
+}
+
+// further takes the longer record for the later one.
+func further(kept, shared []byte) []byte {
+	if len(kept) > len(shared) {
+		return kept
+	}
+	return shared
+}
+
+// machines are two that share a store, and what the first one keeps.
+func machines(t *testing.T) (one, two *tokenstore.Kept, s *shared, dir string) {
+	s = &shared{Files: tokenstore.NewFiles(t.TempDir(), nil)}
+	dir = t.TempDir()
+	one = tokenstore.NewKept(s, tokenstore.NewFiles(dir, nil), further, nil)
+	two = tokenstore.NewKept(s, tokenstore.NewFiles(t.TempDir(), nil), further, nil)
+	return one, two, s, dir
+}
+
+func set(t *testing.T, s storetest.Store, text string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+		cancel() // else Update offers what is kept for ten seconds
+		return []byte(text), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func has(t *testing.T, who string, s storetest.Store, text string) {
+	t.Helper()
+	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != text {
+		t.Errorf("%s: %q, %v; want %q", who, b, err, text)
+	}
+}
+
+// nothingKept looks for secrets, which all texts here begin with "secret".
+func nothingKept(t *testing.T, dir string) {
+	t.Helper()
+	if b, err := os.ReadFile(filepath.Join(dir, "a.kept")); !errors.Is(err, fs.ErrNotExist) && (err != nil || bytes.Contains(b, []byte("secret"))) {
+		t.Errorf("%q is kept, %v", b, err)
+	}
+}
+
+func TestKeptIsWhole(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		there, here := t.TempDir(), t.TempDir()
+		return func() storetest.Store {
+			return tokenstore.NewKept(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), further, nil)
+		}
+	})
+}
+
+// A read brings what is kept to the others: they would go on from the old record.
+func TestReadBringsWhatIsKept(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	has(t, "the one", one, "secret 2.")
+	has(t, "the other", two, "secret 1")
+	s.away = true
+	has(t, "the one", one, "secret 2.")
+	if _, err := two.Read(t.Context(), "a"); !errors.Is(err, errAway) {
+		t.Errorf("the other: %v", err)
+	}
+	s.loses, s.away = false, false
+	has(t, "the one", one, "secret 2.")
+	has(t, "the other", two, "secret 2.")
+	nothingKept(t, dir)
+}
+
+// What the others have changed since is not undone, and what is kept is no use.
+func TestKeptTooLate(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	s.loses = false
+	set(t, two, "secret 3..")
+	has(t, "the one", one, "secret 3..")
+	set(t, one, "secret 4...")
+	has(t, "the other", two, "secret 4...")
+	nothingKept(t, dir)
+}
+
+// A read in the middle of an Update, as the refresh makes one, does not wait for
+// that very Update.
+func TestReadWithinUpdate(t *testing.T) {
+	one, _, s, _ := machines(t)
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	s.loses = false
+	err := one.Update(t.Context(), "a", func(ctx context.Context, old []byte) ([]byte, error) {
+		if string(old) != "secret 2." {
+			t.Errorf("it begins with %q", old)
+		}
+		has(t, "the one", one, "secret 2.")
+		return old, nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	one, two, s, dir := machines(t)
+	if err := one.Settle(t.Context(), "a"); err != nil {
+		t.Errorf("nothing at all: %v", err)
+	}
+	set(t, one, "secret 1")
+	if err := one.Settle(t.Context(), "a"); err != nil {
+		t.Errorf("nothing is kept: %v", err)
+	}
+	s.loses = true
+	set(t, one, "secret 2.")
+	for _, away := range []bool{false, true} { // what cannot be brought there stays
+		s.away = away
+		if err := one.Settle(t.Context(), "a"); err == nil {
+			t.Error("it was brought to where it was not taken")
+		}
+	}
+	has(t, "the one", one, "secret 2.")
+	s.loses, s.away = false, false
+	if err := one.Settle(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	has(t, "the other", two, "secret 2.")
+	if _, err := os.Stat(filepath.Join(dir, "a.kept")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something is kept: %v", err)
+	}
+}
+
+// What is kept of a record that another machine deletes meanwhile does not come
+// back; what is kept where there never was one does.
+func TestKeptOfWhatIsDeleted(t *testing.T) {
+	ctx := t.Context()
+	one, two, s, _ := machines(t)
+	put := func(k *tokenstore.Kept, text string) {
+		t.Helper()
+		hurry, end := context.WithCancel(ctx)
+		err := k.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
+			end() // it is not offered again
+			return []byte(text), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.loses = true
+	put(one, "the first")
+	s.loses = false
+	if b, err := one.Read(ctx, "a"); err != nil || string(b) != "the first" {
+		t.Fatalf("Read = %q, %v", b, err)
+	}
+	if b, err := two.Read(ctx, "a"); err != nil || string(b) != "the first" {
+		t.Fatalf("the other machine reads %q, %v", b, err)
+	}
+
+	s.loses = true
+	put(one, "the second one")
+	s.loses = false
+	if err := two.Delete(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := one.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Read of what was deleted = %q, %v", b, err)
+	}
+	put(one, "new")
+	for name, k := range map[string]*tokenstore.Kept{"one": one, "two": two} {
+		if b, err := k.Read(ctx, "a"); err != nil || string(b) != "new" {
+			t.Errorf("%s reads %q, %v", name, b, err)
+		}
+	}
+}

@@ -1,0 +1,320 @@
+package pgstore_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
+	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+)
+
+// database makes a database with a role of its own and gives its URL, with the
+// password in it, and its name.
+func database(t *testing.T, cluster *pgtest.Cluster) (address, name string) {
+	t.Helper()
+	role := cluster.NewRole(t)
+	name = cluster.NewDatabase(t, role.Name)
+	address = strings.Replace(cluster.URL(role.Name, name), "@", ":"+role.Password+"@", 1)
+	return address + "?sslmode=require", name
+}
+
+func open(t *testing.T, address string) *pgstore.Store {
+	t.Helper()
+	s, err := pgstore.New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func set(text string) func(context.Context, []byte) ([]byte, error) {
+	return func(context.Context, []byte) ([]byte, error) { return []byte(text), nil }
+}
+
+func want(t *testing.T, s interface {
+	Read(context.Context, string) ([]byte, error)
+}, name, text string) {
+	t.Helper()
+	if b, err := s.Read(t.Context(), name); err != nil || string(b) != text {
+		t.Errorf("Read(%s) = %q, %v; want %q", name, b, err, text)
+	}
+}
+
+func TestStore(t *testing.T) {
+	cluster := pgtest.Start(t)
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		address, _ := database(t, cluster)
+		return func() storetest.Store { return open(t, address) }
+	})
+}
+
+func TestRoles(t *testing.T) {
+	cluster := pgtest.Start(t)
+	ctx := t.Context()
+
+	t.Run("a role that may not make tables", func(t *testing.T) {
+		address, db := database(t, cluster)
+		owner := open(t, address)
+		clerk := cluster.NewRole(t)
+		s := open(t, strings.Replace(cluster.URL(clerk.Name, db), "@", ":"+clerk.Password+"@", 1))
+		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read without a table: %v", err)
+		}
+		var told *tokenstore.Error
+		called := false
+		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("x"), nil })
+		if called || !errors.As(err, &told) || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("Update: %v, change called %v", err, called)
+		}
+		if err := owner.Update(ctx, "a", set("1")); err != nil {
+			t.Fatal(err)
+		}
+		cluster.SuperExec(t, db, `GRANT SELECT ON exactauth_records TO `+clerk.Name)
+		want(t, s, "a", "1")
+		if err := s.Update(ctx, "a", set("2")); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("Update with SELECT only: %v", err)
+		}
+		cluster.SuperExec(t, db, `GRANT INSERT, UPDATE, DELETE ON exactauth_records TO `+clerk.Name)
+		if err := s.Update(ctx, "a", set("2")); err != nil {
+			t.Error(err)
+		}
+		want(t, owner, "a", "2")
+	})
+
+	t.Run("a table of another schema", func(t *testing.T) {
+		address, db := database(t, cluster)
+		role, _, _ := strings.Cut(strings.TrimPrefix(address, "postgres://"), ":")
+		cluster.SuperExec(t, db, `CREATE SCHEMA finance AUTHORIZATION `+role)
+		s := open(t, address+"&search_path=finance")
+		if err := s.Update(ctx, "a", set("1")); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, "a", "1")
+		if _, err := open(t, address).Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the public schema has it too: %v", err)
+		}
+	})
+
+	t.Run("a role that may only add", func(t *testing.T) {
+		address, db := database(t, cluster)
+		s := open(t, address)
+		if err := s.Update(ctx, "a", set("1")); err != nil {
+			t.Fatal(err)
+		}
+		// Found out by making room, before anything is spent.
+		cluster.SuperExec(t, db, `REVOKE UPDATE ON exactauth_records FROM PUBLIC, `+roleOf(address))
+		called := false
+		err := open(t, address).Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("2"), nil })
+		if err == nil || called {
+			t.Errorf("Update: %v, change called %v", err, called)
+		}
+		want(t, s, "a", "1")
+	})
+
+	t.Run("a wrong password", func(t *testing.T) {
+		address, _ := database(t, cluster)
+		password, _, _ := strings.Cut(strings.SplitN(address, ":", 3)[2], "@")
+		s := open(t, strings.Replace(address, password, "not-the-password", 1))
+		_, err := s.Read(ctx, "a")
+		var told *tokenstore.Error
+		if !errors.As(err, &told) || strings.Contains(err.Error(), "not-the-password") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Read: %q", err)
+		}
+	})
+}
+
+func roleOf(address string) string {
+	role, _, _ := strings.Cut(strings.TrimPrefix(address, "postgres://"), ":")
+	return role
+}
+
+// What the server's own settings would lose at a crash is committed for good.
+func TestCommitIsFlushed(t *testing.T) {
+	cluster := pgtest.Start(t)
+	cluster.SuperExec(t, "postgres", `ALTER SYSTEM SET synchronous_commit = off`, `ALTER SYSTEM SET wal_writer_delay = '10s'`, `SELECT pg_reload_conf()`)
+	address, _ := database(t, cluster)
+	s := open(t, address)
+	for _, text := range []string{"one", "two", "three"} {
+		if err := s.Update(t.Context(), "a", set(text)); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Stop(t, pgtest.Immediate)
+		cluster.Start(t)
+		want(t, s, "a", text) // on a new connection, too: the idle one has died
+	}
+}
+
+// A database that goes away while the change is at work: the save is made good
+// on a new connection if the database is back, else the error says that it is lost.
+func TestDatabaseGoesAway(t *testing.T) {
+	cluster := pgtest.Start(t)
+	ctx := t.Context()
+
+	t.Run("before", func(t *testing.T) {
+		address, _ := database(t, cluster)
+		s := open(t, address)
+		if err := s.Update(ctx, "a", set("old")); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Stop(t, pgtest.Fast)
+		defer cluster.Start(t)
+		called := false
+		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("new"), nil })
+		var told *tokenstore.Error
+		if called || !errors.As(err, &told) || told.Late {
+			t.Errorf("Update: %v, change called %v", err, called)
+		}
+		if _, err := s.Read(ctx, "a"); !errors.As(err, &told) {
+			t.Errorf("Read: %v", err)
+		}
+	})
+
+	for _, mode := range []pgtest.Mode{pgtest.Fast, pgtest.Immediate, pgtest.Crash} {
+		t.Run("during, and back", func(t *testing.T) {
+			address, _ := database(t, cluster)
+			s := open(t, address)
+			if err := s.Update(ctx, "a", set("old")); err != nil {
+				t.Fatal(err)
+			}
+			err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+				cluster.Stop(t, mode)
+				cluster.Start(t)
+				return []byte("new"), nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			want(t, s, "a", "new")
+		})
+	}
+
+	t.Run("during, for long", func(t *testing.T) {
+		address, _ := database(t, cluster)
+		s := open(t, address)
+		if err := s.Update(ctx, "a", set("old")); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+			cluster.Stop(t, pgtest.Fast)
+			return []byte("new"), nil
+		})
+		var told *tokenstore.Error
+		if !errors.As(err, &told) || !told.Late {
+			t.Errorf("Update: %v; want a Late error", err)
+		}
+		cluster.Start(t)
+		want(t, s, "a", "old")
+	})
+
+	t.Run("during, and somebody else was quicker", func(t *testing.T) {
+		address, db := database(t, cluster)
+		s := open(t, address)
+		if err := s.Update(ctx, "a", set("old")); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+			cluster.SuperExec(t, db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '`+db+`' AND pid <> pg_backend_pid()`)
+			if err := open(t, address).Update(ctx, "a", set("theirs")); err != nil {
+				t.Error(err)
+			}
+			return []byte("ours"), nil
+		})
+		var told *tokenstore.Error
+		if !errors.As(err, &told) || !told.Late {
+			t.Errorf("Update: %v; want a Late error", err)
+		}
+		want(t, s, "a", "theirs")
+	})
+}
+
+// The row is free again as soon as the connection of who held it is gone, and a
+// transaction of somebody who fell silent is ended by the server.
+func TestLockEnds(t *testing.T) {
+	cluster := pgtest.Start(t)
+	address, db := database(t, cluster)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := open(t, address).Update(ctx, "a", set("old")); err != nil {
+		t.Fatal(err)
+	}
+	held := make(chan struct{})
+	release := make(chan struct{})
+	var holder sync.WaitGroup
+	holder.Go(func() {
+		_ = open(t, address).Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+			close(held)
+			<-release
+			return nil, errors.New("given up")
+		})
+	})
+	<-held
+	cluster.SuperExec(t, db, `DO $$ BEGIN
+		IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = 'exactauth') THEN
+			RAISE 'nobody holds the row';
+		END IF;
+	END $$`, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'`)
+	if err := open(t, address).Update(ctx, "a", set("new")); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	holder.Wait()
+	want(t, open(t, address), "a", "new")
+}
+
+func TestTooManyConnections(t *testing.T) {
+	cluster := pgtest.Start(t)
+	address, db := database(t, cluster)
+	if err := open(t, address).Update(t.Context(), "n", set("0")); err != nil {
+		t.Fatal(err)
+	}
+	cluster.SuperExec(t, db, `ALTER ROLE `+roleOf(address)+` CONNECTION LIMIT 3`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 12 {
+		all.Go(func() {
+			s := open(t, address)
+			defer s.Close()
+			if err := s.Update(ctx, "n", func(_ context.Context, old []byte) ([]byte, error) { return append(old, '.'), nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	want(t, open(t, address), "n", "0"+strings.Repeat(".", 12))
+}
+
+func TestAddresses(t *testing.T) {
+	const secret = "hunter2-hunter2"
+	for _, c := range []struct{ address, shown, fault string }{
+		{"postgres://ann:" + secret + "@db.example:5433/exact?sslmode=verify-full", "postgres://ann@db.example:5433/exact", ""},
+		{"postgresql://db/exact?password=" + secret, "postgres://db/exact", ""},
+		{"postgres://ann@a:5432,b:5432/exact?target_session_attrs=read-write", "postgres://ann@a:5432,b:5432/exact", ""},
+		{"postgres:///exact?host=/run/postgresql", "postgres://%2Frun%2Fpostgresql/exact", ""},
+		{"postgres://ann:" + secret + "@db/exact?sslmode=never", "", "sslmode"},
+		{"postgres://ann:" + secret + "@db:port/exact", "", "well-formed"},
+		{"mysql://ann:" + secret + "@db/exact", "", "postgres://"},
+		{"host=db password=" + secret, "", "postgres://"},
+	} {
+		s, err := pgstore.New(c.address)
+		switch {
+		case c.fault == "" && (err != nil || s.String() != c.shown):
+			t.Errorf("New(%q) = %v, %v; want %s", c.address, s, err, c.shown)
+		case c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)):
+			t.Errorf("New(%q): %v; want something about %s", c.address, err, c.fault)
+		case err != nil && strings.Contains(err.Error(), secret):
+			t.Errorf("the error tells the password: %v", err)
+		}
+		if got := pgstore.HasPassword(c.address); got != strings.Contains(c.address, secret) && !strings.HasPrefix(c.address, "host=") {
+			t.Errorf("HasPassword(%q) = %v", c.address, got)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+func connect(t *testing.T, url, password string) (*pgx.Conn, error) {
+	t.Helper()
+	conf, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.Password = password
+	conn, err := pgx.ConnectConfig(t.Context(), conf)
+	if err == nil {
+		t.Cleanup(func() { conn.Close(context.Background()) })
+	}
+	return conn, err
+}
+
+// ask gives the one value of a query, as the superuser.
+func ask(t *testing.T, c *Cluster, query string) string {
+	t.Helper()
+	conn, err := connect(t, c.URL(Superuser, "postgres")+"?sslmode=disable", c.Password())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer string
+	if err := conn.QueryRow(t.Context(), query).Scan(&answer); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return answer
+}
+
+func TestCluster(t *testing.T) {
+	began := time.Now()
+	c := Start(t)
+	t.Logf("Start took %s", time.Since(began).Round(time.Millisecond))
+
+	t.Run("what it is made of", func(t *testing.T) {
+		for setting, want := range map[string]string{"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "listen_addresses": "127.0.0.1", "password_encryption": "scram-sha-256"} {
+			if got := ask(t, c, "SHOW "+setting); got != want {
+				t.Errorf("%s is %s; want %s", setting, got, want)
+			}
+		}
+		if n := ask(t, c, "SELECT count(*)::text FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'"); n != "0" {
+			t.Errorf("%s ways in without a password", n)
+		}
+	})
+
+	t.Run("roles and databases", func(t *testing.T) {
+		mine, theirs := c.NewRole(t), c.NewRole(t)
+		database := c.NewDatabase(t, mine.Name)
+		c.SuperExec(t, database, "CREATE TABLE secret (x text)")
+		conn, err := connect(t, c.URL(mine.Name, database), mine.Password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pgErr *pgconn.PgError
+		if _, err := conn.Exec(t.Context(), "TABLE secret"); !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+			t.Errorf("read the superuser's table: %v; want that it is forbidden", err)
+		}
+		if _, err := conn.Exec(t.Context(), "CREATE SCHEMA s CREATE TABLE t (x text)"); err != nil {
+			t.Errorf("make a table in an own database: %v", err)
+		}
+		for _, wrong := range []string{"", theirs.Password, c.Password()} {
+			if _, err := connect(t, c.URL(mine.Name, database), wrong); err == nil {
+				t.Error("signed in with a wrong password")
+			}
+		}
+		passFile := c.PassFile(t)
+		if info, err := os.Stat(passFile); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("password file: %v, %v", info.Mode(), err)
+		}
+		for _, url := range []string{
+			c.URL(mine.Name, database) + "?passfile=" + passFile,
+			c.URL(Superuser, database) + "?passfile=" + passFile,
+			fmt.Sprintf("host=%s port=%s user=%s dbname=%s passfile=%s", c.SocketDir(), c.Port(), theirs.Name, database, passFile),
+		} {
+			if conn, err := pgx.Connect(t.Context(), url); err != nil {
+				t.Errorf("sign in with a password file: %v", err)
+			} else {
+				conn.Close(t.Context())
+			}
+		}
+	})
+
+	t.Run("TLS", func(t *testing.T) {
+		url := c.URL(Superuser, "postgres")
+		for _, query := range []string{"?sslmode=require", "?sslmode=verify-full&sslrootcert=" + c.CAFile()} {
+			conn, err := connect(t, url+query, c.Password())
+			if err != nil {
+				t.Errorf("%s: %v", query, err)
+				continue
+			}
+			var on bool
+			if err := conn.QueryRow(t.Context(), "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&on); err != nil || !on {
+				t.Errorf("%s: TLS is %t, %v", query, on, err)
+			}
+		}
+		if _, err := connect(t, url+"?sslmode=verify-full", c.Password()); err == nil {
+			t.Error("a certificate of its own making was trusted")
+		}
+		wrong := strings.Replace(url, "127.0.0.1", "localhost", 1) + "?sslmode=verify-full&sslrootcert=" + c.CAFile()
+		if _, err := connect(t, wrong, c.Password()); err == nil {
+			t.Error("a certificate for 127.0.0.1 was good for localhost")
+		}
+	})
+
+	c.SuperExec(t, "postgres", "CREATE TABLE kept (how text)")
+	port := c.Port()
+	for _, tc := range []struct {
+		name string
+		mode Mode
+	}{{"smart", Smart}, {"fast", Fast}, {"immediate", Immediate}, {"crash", Crash}} {
+		t.Run("starts again after "+tc.name, func(t *testing.T) {
+			c.SuperExec(t, "postgres", "INSERT INTO kept VALUES ('"+tc.name+"')")
+			if tc.mode == Crash {
+				busy(t, c) // a session that does not notice at once
+			}
+			began := time.Now()
+			c.Stop(t, tc.mode)
+			stopped := time.Now()
+			if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+				conn.Close()
+				t.Error("it still listens")
+			}
+			c.Start(t)
+			t.Logf("stopped in %s, started in %s", stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
+			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, tc.name) || c.Port() != port {
+				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.Port(), tc.name, port)
+			}
+		})
+	}
+	if !strings.Contains(c.Log(t), "automatic recovery in progress") {
+		t.Errorf("nothing was recovered")
+	}
+}
+
+// busy starts a statement of two seconds and returns once it runs.
+func busy(t *testing.T, c *Cluster) {
+	t.Helper()
+	conn, err := connect(t, c.URL(Superuser, "postgres")+"?application_name=busy", c.Password())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const loop = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '2 s' LOOP END LOOP; END $$"
+	go conn.Exec(t.Context(), loop) // ends with the session
+	for ask(t, c, "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'busy' AND state = 'active'") != "1" {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestNothingIsLeft(t *testing.T) {
+	for _, mode := range []Mode{0, Fast, Crash} {
+		var c *Cluster
+		t.Run(fmt.Sprintf("after signal %d", mode), func(t *testing.T) {
+			c = Start(t)
+			if mode != 0 {
+				c.Stop(t, mode)
+			}
+		})
+		if c == nil {
+			t.Skip("it did not start")
+		}
+		if _, err := os.Stat(c.dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; want that it is gone", c.dir, err)
+		}
+		if conn, err := net.Dial("tcp", "127.0.0.1:"+c.Port()); err == nil {
+			conn.Close()
+			t.Error("it still listens")
+		}
+	}
+}
+
+func TestSkipsOnlyWhatIsNotRequired(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, missing := binaries(t.TempDir())
+	if missing == nil {
+		t.Fatal("found PostgreSQL in an empty directory")
+	}
+	for require, want := range map[string]string{
+		"":                  "skipped: needs PostgreSQL: " + missing.Error(),
+		"chromium,strace":   "skipped: needs PostgreSQL: " + missing.Error(),
+		"chromium,postgres": "failed: EXACTAUTH_TEST_REQUIRE demands PostgreSQL: " + missing.Error(),
+	} {
+		t.Setenv("EXACTAUTH_TEST_REQUIRE", require)
+		r := &recorder{TB: t}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			unavailable(r, missing)
+		}()
+		if <-done; r.outcome != want {
+			t.Errorf("%q: %s; want %s", require, r.outcome, want)
+		}
+	}
+}
+
+// A recorder is a test that notes how it ends.
+type recorder struct {
+	testing.TB
+	outcome string
+}
+
+func (r *recorder) Skipf(format string, args ...any) { r.end("skipped: "+format, args) }
+
+func (r *recorder) Fatalf(format string, args ...any) { r.end("failed: "+format, args) }
+
+func (r *recorder) end(format string, args []any) {
+	r.outcome = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func TestFindsTheNewest(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("PostgreSQL is not sought there")
+	}
+	t.Setenv("PATH", "")
+	dir := t.TempDir()
+	for _, name := range []string{"9.6/bin/initdb", "9.6/bin/postgres", "15/bin/initdb", "15/bin/postgres", "17/bin/initdb"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := filepath.Join(dir, "15", "bin") // 17 is not whole
+	if got, err := binaries(dir); got != want || err != nil {
+		t.Errorf("binaries in %q, %v; want %q", got, err, want)
+	}
+}

@@ -1,0 +1,90 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// maxKeyFile is far more than any identity file has.
+const maxKeyFile = 64 << 10
+
+// File is the key in an identity file as age-keygen writes it. If there are
+// several identities in it, the first seals and all of them open, so that a key
+// is replaced by putting the new one first. A file that others may read is
+// refused. Make makes the file, 0600, and its directory must be there.
+func File(path string) *Key {
+	return &Key{
+		place: "age identity " + path,
+		read: func(context.Context) (string, error) {
+			// Before it is opened, since opening a pipe would wait for a writer.
+			info, err := os.Stat(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return "", errNoKey
+			case err != nil:
+				return "", bare(err)
+			case !info.Mode().IsRegular():
+				return "", errors.New("it is not a regular file")
+			case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+				return "", fmt.Errorf("it is open to other users (%04o); want 0600", info.Mode().Perm())
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				return "", bare(err)
+			}
+			defer f.Close()
+			b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+			return string(b), bare(err)
+		},
+		create: func(_ context.Context, identities string) error { return createFile(path, identities) },
+	}
+}
+
+// createFile makes a file that is whole and durable, or fails if there is one:
+// what is sealed with a key must not outlive it.
+func createFile(path, text string) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("its directory is not there")
+	} else if err != nil {
+		return bare(err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(f.Name(), path) // a rename would replace another's
+	}
+	if err != nil || runtime.GOOS == "windows" { // which has no sync of a directory
+		return bare(err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return bare(err)
+	}
+	defer d.Close()
+	return bare(d.Sync())
+}
+
+// bare takes the path from an error that is told with it anyway.
+func bare(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	if link := (*os.LinkError)(nil); errors.As(err, &link) {
+		return link.Err
+	}
+	return err
+}

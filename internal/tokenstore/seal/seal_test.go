@@ -1,0 +1,585 @@
+package seal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
+	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+)
+
+// text stands for a record; no part of it may be seen in what is sealed.
+const text = `{"refresh_token": "stampNL001.a-token-that-works-once"}`
+
+func identity(t *testing.T) *age.X25519Identity {
+	t.Helper()
+	i, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// keyFile writes lines into a file that is ours alone, and gives its path.
+func keyFile(t *testing.T, lines ...any) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "key.txt")
+	var text strings.Builder
+	for _, line := range lines {
+		fmt.Fprintln(&text, line)
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newKey gives a key and the identity in its file.
+func newKey(t *testing.T) (*seal.Key, *age.X25519Identity) {
+	t.Helper()
+	i := identity(t)
+	return seal.File(keyFile(t, i)), i
+}
+
+func put(t *testing.T, s storetest.Store, name, text string) {
+	t.Helper()
+	if err := s.Update(t.Context(), name, func(context.Context, []byte) ([]byte, error) { return []byte(text), nil }); err != nil {
+		t.Fatalf("Update(%s): %v", name, err)
+	}
+}
+
+// raw is what lies in the store, below any seal.
+func raw(t *testing.T, s storetest.Store, name string) string {
+	t.Helper()
+	b, err := s.Read(t.Context(), name)
+	if err != nil {
+		t.Fatalf("Read(%s): %v", name, err)
+	}
+	return string(b)
+}
+
+// unseal opens what is sealed as the age command does.
+func unseal(t *testing.T, sealed string, with ...age.Identity) string {
+	t.Helper()
+	r, err := age.Decrypt(strings.NewReader(sealed), with...)
+	if err != nil {
+		t.Fatalf("age: %v", err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("age: %v", err)
+	}
+	return string(b)
+}
+
+// refused holds an error against what each refusal of a seal must be: one of the
+// store, which has spent nothing, and never "there is no record".
+func refused(t *testing.T, err error, want string) {
+	t.Helper()
+	var fault *tokenstore.Error
+	switch {
+	case !errors.As(err, &fault), fault.Late:
+		t.Errorf("%v; want a tokenstore.Error that is not late", err)
+	case errors.Is(err, fs.ErrNotExist):
+		t.Errorf("%v: it passes for a record that does not exist", err)
+	case !strings.Contains(err.Error(), want):
+		t.Errorf("%v; want something about %q", err, want)
+	case strings.Contains(strings.ReplaceAll(err.Error(), "begins with AGE-SECRET-KEY-1", ""), "AGE-SECRET-KEY"), strings.Contains(err.Error(), "works-once"), strings.Contains(err.Error(), "\n"):
+		t.Errorf("it tells too much: %q", err)
+	}
+}
+
+// neverCalled is a change that must not run.
+func neverCalled(t *testing.T) func(context.Context, []byte) ([]byte, error) {
+	return func(context.Context, []byte) ([]byte, error) {
+		t.Error("the change was called")
+		return []byte("x"), nil
+	}
+}
+
+func TestSealedFiles(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		dir := filepath.Join(t.TempDir(), "state")
+		path := keyFile(t, identity(t))
+		return func() storetest.Store { return seal.New(tokenstore.NewFiles(dir, nil), seal.File(path)) }
+	})
+}
+
+func TestSealedTable(t *testing.T) {
+	cluster := pgtest.Start(t)
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		role := cluster.NewRole(t)
+		address := cluster.URL(role.Name, cluster.NewDatabase(t, role.Name)) + "?sslmode=require&passfile=" + cluster.PassFile(t)
+		path := keyFile(t, identity(t))
+		return func() storetest.Store {
+			s, err := pgstore.New(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(s.Close)
+			return seal.New(s, seal.File(path))
+		}
+	})
+}
+
+// A record is an age file, whole: any age that has the identity opens it.
+func TestAgeOpensARecord(t *testing.T) {
+	i := identity(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	put(t, seal.New(files, seal.File(keyFile(t, "# a comment\n", i))), "a", text)
+	sealed := raw(t, files, "a")
+	if !strings.HasPrefix(sealed, "age-encryption.org/v1\n") || strings.Contains(sealed, "works-once") {
+		t.Errorf("it is no age file: %.60q", sealed)
+	}
+	if got := unseal(t, sealed, i); got != text {
+		t.Errorf("age opens %q", got)
+	}
+
+	hybrid, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, seal.New(files, seal.File(keyFile(t, hybrid))), "b", text)
+	if got := unseal(t, raw(t, files, "b"), hybrid); got != text {
+		t.Errorf("age opens %q", got)
+	}
+}
+
+// What age has sealed for the key is opened.
+func TestOpensWhatAgeSealed(t *testing.T) {
+	key, i := newKey(t)
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, i.Recipient(), identity(t).Recipient()) // and for somebody else
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, text)
+	w.Close()
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	put(t, files, "a", sealed.String())
+	if got := raw(t, seal.New(files, key), "a"); got != text {
+		t.Errorf("it is %q", got)
+	}
+}
+
+// A record is not written because it would be sealed anew.
+func TestEqualResultIsNotWritten(t *testing.T) {
+	key, _ := newKey(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	s := seal.New(files, key)
+	put(t, s, "a", text)
+	before := raw(t, files, "a")
+	put(t, s, "a", text)
+	if raw(t, files, "a") != before {
+		t.Error("it was sealed anew")
+	}
+	put(t, s, "a", text+" ")
+	if raw(t, files, "a") == before {
+		t.Error("it was not sealed anew")
+	}
+}
+
+func TestWrongKey(t *testing.T) {
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	key, _ := newKey(t)
+	other, _ := newKey(t)
+	put(t, seal.New(files, key), "a", text)
+	before := raw(t, files, "a")
+	s := seal.New(files, other)
+	_, err := s.Read(t.Context(), "a")
+	refused(t, err, "another key than the one in age identity "+strings.TrimPrefix(other.String(), "age identity "))
+	refused(t, s.Update(t.Context(), "a", neverCalled(t)), "another key")
+	if raw(t, files, "a") != before {
+		t.Error("the record was changed")
+	}
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Errorf("Delete, which takes no key: %v", err)
+	}
+}
+
+func TestDamagedSeal(t *testing.T) {
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	key, _ := newKey(t)
+	s := seal.New(files, key)
+	put(t, s, "a", text)
+	whole := raw(t, files, "a")
+	for _, n := range []int{len("age-encryption.org/v1\n"), 60, len(whole) - 16, len(whole) - 1} {
+		put(t, files, "a", whole[:n])
+		_, err := s.Read(t.Context(), "a")
+		refused(t, err, "open record a")
+		refused(t, s.Update(t.Context(), "a", neverCalled(t)), "open record a")
+	}
+	for _, at := range []int{30, len(whole) / 2, len(whole) - 1} {
+		put(t, files, "a", whole[:at]+string(whole[at]^1)+whole[at+1:])
+		_, err := s.Read(t.Context(), "a")
+		refused(t, err, "open record a")
+	}
+}
+
+// A key that is not there is not a record that is not there: who takes the one
+// for the other signs in again over a login that lives.
+func TestMissingKey(t *testing.T) {
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	key, _ := newKey(t)
+	put(t, seal.New(files, key), "a", text)
+	s := seal.New(files, seal.File(filepath.Join(t.TempDir(), "none")))
+	_, err := s.Read(t.Context(), "a")
+	refused(t, err, "there is no key")
+	refused(t, s.Update(t.Context(), "a", neverCalled(t)), "there is no key")
+	refused(t, s.Update(t.Context(), "new", neverCalled(t)), "there is no key")
+	if _, err := s.Read(t.Context(), "new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a record that does not exist: %v", err)
+	}
+	refused(t, seal.Change(t.Context(), files, "a", seal.File(filepath.Join(t.TempDir(), "none")), key), "there is no key")
+	refused(t, seal.Change(t.Context(), files, "a", nil, seal.File(filepath.Join(t.TempDir(), "none"))), "there is no key")
+	if got := raw(t, seal.New(files, key), "a"); got != text {
+		t.Errorf("the record is %q", got)
+	}
+}
+
+// What lies open is not taken for sealed: somebody may have put it there.
+func TestPlainIsRefused(t *testing.T) {
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	key, _ := newKey(t)
+	s := seal.New(files, key)
+	for _, plain := range []string{text, "x", " age-encryption.org/v1\n", "-----BEGIN AGE ENCRYPTED FILE-----\n"} {
+		put(t, files, "a", plain)
+		_, err := s.Read(t.Context(), "a")
+		refused(t, err, "it is not sealed")
+		refused(t, s.Update(t.Context(), "a", neverCalled(t)), "it is not sealed")
+		if raw(t, files, "a") != plain {
+			t.Error("the record was changed")
+		}
+	}
+}
+
+// What is said to hold no secret lies open, for whoever has whatever key, until
+// it is more than that.
+func TestExcept(t *testing.T) {
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	note := func(b []byte) bool { return strings.HasPrefix(string(b), "note") }
+	one, i := newKey(t)
+	two, _ := newKey(t)
+	put(t, seal.New(files, one).Except(note), "a", text)
+	if got := unseal(t, raw(t, files, "a"), i); got != text {
+		t.Errorf("it is %q", got)
+	}
+	put(t, seal.New(files, one).Except(note), "a", "note 1")
+	if got := raw(t, files, "a"); got != "note 1" {
+		t.Errorf("it is %q", got)
+	}
+	other := seal.New(files, two).Except(note)
+	if got := raw(t, other, "a"); got != "note 1" {
+		t.Errorf("with another key it is %q", got)
+	}
+	_, err := seal.New(files, one).Read(t.Context(), "a")
+	refused(t, err, "it is not sealed")
+	err = other.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+		return append(old, text...)[len("note 1"):], nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sealed := raw(t, files, "a"); !strings.HasPrefix(sealed, "age-encryption.org/v1\n") || raw(t, other, "a") != text {
+		t.Errorf("it is %q", sealed)
+	}
+}
+
+func TestNoIdentityInTheFile(t *testing.T) {
+	i := identity(t)
+	var locked, armored bytes.Buffer
+	passphrase, err := age.NewScryptRecipient("a passphrase")
+	if err != nil {
+		t.Fatal(err)
+	}
+	passphrase.SetWorkFactor(4)
+	a := armor.NewWriter(&armored)
+	for _, to := range []io.Writer{&locked, a} {
+		w, err := age.Encrypt(to, passphrase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(w, i)
+		w.Close()
+	}
+	a.Close()
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "no age identity"},
+		{"a comment only", "# created\n", "no age identity"},
+		{"the public key", i.Recipient().String(), "no age identity"},
+		{"cut off", i.String()[:40], "no age identity"},
+		{"a plugin's", "AGE-PLUGIN-YUBIKEY-1QQQQQQQ", "no age identity"},
+		{"one for ssh", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA==\n", "no age identity"},
+		{"under a passphrase", locked.String(), "protected by a passphrase"},
+		{"under a passphrase, armored", armored.String(), "protected by a passphrase"},
+		{"one that is sound and one that is not", i.String() + "\n" + i.String()[:40], "no age identity"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			key := seal.File(keyFile(t, c.text))
+			refused(t, seal.New(tokenstore.NewFiles(t.TempDir(), nil), key).Update(t.Context(), "a", neverCalled(t)), c.want)
+			made, err := key.Make(t.Context())
+			refused(t, err, c.want)
+			if made {
+				t.Error("the file was made anew")
+			}
+		})
+	}
+}
+
+func TestKeyFileMustBeOurs(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no mode bits to look at")
+	}
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	path := keyFile(t, identity(t))
+	put(t, seal.New(files, seal.File(path)), "a", text)
+	for _, mode := range []fs.FileMode{0o644, 0o640, 0o604, 0o620, 0o602, 0o610} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := seal.New(files, seal.File(path)).Read(t.Context(), "a")
+		refused(t, err, fmt.Sprintf("open to other users (%04o)", mode))
+	}
+	for _, mode := range []fs.FileMode{0o600, 0o400} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if got := raw(t, seal.New(files, seal.File(path)), "a"); got != text {
+			t.Errorf("%04o: it is %q", mode, got)
+		}
+	}
+	_, err := seal.New(files, seal.File(t.TempDir())).Read(t.Context(), "a")
+	refused(t, err, "not a regular file")
+}
+
+// The first identity seals, all of them open: a key is replaced by putting the
+// new one first, and what was sealed before stays open until it is written next.
+func TestRotation(t *testing.T) {
+	older, newer := identity(t), identity(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	put(t, seal.New(files, seal.File(keyFile(t, older))), "a", text)
+
+	both := seal.New(files, seal.File(keyFile(t, "# new", newer, "\n# old", older)))
+	if got := raw(t, both, "a"); got != text {
+		t.Fatalf("it is %q", got)
+	}
+	put(t, both, "a", text+"2")
+	if got := unseal(t, raw(t, files, "a"), newer); got != text+"2" {
+		t.Errorf("the new key opens %q", got)
+	}
+	alone := seal.New(files, seal.File(keyFile(t, newer)))
+	if got := raw(t, alone, "a"); got != text+"2" {
+		t.Errorf("it is %q", got)
+	}
+	_, err := seal.New(files, seal.File(keyFile(t, older))).Read(t.Context(), "a")
+	refused(t, err, "another key")
+}
+
+func TestMake(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.txt")
+	key := seal.File(path)
+	made, err := key.Make(t.Context())
+	if !made || err != nil {
+		t.Fatalf("Make: %v, %v", made, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	in, err := age.ParseIdentities(bytes.NewReader(b))
+	if err != nil || len(in) != 1 {
+		t.Fatalf("age reads %v, %v", in, err)
+	}
+	if public := in[0].(*age.X25519Identity).Recipient().String(); !strings.Contains(string(b), "# public key: "+public+"\n") {
+		t.Errorf("the public key is not told:\n%s", b)
+	}
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	put(t, seal.New(files, key), "a", text) // the key that was made is the one at hand
+	if got := unseal(t, raw(t, files, "a"), in...); got != text {
+		t.Errorf("it is %q", got)
+	}
+
+	for range 2 {
+		if made, err := seal.File(path).Make(t.Context()); made || err != nil {
+			t.Errorf("Make again: %v, %v", made, err)
+		}
+	}
+	if again, _ := os.ReadFile(path); !bytes.Equal(again, b) {
+		t.Error("the key was overwritten")
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("beside the key there are %v", left)
+	}
+
+	_, err = seal.File(filepath.Join(t.TempDir(), "none", "key.txt")).Make(t.Context())
+	refused(t, err, "its directory is not there")
+}
+
+// Of many that make a key at once one does, and all have that one.
+func TestMakeTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.txt")
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	makers := 0
+	for n := range 16 {
+		all.Go(func() {
+			key := seal.File(path)
+			made, err := key.Make(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if made {
+				mu.Lock()
+				makers++
+				mu.Unlock()
+			}
+			put(t, seal.New(files, key), fmt.Sprint("r", n), text)
+		})
+	}
+	all.Wait()
+	if makers != 1 {
+		t.Errorf("%d made it", makers)
+	}
+	for n := range 16 {
+		if got := raw(t, seal.New(files, seal.File(path)), fmt.Sprint("r", n)); got != text {
+			t.Errorf("record %d is %q", n, got)
+		}
+	}
+}
+
+// cut is a store whose process ends at an update: before it has changed
+// anything, or right after what it gave was durable.
+type cut struct {
+	storetest.Store
+	before bool
+}
+
+var errCut = errors.New("cut off")
+
+func (s cut) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	if s.before {
+		return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+			_, err := change(ctx, old)
+			return nil, errors.Join(errCut, err)
+		})
+	}
+	return errors.Join(errCut, s.Store.Update(ctx, name, change))
+}
+
+// A record changes its seal in each direction, in one step, and a change that was
+// cut off is done by doing it again.
+func TestChange(t *testing.T) {
+	one, _ := newKey(t)
+	two, _ := newKey(t)
+	open := func(files storetest.Store, k *seal.Key) string {
+		t.Helper()
+		if k == nil {
+			return raw(t, files, "a")
+		}
+		return raw(t, seal.New(files, k), "a")
+	}
+	for _, c := range []struct {
+		name     string
+		from, to *seal.Key
+	}{{"none to a key", nil, one}, {"one key to another", one, two}, {"a key to none", one, nil}, {"the same key", one, one}, {"none to none", nil, nil}} {
+		for _, how := range []string{"at once", "cut off before", "cut off after"} {
+			t.Run(c.name+", "+how, func(t *testing.T) {
+				files := tokenstore.NewFiles(t.TempDir(), nil)
+				if c.from == nil {
+					put(t, files, "a", text)
+				} else {
+					put(t, seal.New(files, c.from), "a", text)
+				}
+				switch how {
+				case "cut off before":
+					if err := seal.Change(t.Context(), cut{files, true}, "a", c.to, c.from); !errors.Is(err, errCut) {
+						t.Fatal(err)
+					}
+					if got := open(files, c.from); got != text {
+						t.Fatalf("cut off, it is %q", got)
+					}
+				case "cut off after":
+					if err := seal.Change(t.Context(), cut{files, false}, "a", c.to, c.from); !errors.Is(err, errCut) {
+						t.Fatal(err)
+					}
+					if got := open(files, c.to); got != text {
+						t.Fatalf("cut off, it is %q", got)
+					}
+				}
+				if err := seal.Change(t.Context(), files, "a", c.to, c.from); err != nil {
+					t.Fatal(err)
+				}
+				if got := open(files, c.to); got != text {
+					t.Errorf("it is %q", got)
+				}
+				before := raw(t, files, "a")
+				if err := seal.Change(t.Context(), files, "a", c.to, c.from); err != nil {
+					t.Fatal(err)
+				}
+				if raw(t, files, "a") != before {
+					t.Error("what was changed already was changed again")
+				}
+			})
+		}
+	}
+}
+
+func TestChangeRefuses(t *testing.T) {
+	one, _ := newKey(t)
+	two, _ := newKey(t)
+	three, _ := newKey(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+
+	for _, to := range []*seal.Key{nil, one} {
+		if err := seal.Change(t.Context(), files, "a", to, nil, two); err != nil {
+			t.Errorf("what does not exist: %v", err)
+		}
+		if _, err := files.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it was made: %v", err)
+		}
+	}
+
+	put(t, seal.New(files, one), "a", text)
+	before := raw(t, files, "a")
+	refused(t, seal.Change(t.Context(), files, "a", nil), "it is sealed, and the profile has no seal")
+	refused(t, seal.Change(t.Context(), files, "a", nil, nil), "it is sealed, and the profile has no seal")
+	refused(t, seal.Change(t.Context(), files, "a", nil, two), "another key")
+	refused(t, seal.Change(t.Context(), files, "a", two, nil, three), "another key")
+	if raw(t, files, "a") != before {
+		t.Error("the record was changed")
+	}
+	// Whichever of several opens it.
+	if err := seal.Change(t.Context(), files, "a", two, nil, three, one); err != nil {
+		t.Error(err)
+	}
+	if got := raw(t, seal.New(files, two), "a"); got != text {
+		t.Errorf("it is %q", got)
+	}
+
+	put(t, files, "b", text)
+	refused(t, seal.Change(t.Context(), files, "b", two, one), "it is not sealed")
+	if raw(t, files, "b") != text {
+		t.Error("the record was changed")
+	}
+}
