@@ -14,7 +14,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // app is what all commands share: the outside world and the global flags.
@@ -30,7 +29,13 @@ type app struct {
 	verbose     bool
 	timeout     time.Duration
 
-	started bool // a command's own code was reached
+	screen  screen           // what a.err shows, while something is waited for
+	shared  bool             // others write to the terminal meanwhile: nothing comes and goes on it
+	ending  []os.Signal      // those that end the program: not what its parent had ignored
+	signals <-chan os.Signal // the first of them that came
+
+	started bool     // a command's own code was reached
+	opened  []func() // closes what was opened, at the end
 }
 
 const (
@@ -76,48 +81,63 @@ func (a *app) rootCmd() *cobra.Command {
 	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfiles); err != nil {
 		panic(err) // there is no such flag
 	}
+	root.SetHelpFunc(showHelp)
+	cobra.EnableCommandSorting = false // what is needed first stands first
 	root.SetHelpCommand(a.helpCmd())
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"})
+	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
+	root.SetHelpCommandGroupID("more")
+	root.SetCompletionCommandGroupID("more")
 	root.AddCommand(
-		a.tokenCmd(), a.whoamiCmd(), a.statusCmd(),
-		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(), a.relayPageCmd(),
+		a.tokenCmd(), a.execCmd(), a.proxyCmd(), a.whoamiCmd(), a.statusCmd(), a.doctorCmd(),
+		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(), a.relayPageCmd(), a.auth0Cmd(),
 		a.sandboxCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	if man := a.manCmd(); man != nil {
 		root.AddCommand(man)
 	}
+	finishCompletionCmd(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, err) })
+	hintAtArgs(root)
 	return root
 }
 
 // runE makes a command's work a cobra RunE, with its time limit.
 func (a *app) runE(limit time.Duration, work func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if a.timeout < 0 {
-			return usagef("--timeout %s: want a positive duration", a.timeout)
-		}
-		if a.timeout > 0 {
-			limit = a.timeout
-		}
-		ctx, cancel := cmd.Context(), context.CancelFunc(func() {})
-		if limit > 0 {
-			ctx, cancel = context.WithTimeout(ctx, limit)
-		}
-		defer cancel()
-		return work(ctx, args)
+		return a.within(cmd.Context(), limit, func(ctx context.Context) error { return work(ctx, args) })
 	}
 }
 
-// client makes the client of a profile; no file is touched before it is used.
+// within does some work in the time that --timeout gives, or else in limit; 0 is
+// no limit.
+func (a *app) within(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	if a.timeout < 0 {
+		return usagef("--timeout %s: want a positive duration", a.timeout)
+	}
+	if a.timeout > 0 {
+		limit = a.timeout
+	}
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	return work(ctx)
+}
+
+// client makes the client of a profile; no record is touched before it is used.
 func (a *app) client(p profile) (*exactauth.Client, error) {
-	store, err := a.store()
+	l, err := a.place(p)
 	if err != nil {
 		return nil, err
 	}
 	return &exactauth.Client{
 		Profile:      p.Profile,
-		Store:        store,
+		Store:        l.records(),
+		Shared:       l.shared != nil,
+		Certificates: l.certificates(),
 		ClientSecret: func(ctx context.Context) (exactauth.Secret, error) { return a.clientSecret(ctx, p) },
 		Notice:       a.note,
 		Waiting:      a.waiting,
@@ -136,30 +156,27 @@ func (a *app) current() (profile, *exactauth.Client, error) {
 	return p, c, err
 }
 
-func (a *app) store() (*tokenstore.Files, error) {
-	dir, err := a.stateDir()
-	if err != nil {
-		return nil, err
+// close ends what is still open.
+func (a *app) close() {
+	for _, end := range a.opened {
+		end()
 	}
-	return tokenstore.NewFiles(dir, a.note), nil
 }
 
 func (a *app) logger() *slog.Logger {
 	if !a.verbose {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(logWriter{&a.screen, a.err}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // say writes a line for a person to stderr.
-func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+func (a *app) say(format string, args ...any) {
+	_, _ = a.screen.write(a.err, fmt.Sprintf(format+"\n", args...))
+}
 
 // note says what does not stop the work but should be known.
 func (a *app) note(text string) { a.say("exactauth: note: %s", text) }
-
-func (a *app) waiting(what string, until time.Time) {
-	a.say("exactauth: waiting until %s, when %s", until.Local().Format("15:04:05"), what)
-}
 
 // print writes a result to stdout. A result that could not be written is an
 // error: a script must not take half a token for a whole one.

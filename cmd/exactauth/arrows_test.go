@@ -102,9 +102,36 @@ func TestNothingBelowTouchesTheWorld(t *testing.T) {
 	}
 }
 
-// The program stays small: what drags the world in is not linked.
+// The program stays small: what drags the world in is not linked. A process pays
+// at its start for all that is linked, whether it needs it or not.
 func TestDependencies(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	for _, dep := range dependencies(t, "cmd/exactauth") {
+		for _, heavy := range []string{"viper", "grpc", "protobuf", "opentelemetry", "appengine", "cloud.google.com", "k8s.io",
+			"etcd.io", "hashicorp", "go-redis", "aws-sdk", "chromedp", "go-internal", "charm", "tcell", "tview", "survey", "promptui",
+			"net/http/pprof", "html/template", "testify", "logrus", "zap"} {
+			if strings.Contains(dep, heavy) {
+				t.Errorf("the program links %s", dep)
+			}
+		}
+	}
+	// The front is there for its start alone.
+	for _, dep := range dependencies(t, "cmd/exactauth-front") {
+		first, _, _ := strings.Cut(dep, "/")
+		switch {
+		case strings.HasPrefix(dep, module):
+		case slices.Contains([]string{"net", "crypto", "html", "text", "regexp", "log", "database", "compress"}, first), dep == "os/exec", dep == "os/signal":
+			t.Errorf("the front links %s", dep)
+		case strings.Contains(first, ".") && !slices.ContainsFunc([]string{"github.com/pelletier/go-toml/v2", "github.com/gofrs/flock", "golang.org/x/sys/"},
+			func(allowed string) bool { return strings.HasPrefix(dep, allowed) }):
+			t.Errorf("the front links %s", dep)
+		}
+	}
+}
+
+// dependencies gives all that a program of the module links.
+func dependencies(t *testing.T, program string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", module+program).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -112,12 +139,5 @@ func TestDependencies(t *testing.T) {
 	if len(deps) == 0 {
 		t.Fatal("go list names no dependency")
 	}
-	for _, dep := range deps {
-		for _, heavy := range []string{"viper", "grpc", "protobuf", "opentelemetry", "appengine", "cloud.google.com", "k8s.io",
-			"aws-sdk", "chromedp", "go-internal", "net/http/pprof", "testify", "logrus", "zap"} {
-			if strings.Contains(dep, heavy) {
-				t.Errorf("the program links %s", dep)
-			}
-		}
-	}
+	return deps
 }

@@ -1,15 +1,25 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
 )
 
 // complete offers a flag's values to the shell's completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {
-	offer := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	completeBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeBy offers what a function finds.
+func completeBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
 		panic(err) // there is no such flag
 	}
@@ -24,16 +34,65 @@ func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobr
 	return slices.Sorted(maps.Keys(conf.Profiles)), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeDivisions offers the divisions that are known without asking anybody:
+// those that are pinned, and the one that was current at the profile's sign-in.
+// A record elsewhere than in a file that lies open is not looked at: a key in a
+// keyring may have to be unlocked, a database may be far.
+func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	conf, err := a.readConfig()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	found := map[int]string{}
+	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
+		if code := conf.Profiles[name].Division; code > 0 {
+			found[code] = "pinned in profile " + name
+		}
+	}
+	if len(args) > 0 { // of "use NAME"
+		a.profileName = args[0]
+	}
+	if p, err := a.profile(); err == nil && p.store == storeFile && p.seal == sealNone {
+		if current := a.divisionAtSignIn(p); current > 0 {
+			found[current] = "current when profile " + p.Name + " signed in"
+		}
+	}
+	var offers []string
+	for _, code := range slices.Sorted(maps.Keys(found)) {
+		offers = append(offers, fmt.Sprintf("%d\t%s", code, found[code]))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+// divisionAtSignIn is the division that the profile's record tells of, or 0. No
+// command that gives a client secret is run for it.
+func (a *app) divisionAtSignIn(p profile) int {
+	c, err := a.client(p)
+	if err != nil {
+		return 0
+	}
+	c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, nil }
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s, err := c.Status(ctx)
+	if err != nil {
+		return 0
+	}
+	return s.User.CurrentDivision
+}
+
 // helpCmd is cobra's own but for an unknown topic, which is an error here.
 func (a *app) helpCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
 		Short: "Help about any command",
+		Example: `  exactauth help login
+  exactauth help exit-codes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			topic, _, err := root.Find(args)
 			if err != nil || topic == root && len(args) > 0 {
-				return usagef("unknown help topic %q", args)
+				return &hinted{usagef("unknown help topic %q", strings.Join(args, " ")), "see what there is: exactauth help"}
 			}
 			topic.InitDefaultHelpFlag()
 			return topic.Help()
@@ -49,5 +108,25 @@ func (a *app) helpCmd() *cobra.Command {
 			}
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
+	}
+}
+
+// finishCompletionCmd has cobra's own command, which prints its help whatever it
+// is asked for, refuse a shell that it does not know.
+func finishCompletionCmd(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Short = "Print the script for your shell's completion"
+		cmd.Example = "  exactauth completion bash --help"
+		cmd.Args = nil
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &hinted{usagef("there is no completion for %q", args[0]), "see which there are: exactauth completion --help"}
+			}
+			return cmd.Help()
+		}
 	}
 }

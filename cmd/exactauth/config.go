@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,30 +18,10 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
-
-// config is config.toml. It holds no secret, so it can be shared.
-type config struct {
-	Default  string                   `toml:"default,omitempty"`
-	Profiles map[string]profileConfig `toml:"profiles,omitempty"`
-}
-
-// profileConfig is one profile's table, and the same values from flags.
-type profileConfig struct {
-	Region              string `toml:"region,omitempty"`
-	BaseURL             string `toml:"base_url,omitempty"`
-	ClientID            string `toml:"client_id,omitempty"`
-	RedirectURI         string `toml:"redirect_uri,omitempty"`
-	Listen              string `toml:"listen,omitempty"`
-	Relay               bool   `toml:"relay,omitempty"`
-	TLSCert             string `toml:"tls_cert,omitempty"`
-	TLSKey              string `toml:"tls_key,omitempty"`
-	Division            int    `toml:"division,omitempty"`
-	Store               string `toml:"store,omitempty"`
-	Seal                string `toml:"seal,omitempty"`
-	ClientSecretCommand string `toml:"client_secret_command,omitempty"`
-}
 
 // profile is a profile with everything decided.
 type profile struct {
@@ -52,56 +30,36 @@ type profile struct {
 	secretCommand string
 }
 
-const configName = "config.toml"
-
 // readConfig reads the configuration; none at all is an empty one.
-func (a *app) readConfig() (config, error) {
+func (a *app) readConfig() (config.Config, error) {
 	dir, err := a.configDir()
 	if err != nil {
-		return config{}, err
+		return config.Config{}, err
 	}
-	path := filepath.Join(dir, configName)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return config{}, nil
-	} else if err != nil {
-		return config{}, usagef("configuration: %w", err)
-	}
-	// It can name a command to run and a server to send the secret to.
-	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
-		return config{}, &hinted{usagef("configuration %s: every user of this machine can change it", path), "chmod o-w " + path}
+	path := filepath.Join(dir, config.Name)
+	b, err := config.Read(dir)
+	switch {
+	case errors.Is(err, config.ErrOpen):
+		return config.Config{}, &hinted{usagef("configuration %s: %w", path, err), "chmod o-w " + path}
+	case err != nil:
+		return config.Config{}, usagef("configuration: %w", err)
 	}
 	c, err := parseConfig(b)
 	if err != nil {
-		return config{}, &hinted{usagef("configuration %s: %w", path, err), "mend the file by hand; nothing was changed"}
+		return config.Config{}, &hinted{usagef("configuration %s: %w", path, err), "mend the file by hand; nothing was changed"}
 	}
 	return c, nil
 }
 
-func parseConfig(b []byte) (config, error) {
-	var c config
-	dec := toml.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields() // a misspelt key would silently not count
-	err := dec.Decode(&c)
-	var unknown *toml.StrictMissingError
-	var broken *toml.DecodeError
-	switch {
-	case errors.As(err, &unknown):
-		var keys []string
-		for _, e := range unknown.Errors {
-			row, _ := e.Position()
-			keys = append(keys, fmt.Sprintf("%s (line %d)", strings.Join(e.Key(), "."), row))
-		}
-		return config{}, fmt.Errorf("unknown key %s", strings.Join(keys, ", "))
-	case errors.As(err, &broken):
-		row, column := broken.Position()
-		return config{}, fmt.Errorf("line %d, column %d: %s", row, column, strings.TrimPrefix(broken.Error(), "toml: "))
-	case err != nil:
-		return config{}, err
+// parseConfig reads a configuration whose profiles have the names of profiles.
+func parseConfig(b []byte) (config.Config, error) {
+	c, err := config.Parse(b)
+	if err != nil {
+		return config.Config{}, err
 	}
 	for name := range c.Profiles {
 		if err := exactauth.CheckProfileName(name); err != nil {
-			return config{}, fmt.Errorf("profile name %w", err)
+			return config.Config{}, fmt.Errorf("profile name %w", err)
 		}
 	}
 	return c, nil
@@ -109,7 +67,7 @@ func parseConfig(b []byte) (config, error) {
 
 // changeConfig changes the configuration under a lock. What the change does not
 // touch stays as a person wrote it, comments and all.
-func (a *app) changeConfig(ctx context.Context, change func(*config) error) error {
+func (a *app) changeConfig(ctx context.Context, change func(*config.Config) error) error {
 	dir, err := a.configDir()
 	if err != nil {
 		return err
@@ -117,7 +75,7 @@ func (a *app) changeConfig(ctx context.Context, change func(*config) error) erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return usagef("configuration: %w", err)
 	}
-	lock := flock.New(filepath.Join(dir, configName+".lock"), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(dir, config.Name+".lock"), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return usagef("configuration %s: cannot lock it: %w", dir, err)
 	}
@@ -127,14 +85,14 @@ func (a *app) changeConfig(ctx context.Context, change func(*config) error) erro
 	if err != nil {
 		return err
 	}
-	after := config{before.Default, maps.Clone(before.Profiles)}
+	after := config.Config{Default: before.Default, Profiles: maps.Clone(before.Profiles)}
 	if after.Profiles == nil {
-		after.Profiles = map[string]profileConfig{}
+		after.Profiles = map[string]config.Profile{}
 	}
 	if err := change(&after); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, configName)
+	path := filepath.Join(dir, config.Name)
 	// A link, as from a directory of dotfiles, stays one.
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -155,7 +113,7 @@ func (a *app) changeConfig(ctx context.Context, change func(*config) error) erro
 // editConfig turns the text of before into one of after by replacing only the
 // tables that differ. If that does not come out right, since TOML can be written
 // in many ways, the file is written anew.
-func editConfig(text []byte, before, after config) ([]byte, error) {
+func editConfig(text []byte, before, after config.Config) ([]byte, error) {
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	if len(text) == 0 {
 		lines = []string{"# exactauth's profiles. There is no secret in this file.", ""}
@@ -272,11 +230,23 @@ func (a *app) profile() (profile, error) {
 	if !known && (env.ClientID == "" || env.Region == "" && env.BaseURL == "") {
 		return profile{}, unknownProfile(name, conf)
 	}
+	if err := noPassword(name, table); err != nil {
+		return profile{}, err
+	}
 	return a.decide(name, env, table)
 }
 
+// noPassword refuses a password in the configuration, which is made to be shared.
+func noPassword(name string, table config.Profile) error {
+	if !pgstore.HasPassword(table.Store) {
+		return nil
+	}
+	return &hinted{usagef("profile %s: there is a password in its store's address, and the configuration is no place for one", name),
+		"leave it out there, and give it by PGPASSFILE, by PGPASSWORD, or with the whole address in EXACTAUTH_STORE or in a file (store = \"@FILE\")"}
+}
+
 // nameIn gives the name of the profile in use.
-func (a *app) nameIn(conf config) (string, error) {
+func (a *app) nameIn(conf config.Config) (string, error) {
 	name := a.profileName
 	if name == "" {
 		name = a.env("EXACTAUTH_PROFILE")
@@ -300,7 +270,7 @@ func (a *app) nameIn(conf config) (string, error) {
 	return name, nil
 }
 
-func unknownProfile(name string, conf config) error {
+func unknownProfile(name string, conf config.Config) error {
 	if len(conf.Profiles) == 0 {
 		return &hinted{usagef("profile %s is not set up", name), `set it up: "exactauth setup"; or try without an account: "exactauth sandbox --demo"`}
 	}
@@ -309,8 +279,8 @@ func unknownProfile(name string, conf config) error {
 }
 
 // envConfig reads the environment's share of a profile.
-func (a *app) envConfig() (profileConfig, error) {
-	c := profileConfig{
+func (a *app) envConfig() (config.Profile, error) {
+	c := config.Profile{
 		Region:      a.env("EXACTAUTH_REGION"),
 		BaseURL:     a.env("EXACTAUTH_BASE_URL"),
 		ClientID:    a.env("EXACTAUTH_CLIENT_ID"),
@@ -322,18 +292,19 @@ func (a *app) envConfig() (profileConfig, error) {
 	if s := a.env("EXACTAUTH_DIVISION"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n <= 0 {
-			return profileConfig{}, usagef("EXACTAUTH_DIVISION: %q is not a division's code", s)
+			return config.Profile{}, usagef("EXACTAUTH_DIVISION: %q is not a division's code", s)
 		}
 		c.Division = n
 	}
 	return c, nil
 }
 
-// decide merges layers, the stronger first, and checks the result as a whole.
-func (a *app) decide(name string, layers ...profileConfig) (profile, error) {
-	var c profileConfig
+// decide merges layers, the stronger first, and checks the result as a whole. It
+// gives what it has made of them with the error, too.
+func (a *app) decide(name string, layers ...config.Profile) (profile, error) {
+	var c config.Profile
 	for _, l := range slices.Backward(layers) {
-		c = c.under(l)
+		c = c.Under(l)
 	}
 	p := profile{
 		Profile: exactauth.Profile{
@@ -354,52 +325,29 @@ func (a *app) decide(name string, layers ...profileConfig) (profile, error) {
 	case c.Region != "" && c.BaseURL != "":
 		faults = append(faults, "region and base URL are both given; one decides the other")
 	case c.BaseURL == "":
-		region, err := exactauth.ParseRegion(cmp.Or(c.Region, "nl"))
+		region, err := config.ParseRegion(cmp.Or(c.Region, "nl"))
 		if err != nil {
 			faults = append(faults, err.Error())
 		}
-		p.BaseURL = cmp.Or(region.BaseURL, exactauth.Regions()[0].BaseURL)
+		p.BaseURL = cmp.Or(region.BaseURL, config.Regions()[0].BaseURL)
 	}
 	if p.RedirectURI == "" {
 		p.RedirectURI = exactauth.DefaultRedirectURI
 	}
-	if p.store == "" {
-		p.store = "file"
+	p.store = cmp.Or(p.store, storeFile)
+	p.seal = cmp.Or(p.seal, sealNone)
+	if err := checkStore(p.store); err != nil {
+		faults = append(faults, "store: "+err.Error())
 	}
-	if p.seal == "" {
-		p.seal = "none"
-	}
-	if p.store != "file" {
-		faults = append(faults, "store: this version knows only \"file\"") // it may hold a password: not repeated
-	}
-	if p.seal != "none" {
-		faults = append(faults, fmt.Sprintf("seal %q: this version knows only \"none\"", p.seal))
+	if err := checkSeal(p.seal); err != nil {
+		faults = append(faults, fmt.Sprintf("seal %q: %v", p.seal, err))
 	}
 	if err := p.Check(); err != nil {
 		faults = append(faults, err.Error())
 	}
 	if len(faults) > 0 {
-		return profile{}, &hinted{usagef("profile %s: %s", name, strings.Join(faults, "; ")),
+		return p, &hinted{usagef("profile %s: %s", name, strings.Join(faults, "; ")),
 			fmt.Sprintf("correct it with flags of \"exactauth setup --profile %s\", or in the environment", name)}
 	}
 	return p, nil
-}
-
-// under lays a stronger layer over c. Region and base URL decide the same thing,
-// so either of them replaces both.
-func (c profileConfig) under(l profileConfig) profileConfig {
-	if l.Region != "" || l.BaseURL != "" {
-		c.Region, c.BaseURL = l.Region, l.BaseURL
-	}
-	c.ClientID = cmp.Or(l.ClientID, c.ClientID)
-	c.RedirectURI = cmp.Or(l.RedirectURI, c.RedirectURI)
-	c.Listen = cmp.Or(l.Listen, c.Listen)
-	c.Relay = l.Relay || c.Relay
-	c.TLSCert = cmp.Or(l.TLSCert, c.TLSCert)
-	c.TLSKey = cmp.Or(l.TLSKey, c.TLSKey)
-	c.Division = cmp.Or(l.Division, c.Division)
-	c.Store = cmp.Or(l.Store, c.Store)
-	c.Seal = cmp.Or(l.Seal, c.Seal)
-	c.ClientSecretCommand = cmp.Or(l.ClientSecretCommand, c.ClientSecretCommand)
-	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/exactauth/exactauth/internal/config"
 	"maps"
 	"reflect"
 	"slices"
@@ -33,9 +34,9 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		after := config{Default: before.Default, Profiles: maps.Clone(before.Profiles)}
+		after := config.Config{Default: before.Default, Profiles: maps.Clone(before.Profiles)}
 		if after.Profiles == nil {
-			after.Profiles = map[string]profileConfig{}
+			after.Profiles = map[string]config.Profile{}
 		}
 		if !utf8.ValidString(name + command) {
 			return // TOML is UTF-8
@@ -50,7 +51,7 @@ func FuzzConfig(f *testing.F) {
 		if _, known := after.Profiles[chosen]; known {
 			after.Default = chosen
 		}
-		if _, err := parseConfig(mustEdit(t, nil, config{}, after)); err != nil {
+		if _, err := parseConfig(mustEdit(t, nil, config.Config{}, after)); err != nil {
 			return // a name or a text that TOML or a profile cannot have
 		}
 		edited := mustEdit(t, []byte(text), before, after)
@@ -64,7 +65,7 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-func mustEdit(t *testing.T, text []byte, before, after config) []byte {
+func mustEdit(t *testing.T, text []byte, before, after config.Config) []byte {
 	t.Helper()
 	edited, err := editConfig(text, before, after)
 	if err != nil {
@@ -103,19 +104,19 @@ region = "de"
 			}
 		}
 	}
-	after := config{"beta", maps.Clone(before.Profiles)}
+	after := config.Config{Default: "beta", Profiles: maps.Clone(before.Profiles)}
 	keeps(mustEdit(t, []byte(text), before, after), `default = "acme"`)
 
-	after = config{"acme", maps.Clone(before.Profiles)}
-	after.Profiles["new"] = profileConfig{Region: "fr"}
+	after = config.Config{Default: "acme", Profiles: maps.Clone(before.Profiles)}
+	after.Profiles["new"] = config.Profile{Region: "fr"}
 	keeps(mustEdit(t, []byte(text), before, after))
 
-	after = config{"acme", maps.Clone(before.Profiles)}
+	after = config.Config{Default: "acme", Profiles: maps.Clone(before.Profiles)}
 	delete(after.Profiles, "beta")
 	keeps(mustEdit(t, []byte(text), before, after), "[profiles.beta]", `region = "be"`)
 
-	after = config{"acme", maps.Clone(before.Profiles)}
-	after.Profiles["zeta"] = profileConfig{Region: "fr"}
+	after = config.Config{Default: "acme", Profiles: maps.Clone(before.Profiles)}
+	after.Profiles["zeta"] = config.Profile{Region: "fr"}
 	keeps(mustEdit(t, []byte(text), before, after), `region = "de"`)
 }
 
@@ -126,7 +127,7 @@ func TestEditConfigKeepsWindowsLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := config{"b", maps.Clone(before.Profiles)}
+	after := config.Config{Default: "b", Profiles: maps.Clone(before.Profiles)}
 	edited := string(mustEdit(t, []byte(text), before, after))
 	for _, want := range []string{"# mine", `region = "nl" # old`, `default = "b"`} {
 		if !strings.Contains(edited, want) {

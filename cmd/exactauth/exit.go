@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,10 +43,20 @@ const (
 	exitLogin
 	exitTemporary
 	exitStore
+
+	// What shells and env(1) say of a command that cannot be run.
+	exitNotExecutable exitCode = 126
+	exitNotFound      exitCode = 127
 )
 
 // words gives the code's name in JSON and its meaning for people.
 func (c exitCode) words() (name, meaning string) {
+	switch c {
+	case exitNotExecutable:
+		return "not_executable", `the command after "exec --" or "proxy --" cannot be executed`
+	case exitNotFound:
+		return "not_found", `the command after "exec --" or "proxy --" is not found`
+	}
 	w := [...][2]string{
 		exitOK:         {"ok", "done"},
 		exitUnexpected: {"unexpected", "something unexpected"},
@@ -53,7 +64,7 @@ func (c exitCode) words() (name, meaning string) {
 		exitDenied:     {"denied", "the person refused or cancelled, or nobody signed in in time"},
 		exitLogin:      {"login_needed", "a person must sign in: exactauth login"},
 		exitTemporary:  {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
-		exitStore:      {"store", "the store cannot be used (full, locked, no permission, damaged record)"},
+		exitStore:      {"store", "the store cannot be used (full, locked, no permission, no key, database away, damaged record)"},
 	}[c]
 	return w[0], w[1]
 }
@@ -62,9 +73,12 @@ func (c exitCode) words() (name, meaning string) {
 func codeOf(err error) exitCode {
 	var store *tokenstore.Error
 	var usage *usageError
+	var command *commandError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &command):
+		return command.code
 	case errors.As(err, &store), errors.Is(err, exactauth.ErrRecord):
 		return exitStore
 	case errors.As(err, &usage), errors.Is(err, exactauth.ErrConfig):
@@ -94,6 +108,14 @@ func (a *app) exit(err error) int {
 	var child *exec.ExitError
 	if errors.As(err, &child) {
 		return childStatus(child)
+	}
+	var said *checked
+	if errors.As(err, &said) {
+		return int(said.verdict)
+	}
+	var all *told
+	if errors.As(err, &all) {
+		return int(all.code)
 	}
 	code, text, hint := codeOf(err), err.Error(), a.hint(err)
 	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
@@ -132,6 +154,8 @@ func (a *app) hint(err error) string {
 	var later *exactauth.WaitError
 	var tooLong *exactauth.LifeError
 	var store *tokenstore.Error
+	var moved *exactauth.MovedError
+	var command *commandError
 	p := ""
 	if a.profileName != "" {
 		p = " --profile " + a.profileName
@@ -139,12 +163,24 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case errors.As(err, &command) && command.code == exitNotFound:
+		return "see that it is installed and in PATH, or name it with its directory"
+	case errors.As(err, &command):
+		return "make it executable: chmod +x"
 	case errors.Is(err, exactauth.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
 		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
 	case errors.As(err, &store) && store.Late:
 		return fmt.Sprintf(`what Exact answered could not be kept; mend that, and if the next call says so, sign in again: "exactauth login%s"`, p)
+	case errors.As(err, &store) && strings.HasPrefix(store.Name, "postgres://"):
+		return "nothing was spent or changed; see that the database can be reached and that its role may write the table, and call again"
+	case errors.As(err, &store) && strings.HasPrefix(store.Name, "seal key"):
+		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, and call again; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
+	case errors.As(err, &store) && store.Op == "open":
+		return fmt.Sprintf(`nothing was spent or changed; to change how it is sealed: "exactauth setup%s --seal HOW"`, p)
+	case errors.As(err, &moved):
+		return fmt.Sprintf(`name its place: "exactauth setup%s --store ..."; or give it up: "exactauth logout --forget%s"`, p, p)
 	case errors.As(err, &store):
 		return "nothing was spent or changed; mend that (disk space, owner, permissions) and call again"
 	case errors.Is(err, exactauth.ErrLoginNeeded):
@@ -160,8 +196,10 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
 	case errors.Is(err, exactauth.ErrTemporary):
 		return "call again later; nothing is lost"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "call again, or allow more time with --timeout"
 	case errors.Is(err, exactauth.ErrConfig):
-		return fmt.Sprintf(`see "exactauth setup%s"`, p)
+		return fmt.Sprintf(`correct it: "exactauth setup%s"; what else may be wrong: "exactauth doctor%[1]s"`, p)
 	}
 	return ""
 }
@@ -177,9 +215,13 @@ func rough(d time.Duration) time.Duration {
 
 func exitCodesTopic() *cobra.Command {
 	text := "exactauth ends with one of these exit codes:\n\n"
-	for code := exitOK; code <= exitStore; code++ {
+	codes := []exitCode{exitNotExecutable, exitNotFound}
+	for code := exitStore; code >= exitOK; code-- {
+		codes = append([]exitCode{code}, codes...)
+	}
+	for _, code := range codes {
 		_, meaning := code.words()
-		text += fmt.Sprintf("  %3d  %s\n", code, meaning)
+		text += fmt.Sprintf("  %3d  %s\n", code, fill(meaning, "       "))
 	}
 	text += `  129  ended because the terminal went away (SIGHUP)
   130  ended by Ctrl-C (SIGINT)
@@ -187,8 +229,11 @@ func exitCodesTopic() *cobra.Command {
 
 With --json an error is one JSON object on stderr:
 
-  {"error":{"code":"login_needed","message":"...","hint":"...","profile":"...","retryable":false}}
+  {"error": {"code": "login_needed", "message": "...", "hint": "...",
+             "profile": "...", "retryable": false}}
 
-"sandbox -- CMD" ends as CMD does.`
+"exec -- CMD", "proxy -- CMD" and "sandbox -- CMD" end as CMD does, with 128+N if
+signal N killed it. "status --check" ends as monitoring plug-ins do: 0 all is well,
+1 warning, 2 critical, 3 unknown.`
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: text}
 }

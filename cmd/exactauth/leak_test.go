@@ -58,6 +58,16 @@ func (w *world) secretParts() map[string]string {
 			add(s)
 		}
 	}
+	for _, password := range w.passwords {
+		parts[password] = "a database password"
+	}
+	for _, t := range w.tenants {
+		for s, kind := range t.Secrets() {
+			for _, form := range []string{s, url.QueryEscape(s)} {
+				parts[form] = kind
+			}
+		}
+	}
 	return parts
 }
 
@@ -80,6 +90,9 @@ func (w *world) leaksInLog(log string) (leaks []string) {
 				leaks = append(leaks, fmt.Sprintf("%s in the %s of: %s\n%s", kind, stream, command, line))
 			}
 		}
+		if sealKey.MatchString(line) {
+			leaks = append(leaks, fmt.Sprintf("a seal's key in the %s of: %s\n%s", stream, command, line))
+		}
 	}
 	return leaks
 }
@@ -97,6 +110,9 @@ func (w *world) leaksInFiles() (leaks []string) {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
+		}
+		if sealKey.Match(b) && filepath.Ext(path) != ".key" {
+			leaks = append(leaks, "a seal's key in the file "+path)
 		}
 		for part, kind := range parts {
 			// A browser ends on an address with the code in it.

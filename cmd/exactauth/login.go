@@ -30,14 +30,14 @@ address from the address bar and paste it here: its code is good for 3 minutes.
 
 $BROWSER names another browser. A login that fails leaves the one before as it was.`,
 		Example: `  exactauth login
-  exactauth login --no-browser           on a server: open the address elsewhere, paste the end here
+  exactauth login --no-browser           on a server: open it elsewhere, paste
   exactauth login --force-login -p acme  with another account than the browser's`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address")
-	f.BoolVar(&o.paste, "paste", false, "read the address that the browser ends on from stdin even if that is no terminal")
+	f.BoolVar(&o.paste, "paste", false, "take a pasted address from stdin even if that is no terminal")
 	f.BoolVar(&o.forceLogin, "force-login", false, "ask for the account even if the browser is signed in")
 	f.BoolVar(&o.replace, "replace", false, "let another user or app take this profile over")
 	return cmd
@@ -48,10 +48,13 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	over := func() {}
 	options := exactauth.LoginOptions{
 		ForceLogin: o.forceLogin,
 		Replace:    o.replace,
-		Show:       func(i exactauth.Invitation) { a.invite(ctx, i, o) },
+		Language:   a.pageLanguage(),
+		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
+		Waited:     func() { over() },
 	}
 	if o.paste || a.interactive() {
 		options.Paste = a.in
@@ -108,8 +111,9 @@ func (a *app) loginError(err error) error {
 }
 
 // invite shows the way to the browser. The address stands alone on its line, so
-// that it can be copied from any terminal, and before anything else is tried.
-func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) {
+// that it can be copied from any terminal, and before anything else is tried. What
+// it gives is called when the wait for the person is over.
+func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) (over func()) {
 	a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 	opening := !o.noBrowser && a.canOpen()
 	if !o.noBrowser && !opening {
@@ -125,12 +129,25 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 			a.say("If it warns of the certificate there, continue only if the name is in your\nhosts file: then it is exactauth's own. Else do not, and paste.")
 		}
 	}
-	if end, ok := ctx.Deadline(); ok {
+	// Where what is pasted is shown, nothing may be drawn over it.
+	spins := a.spins() && (hidesPaste || !o.paste && !a.interactive())
+	end, limited := ctx.Deadline()
+	switch {
+	case spins:
+		a.say("The code that the browser brings is good for 3 minutes.")
+	case limited:
 		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
 	}
 	if opening {
 		a.openBrowser(i.URL)
 	}
+	switch {
+	case !spins:
+		return func() {}
+	case !i.Listening:
+		return a.spin(ctx, "waiting for the address that you paste", end, "left")
+	}
+	return a.spin(ctx, "waiting for the browser", end, "left")
 }
 
 // returnAdvice says what the person will see when the browser comes back, and
@@ -147,9 +164,9 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 	case !pasting:
 		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
 	case i.Loopback && opening && where.editor:
-		return fmt.Sprintf("VS Code opens it on your own machine and forwards port %s back here.\nIf the browser then says that a page cannot be reached, %s", i.Port, paste)
+		return fmt.Sprintf("VS Code opens it on your own machine and forwards port %s back here.\nIf the browser then says that a page cannot be reached,\n%s", i.Port, paste)
 	case i.Loopback && opening && where.container == "WSL":
-		return "The browser of Windows comes back by itself. If it says that a page cannot\nbe reached, " + paste
+		return "The browser of Windows comes back by itself. If a page cannot be reached,\n" + paste
 	case i.Loopback && where.ssh && !opening:
 		host, err := os.Hostname()
 		if err != nil {
@@ -157,7 +174,7 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 		}
 		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1:\n%s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
 	case !opening, where.container == "a container":
-		return "If the browser then says that a page cannot be reached, " + paste
+		return "If the browser then says that a page cannot be reached,\n" + paste
 	case !i.Loopback:
 		return fmt.Sprintf("If the browser then says that it cannot reach\n%s\n%s", i.RedirectURI, paste)
 	}
@@ -188,7 +205,7 @@ func (a *app) showLogin(p profile, done exactauth.Login) error {
 	if done.User.CurrentDivision != 0 {
 		t = append(t, row("Current division", done.User.CurrentDivision))
 	}
-	t = append(t, row("Profile", p.Name), row("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless tokens are fetched before: each refresh gives 30 days anew"))
+	t = append(t, row("Profile", p.Name), row("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before"))
 	return a.print(t.String())
 }
 

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/exactauth/exactauth/internal/config"
+
 	"github.com/spf13/cobra"
 )
 
@@ -68,6 +70,9 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		return err
 	}
 	p.Name = name // what is to be forgotten need not be a sound profile
+	if err != nil && checkStore(p.store) != nil {
+		p.store, p.seal = storeFile, sealNone // there can be nothing anywhere else
+	}
 	c, err := a.client(p)
 	if err != nil {
 		return err
@@ -77,17 +82,17 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		if err != nil {
 			return err
 		}
-		known, err := c.Known(ctx)
-		if err != nil {
-			return err
-		}
-		if _, configured := conf.Profiles[name]; !configured && !known {
-			return unknownProfile(name, conf)
+		if _, configured := conf.Profiles[name]; !configured {
+			if known, err := c.Known(ctx); err != nil {
+				return err
+			} else if !known {
+				return unknownProfile(name, conf)
+			}
 		}
 		if err := c.Forget(ctx); err != nil {
 			return err
 		}
-		err = a.changeConfig(ctx, func(conf *config) error {
+		err = a.changeConfig(ctx, func(conf *config.Config) error {
 			delete(conf.Profiles, name)
 			if conf.Default == name {
 				conf.Default = ""
@@ -97,7 +102,7 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		if err != nil {
 			return err
 		}
-		a.say("Profile %s, its client secret and its tokens are removed from this machine.", name)
+		a.say("Profile %s, its client secret and its tokens are removed from %s.", name, whence(p))
 	} else {
 		was, err := c.Logout(ctx)
 		if err != nil {
@@ -107,9 +112,17 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 			a.say("Profile %s was not signed in.", name)
 			return nil
 		}
-		a.say("Profile %s: the tokens are removed from this machine; the client secret stays (--forget removes it too).", name)
+		a.say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, whence(p))
 	}
 	a.say("At Exact an access token that was handed out lives for up to ten minutes more, and the app keeps its permission")
 	a.say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
 	return nil
+}
+
+// whence says what a login is removed from.
+func whence(p profile) string {
+	if p.store == storeFile || p.store == "" {
+		return "this machine"
+	}
+	return redacted(p.store) + ", for every machine that shares it"
 }

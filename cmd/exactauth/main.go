@@ -17,9 +17,14 @@ var version, commit, date = "dev", "", ""
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	// First of all, so that none is overlooked; see app.become.
+	ending := endingSignals()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, ending...)
 	ctx, stop := interruptible(context.Background())
 	defer stop()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, ending: ending, signals: signals}
+	defer a.close()
 	root := a.rootCmd()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

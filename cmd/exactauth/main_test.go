@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		"together":     togetherMain,
 		"as":           asMain,
 		"unprivileged": unprivilegedMain,
+		"killed":       killedMain,
+		"fetch":        fetchMain,
 	})
 }
 
@@ -47,7 +49,7 @@ func scriptParams(dir string) testscript.Params {
 		Condition:           scriptCondition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(3 * time.Minute), // a program that hangs is a failure
+		Deadline:            time.Now().Add(5 * time.Minute), // a program that hangs is a failure
 	}
 }
 
@@ -94,6 +96,7 @@ func setupScript(e *testscript.Env) error {
 	e.Values[worldKey{}] = w
 	if t, ok := e.T().(*scriptT); ok {
 		t.world = w
+		w.t = t.T
 	}
 	if err := w.begin(simOptions{}); err != nil {
 		return err
@@ -191,6 +194,13 @@ func available(cond string) (bool, error) {
 		return exec.CommandContext(context.Background(), "strace", "-f", "true").Run() == nil, nil // it may be forbidden, as in containers
 	case "race":
 		return raceEnabled, nil
+	case "keyring":
+		for _, tool := range keyringTools {
+			if _, err := exec.LookPath(tool); err != nil {
+				return false, nil
+			}
+		}
+		return true, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }

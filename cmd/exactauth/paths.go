@@ -1,49 +1,21 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-	"runtime"
-)
+import "github.com/exactauth/exactauth/internal/config"
 
-// configDir holds config.toml: EXACTAUTH_CONFIG_DIR, or exactauth in the
-// platform's place for configuration (XDG_CONFIG_HOME on Linux).
 func (a *app) configDir() (string, error) {
-	if dir := a.env("EXACTAUTH_CONFIG_DIR"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserConfigDir()
+	dir, err := config.Dir(a.env)
 	if err != nil {
 		return "", noHome("configuration", err)
 	}
-	return filepath.Join(dir, "exactauth"), nil
+	return dir, nil
 }
 
-// stateDir holds the records: EXACTAUTH_STATE_DIR, or exactauth in the
-// platform's place for what a program keeps: XDG_STATE_HOME on Linux, the same
-// directory as the configuration on macOS, the local AppData on Windows. The
-// XDG libraries at hand read a file when they are linked, on every call.
 func (a *app) stateDir() (string, error) {
-	if dir := a.env("EXACTAUTH_STATE_DIR"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	var dir string
-	var err error
-	switch runtime.GOOS {
-	case "windows":
-		dir, err = os.UserCacheDir() // %LocalAppData%
-	case "darwin", "ios":
-		dir, err = os.UserConfigDir() // ~/Library/Application Support
-	default:
-		if dir = a.env("XDG_STATE_HOME"); !filepath.IsAbs(dir) { // the specification has relative ones ignored
-			dir, err = os.UserHomeDir()
-			dir = filepath.Join(dir, ".local", "state")
-		}
-	}
+	dir, err := config.StateDir(a.env)
 	if err != nil {
 		return "", noHome("tokens", err)
 	}
-	return filepath.Join(dir, "exactauth"), nil
+	return dir, nil
 }
 
 func noHome(what string, err error) error {

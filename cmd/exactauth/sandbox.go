@@ -16,11 +16,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -37,7 +37,7 @@ type sandboxOptions struct {
 func (a *app) sandboxCmd() *cobra.Command {
 	var o sandboxOptions
 	cmd := &cobra.Command{
-		Use:     "sandbox [-- CMD [ARG...]]",
+		Use:     "sandbox [flags] [-- CMD [ARG...]]",
 		GroupID: "try",
 		Short:   "A local Exact Online to try things on",
 		Long: `Runs a strict simulator of Exact Online on this machine: its sign-in and consent
@@ -50,11 +50,9 @@ your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is 
   exactauth sandbox -- sh -c 'exactauth token; exactauth whoami'
   exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
-				return usagef("unexpected %q; to run a command, put -- before it", args[0])
-			}
-			if len(args) == 0 && cmd.ArgsLenAtDash() == 0 {
-				return usagef("there is no command after --")
+			args, err := commandOf(cmd, args)
+			if err != nil {
+				return err
 			}
 			return a.runE(0, func(ctx context.Context, args []string) error { return a.sandbox(ctx, o, args) })(cmd, args)
 		},
@@ -219,9 +217,9 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	if err := c.SetClientSecret(ctx, exactauth.NewSecret(b.secret), false); err != nil {
 		return err
 	}
-	err = inner.changeConfig(ctx, func(conf *config) error {
+	err = inner.changeConfig(ctx, func(conf *config.Config) error {
 		conf.Default = p.Name
-		conf.Profiles[p.Name] = profileConfig{BaseURL: p.BaseURL, ClientID: p.ClientID, RedirectURI: p.RedirectURI}
+		conf.Profiles[p.Name] = config.Profile{BaseURL: p.BaseURL, ClientID: p.ClientID, RedirectURI: p.RedirectURI}
 		return nil
 	})
 	if err != nil {
@@ -239,7 +237,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	if err != nil {
 		return err
 	}
-	return a.runChild(ctx, command, append(withoutOwn(os.Environ()),
+	return a.runInside(ctx, command, append(withoutOwn(os.Environ()),
 		"EXACTAUTH_CONFIG_DIR="+dir, "EXACTAUTH_STATE_DIR="+filepath.Join(dir, "state")))
 }
 
@@ -254,52 +252,22 @@ func withoutOwn(env []string) []string {
 	return kept
 }
 
-// runChild runs a command to its end, with this program's streams. Signals reach
-// it: a terminal sends Ctrl-C to both, everything else is passed on.
-func (a *app) runChild(ctx context.Context, command, env []string) error {
-	// "exactauth" is this very program where no other is installed.
-	if self, err := os.Executable(); err == nil {
-		if _, err := exec.LookPath("exactauth"); err != nil && filepath.Base(self) == "exactauth" {
-			path := os.Getenv("PATH") + string(os.PathListSeparator) + filepath.Dir(self)
-			env = append(env, "PATH="+path)
+// runInside runs a command; "exactauth" is this very program where no other is
+// installed.
+func (a *app) runInside(ctx context.Context, command, env []string) error {
+	path, err := findCommand(command[0])
+	if self, selfErr := os.Executable(); selfErr == nil && filepath.Base(self) == "exactauth" {
+		if _, missing := exec.LookPath("exactauth"); missing != nil {
+			env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
 			if command[0] == "exactauth" {
-				command = append([]string{self}, command[1:]...)
+				path, err = self, nil
 			}
 		}
 	}
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = env
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
-	cmd.Cancel = func() error {
-		var got *interrupted
-		if errors.As(context.Cause(ctx), &got) {
-			if got.signal == syscall.SIGINT && isTerminal(a.in) {
-				return nil
-			}
-			return cmd.Process.Signal(got.signal)
-		}
-		return cmd.Process.Kill() // --timeout
+	if err != nil {
+		return usagef("%v", err)
 	}
-	if err := cmd.Start(); err != nil {
-		return usagef("%s: %w", command[0], err)
-	}
-	err := cmd.Wait()
-	var ended *exec.ExitError
-	if err == nil || errors.As(err, &ended) || cmd.ProcessState.Success() {
-		if ended != nil {
-			return err // its exit code becomes ours
-		}
-		return nil
-	}
-	return err
-}
-
-// childStatus is a child's exit code, as a shell gives it.
-func childStatus(e *exec.ExitError) int {
-	if w, ok := e.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return e.ExitCode()
+	return a.runChild(ctx, path, command, env)
 }
 
 // demo shows the whole of it: the real login, the real life of a token, against

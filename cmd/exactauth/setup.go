@@ -16,11 +16,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
 
 type setupOptions struct {
-	profileConfig
+	config.Profile
 	secretFile string
 }
 
@@ -37,15 +39,23 @@ missing. Without one everything comes from flags, the environment or stdin.
 The client secret is never taken from the command line, where other users could
 read it: it is asked for, or comes from --client-secret-file, EXACTAUTH_CLIENT_SECRET,
 EXACTAUTH_CLIENT_SECRET_FILE or a command (--client-secret-command "pass show exact").
-It is kept with the tokens; a command is run each time instead.`,
+It is kept with the tokens; a command is run whenever it is needed instead.
+
+The tokens are kept in a file of yours; with --store in a PostgreSQL database that
+several machines share. They are kept as they are; with --seal as age files whose key
+is in the keyring or in a file. Both can be changed later: the login moves along.`,
 		Example: `  exactauth setup
-  exactauth setup -p acme --region be --client-id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11 \
-      --client-secret-file secret.txt --division 123456`,
+  exactauth setup -p acme --region be --division 123456 \
+      --client-id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11 \
+      --client-secret-file secret.txt
+  exactauth setup -p acme --seal keyring
+  exactauth setup -p acme \
+      --store "postgres://exactauth@db.example/exactauth?sslmode=verify-full"`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.setup(ctx, o) }),
 	}
 	var codes []string
-	for _, r := range exactauth.Regions() {
+	for _, r := range config.Regions() {
 		codes = append(codes, r.Code)
 	}
 	f := cmd.Flags()
@@ -60,9 +70,12 @@ It is kept with the tokens; a command is run each time instead.`,
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate (PEM file) for the redirect URI's name, instead of exactauth's own")
 	f.StringVar(&o.TLSKey, "tls-key", "", "key (PEM file) of that certificate")
 	f.IntVar(&o.Division, "division", 0, "pin this division for scripts")
-	f.StringVar(&o.Store, "store", "", "where the tokens are kept (default file)")
-	f.StringVar(&o.Seal, "seal", "", "how they are sealed there (default none)")
+	f.StringVar(&o.Store, "store", "", "where the tokens are kept: file, postgres://USER@HOST/DATABASE, or @FILE with that address in it (default file)")
+	f.StringVar(&o.Seal, "seal", "", "how the tokens are sealed: none, keyring, or age:FILE with an age identity in it (default none)")
 	complete(cmd, "region", codes...)
+	complete(cmd, "store", storeFile, "postgres://", storeInFile)
+	complete(cmd, "seal", sealNone, sealKeyring, sealAge)
+	completeBy(cmd, "division", a.completeDivisions)
 	return cmd
 }
 
@@ -85,8 +98,13 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
+	if pgstore.HasPassword(o.Store) {
+		return &hinted{usagef("--store: other users can read a password that stands on the command line"),
+			"leave it out, and give it by PGPASSFILE, by PGPASSWORD, or with the whole address in EXACTAUTH_STORE or in a file: --store @FILE"}
+	}
+	o.Store, o.Seal = absolute(o.Store, storeInFile), absolute(o.Seal, sealAge)
 	before := conf.Profiles[name]
-	table := before.under(env).under(o.profileConfig)
+	table := before.Under(env).Under(o.Profile)
 	if o.Division < 0 {
 		return usagef("--division %d: a division's code is a positive number", o.Division)
 	}
@@ -94,7 +112,11 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
-	known, err := a.knownSecret(ctx, name, table)
+	lived, err := a.decide(name, before.Under(env)) // where its record is by now
+	if err != nil || before == (config.Profile{}) {
+		lived = profile{}
+	}
+	known, err := a.knownSecret(ctx, name, table, lived)
 	if err != nil {
 		return err
 	}
@@ -112,11 +134,22 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.saveSetup(ctx, p, table, secret)
+	save := table
+	if pgstore.HasPassword(save.Store) && save.Store == env.Store {
+		save.Store = before.Store // with its password it is for the environment alone
+		a.note("the store's address has a password in it and is not written to the configuration: have EXACTAUTH_STORE set whenever this profile is used")
+	}
+	if err := noPassword(name, save); err != nil {
+		return err
+	}
+	if lived.Name == "" {
+		lived = p
+	}
+	return a.saveSetup(ctx, lived, p, save, secret)
 }
 
 // setupSecret gives the secret that is to be kept, zero if none was given.
-func (a *app) setupSecret(ctx context.Context, o setupOptions, table profileConfig) (exactauth.Secret, error) {
+func (a *app) setupSecret(ctx context.Context, o setupOptions, table config.Profile) (exactauth.Secret, error) {
 	switch {
 	case o.secretFile == "-":
 		return readSecret("standard input", a.in)
@@ -126,21 +159,33 @@ func (a *app) setupSecret(ctx context.Context, o setupOptions, table profileConf
 	return a.clientSecret(ctx, profile{}) // a command is run by those who need the secret
 }
 
-// knownSecret reports whether the record has the secret of this very client.
-func (a *app) knownSecret(ctx context.Context, name string, table profileConfig) (bool, error) {
+// knownSecret reports whether the record has the secret of this very client. The
+// record is where it lived, unless a change of its place was cut off.
+func (a *app) knownSecret(ctx context.Context, name string, table config.Profile, lived profile) (known bool, err error) {
 	p, err := a.decide(name, table)
 	if err != nil {
 		return false, nil // what is wrong is told later, all at once
 	}
-	c, err := a.client(p)
-	if err != nil {
-		return false, err
+	at := []profile{p}
+	if lived.Name != "" && (lived.store != p.store || lived.seal != p.seal) {
+		before := p
+		before.store, before.seal = lived.store, lived.seal
+		at = []profile{before, p}
 	}
-	return c.HasClientSecret(ctx)
+	for _, p := range at {
+		var c *exactauth.Client
+		if c, err = a.client(p); err == nil {
+			known, err = c.HasClientSecret(ctx)
+		}
+		if known {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // missingForSetup tells all that is missing or wrong in one error.
-func missingForSetup(name string, table profileConfig, haveSecret bool, decide func(string, ...profileConfig) (profile, error)) error {
+func missingForSetup(name string, table config.Profile, haveSecret bool, decide func(string, ...config.Profile) (profile, error)) error {
 	var missing []string
 	wrong := table
 	if table.ClientID == "" {
@@ -160,10 +205,14 @@ func missingForSetup(name string, table profileConfig, haveSecret bool, decide f
 	return usagef("%w; missing: %s", err, strings.Join(missing, "; "))
 }
 
-func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, secret exactauth.Secret) error {
+func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Profile, secret exactauth.Secret) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	c, err := a.client(p)
+	if err != nil {
+		return err
+	}
+	moved, err := a.moveRecord(ctx, lived, p)
 	if err != nil {
 		return err
 	}
@@ -177,7 +226,7 @@ func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, sec
 	}
 	table.ClientID = p.ClientID // as it is sent
 	isDefault := false
-	err = a.changeConfig(ctx, func(conf *config) error {
+	err = a.changeConfig(ctx, func(conf *config.Config) error {
 		if conf.Default == "" {
 			conf.Default = p.Name
 		}
@@ -188,15 +237,21 @@ func (a *app) saveSetup(ctx context.Context, p profile, table profileConfig, sec
 	if err != nil {
 		return err
 	}
+	if err := moved(ctx); err != nil {
+		return err
+	}
 	if a.json {
 		dir, err := a.configDir()
 		if err != nil {
 			return err
 		}
 		return a.printJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
-			"redirect_uri": p.RedirectURI, "config": filepath.Join(dir, configName)})
+			"redirect_uri": p.RedirectURI, "store": redacted(p.store), "seal": p.seal, "config": filepath.Join(dir, config.Name)})
 	}
 	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
+	if lived.store != p.store || lived.seal != p.seal {
+		a.say("It is kept in %s now, seal %s.", redacted(p.store), p.seal)
+	}
 	if s, err := c.Status(ctx); err == nil && s.SignedIn {
 		a.say("It stays signed in.")
 		return nil
@@ -251,7 +306,7 @@ type guide struct {
 
 // run asks for what table and secret lack. again has it ask for a secret though
 // there is one, since who calls setup without a flag may have mistyped it.
-func (g *guide) run(ctx context.Context, name string, table profileConfig, secret exactauth.Secret, haveSecret, again bool) (profileConfig, exactauth.Secret, error) {
+func (g *guide) run(ctx context.Context, name string, table config.Profile, secret exactauth.Secret, haveSecret, again bool) (config.Profile, exactauth.Secret, error) {
 	if table.ClientID != "" && haveSecret && !again {
 		return table, secret, nil
 	}
@@ -304,8 +359,8 @@ func (g *guide) run(ctx context.Context, name string, table profileConfig, secre
 	}
 }
 
-func (g *guide) askRegion(ctx context.Context) (exactauth.Region, error) {
-	regions := exactauth.Regions()
+func (g *guide) askRegion(ctx context.Context) (config.Region, error) {
+	regions := config.Regions()
 	g.say("Where is your Exact Online? An app works in the country that it is registered in.\n")
 	for i, r := range regions {
 		g.say("  %d  %-4s %s", i+1, r.Code, r.Country)
@@ -313,7 +368,7 @@ func (g *guide) askRegion(ctx context.Context) (exactauth.Region, error) {
 	for {
 		answer, err := g.ask(ctx, "\nCountry [1]: ")
 		if err != nil {
-			return exactauth.Region{}, err
+			return config.Region{}, err
 		}
 		answer = strings.TrimSpace(answer)
 		if answer == "" {
@@ -330,13 +385,13 @@ func (g *guide) askRegion(ctx context.Context) (exactauth.Region, error) {
 
 const appCenter = "https://apps.exactonline.com"
 
-func (g *guide) explain(ctx context.Context, table profileConfig) error {
+func (g *guide) explain(ctx context.Context, table config.Profile) error {
 	redirect := table.RedirectURI
 	if redirect == "" {
 		redirect = exactauth.DefaultRedirectURI
 	}
 	country := "your country"
-	if r, err := exactauth.ParseRegion(table.Region); err == nil {
+	if r, err := config.ParseRegion(table.Region); err == nil {
 		country = r.Country
 	}
 	g.say(`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,12 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 )
 
+// statusSchema is raised when a field of the JSON changes its meaning or goes.
+const statusSchema = 1
+
 func (a *app) statusCmd() *cobra.Command {
-	return &cobra.Command{
+	check, warn := false, "7d"
+	cmd := &cobra.Command{
 		Use:     "status",
 		GroupID: "daily",
 		Short:   "Show every profile and whether it is signed in",
@@ -24,12 +29,25 @@ wrong last. It reads the records only and asks no server.
 
 For monitoring: it ends with 0 if all is well, else with the gravest exit code that
 "exactauth token" would end with for one of them: 6 for a record that cannot be
-read, 4 for a sign-in that is needed, 2 for a wrong configuration.`,
+read, 4 for a sign-in that is needed, 2 for a wrong configuration.
+
+With --check it is a plug-in for Nagios, Icinga, Checkmk and their like: one line
+with performance data, and their exit codes: 0 all is well, 1 a login lapses within
+--warn or Exact gave no usable answer last, 2 a person must act, 3 nothing is known.`,
 		Example: `  exactauth status
-  exactauth status --json -p acme`,
+  exactauth status --json -p acme
+  exactauth status --check --warn 10d`,
 		Args: cobra.NoArgs,
-		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.status(ctx) }),
+		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error {
+			if check {
+				return a.check(ctx, warn)
+			}
+			return a.status(ctx)
+		}),
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "one line and the exit codes of monitoring plug-ins")
+	cmd.Flags().StringVar(&warn, "warn", warn, "with --check: warn when a login lapses within this time, as 7d or 36h")
+	return cmd
 }
 
 type profileStatus struct {
@@ -48,16 +66,17 @@ type profileStatus struct {
 	err error
 }
 
-func (a *app) status(ctx context.Context) error {
+// statuses looks at the profile that was named, or else at all of them.
+func (a *app) statuses(ctx context.Context) ([]profileStatus, error) {
 	conf, err := a.readConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	inUse, err := a.nameIn(conf)
 	names := slices.Sorted(maps.Keys(conf.Profiles))
 	if a.profileName != "" || len(names) == 0 {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		names = []string{inUse}
 	}
@@ -65,15 +84,23 @@ func (a *app) status(ctx context.Context) error {
 	for _, name := range names {
 		s, err := a.statusOf(ctx, name)
 		if err != nil {
-			return err // the profile does not exist at all
+			return nil, err // the profile does not exist at all
 		}
 		s.Default = name == inUse
 		all = append(all, s)
 	}
+	return all, nil
+}
+
+func (a *app) status(ctx context.Context) error {
+	all, err := a.statuses(ctx)
+	if err != nil {
+		return err
+	}
 	if a.json {
-		err = a.printJSON(map[string]any{"profiles": all})
+		err = a.printJSON(map[string]any{"schema_version": statusSchema, "profiles": all})
 	} else {
-		err = a.print(statusText(all))
+		err = a.print(a.statusText(all))
 	}
 	if err != nil {
 		return err
@@ -98,16 +125,16 @@ func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) 
 	if err != nil {
 		conf, confErr := a.readConfig()
 		if table, known := conf.Profiles[name]; known && confErr == nil {
-			return profileStatus{Profile: name, BaseURL: table.BaseURL, ClientID: table.ClientID, Store: "file", Seal: "none", Problem: err.Error(), err: err}, nil
+			return profileStatus{Profile: name, BaseURL: table.BaseURL, ClientID: table.ClientID, Store: redacted(cmp.Or(table.Store, storeFile)), Seal: cmp.Or(table.Seal, sealNone), Problem: err.Error(), err: err}, nil
 		}
 		return profileStatus{}, err
 	}
-	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: p.store, Seal: p.seal}
+	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: redacted(p.store), Seal: p.seal}
+	var s exactauth.Status
 	c, err := a.client(p)
-	if err != nil {
-		return profileStatus{}, err
+	if err == nil {
+		s, err = c.Status(ctx)
 	}
-	s, err := c.Status(ctx)
 	if err == nil {
 		err = s.Problem
 	}
@@ -125,7 +152,7 @@ func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) 
 	return out, nil
 }
 
-func statusText(all []profileStatus) string {
+func (a *app) statusText(all []profileStatus) string {
 	text := ""
 	for i, s := range all {
 		if i > 0 {
@@ -135,14 +162,18 @@ func statusText(all []profileStatus) string {
 		if s.Default {
 			head += " (default)"
 		}
-		state := "signed in"
+		state := a.coloured(green, "signed in")
 		switch {
-		case s.SignedIn && s.User != "":
-			state += " as " + s.User
+		case s.SignedIn && s.err != nil:
+			state = a.coloured(yellow, "signed in")
+		case s.SignedIn:
 		case errors.Is(s.err, exactauth.ErrLoginNeeded):
-			state = "not signed in"
-		case !s.SignedIn:
-			state = "not usable"
+			state = a.coloured(red, "not signed in")
+		default:
+			state = a.coloured(red, "not usable")
+		}
+		if s.SignedIn && s.User != "" {
+			state += " as " + s.User
 		}
 		t := table{row("  Exact Online", s.BaseURL)}
 		if s.SignedIn {

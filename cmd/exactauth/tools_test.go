@@ -176,7 +176,7 @@ func togetherMain() {
 // NAME.err, what is appended to NAME.in as its input, its number in NAME.pid and
 // in the end its exit code in NAME.exit.
 //
-// as -tty NAME CMD [ARG...] gives it a terminal for all three.
+// as -tty NAME CMD [ARG...] gives it a terminal for all three, TTY_COLUMNS wide.
 func asMain() {
 	args := os.Args[1:]
 	onTerminal := args[0] == "-tty"

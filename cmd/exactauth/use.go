@@ -5,34 +5,75 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/exactauth/exactauth/internal/config"
+
 	"github.com/spf13/cobra"
 )
 
 func (a *app) useCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "use NAME",
+	division := -1
+	cmd := &cobra.Command{
+		Use:     "use [NAME]",
 		GroupID: "setup",
-		Short:   "Choose the default profile",
-		Example: `  exactauth use acme`,
-		Args:    cobra.ExactArgs(1),
-		RunE: a.runE(defaultTimeout, func(ctx context.Context, args []string) error {
-			name := args[0]
-			a.profileName = name
-			err := a.changeConfig(ctx, func(conf *config) error {
-				if _, known := conf.Profiles[name]; !known {
-					return unknownProfile(name, *conf)
-				}
-				conf.Default = name
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			a.say("Profile %s is the default now.", name)
-			return nil
-		}),
+		Short:   "Choose the default profile, or pin a division",
+		Long: `Makes a profile the default one. With --division it pins the division that scripts
+get as EXACT_DIVISION, whichever one is open in the user's browser; 0 pins none.
+Without NAME that is done to the profile in use.`,
+		Example: `  exactauth use acme
+  exactauth use --division 123456
+  exactauth use beta --division 0`,
+		Args:              cobra.MaximumNArgs(1),
+		RunE:              a.runE(defaultTimeout, func(ctx context.Context, args []string) error { return a.use(ctx, args, division) }),
 		ValidArgsFunction: a.completeProfiles,
 	}
+	cmd.Flags().IntVar(&division, "division", -1, "pin this division for scripts; 0 for none")
+	cmd.Flags().Lookup("division").DefValue = "0" // none is said
+	completeBy(cmd, "division", a.completeDivisions)
+	return cmd
+}
+
+func (a *app) use(ctx context.Context, args []string, division int) error {
+	if len(args) == 0 && division == -1 {
+		return &hinted{usagef("which profile is to be the default?"), "exactauth use NAME; the names: exactauth profiles"}
+	}
+	if division < -1 {
+		return usagef("--division %d: a division's code is a positive number", division)
+	}
+	name := ""
+	err := a.changeConfig(ctx, func(conf *config.Config) (err error) {
+		if len(args) > 0 {
+			a.profileName = args[0]
+		}
+		if name, err = a.nameIn(*conf); err != nil {
+			return err
+		}
+		table, known := conf.Profiles[name]
+		if !known {
+			return unknownProfile(name, *conf)
+		}
+		if len(args) > 0 {
+			conf.Default = name
+		}
+		if division >= 0 {
+			table.Division = division
+			conf.Profiles[name] = table
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.profileName = name
+	if len(args) > 0 {
+		a.say("Profile %s is the default now.", name)
+	}
+	switch {
+	case division > 0:
+		a.say("Profile %s: division %d is pinned.", name, division)
+	case division == 0:
+		a.say("Profile %s: no division is pinned.", name)
+	}
+	return nil
 }
 
 func (a *app) profilesCmd() *cobra.Command {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +19,7 @@ func (a *app) whoamiCmd() *cobra.Command {
 		Short:   "Show who is signed in, as Exact says",
 		Long: `Asks Exact Online who the access token belongs to and which division (company)
 is current. The current division moves when the user switches company in the
-browser; scripts should pin one: "exactauth setup --division CODE".`,
+browser; scripts should pin one: "exactauth use --division CODE".`,
 		Example: `  exactauth whoami
   exactauth whoami --divisions --json`,
 		Args: cobra.NoArgs,
@@ -42,10 +44,16 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	}
 	var list []exactauth.Division
 	if divisions {
-		if list, err = c.Divisions(ctx, t, me.CurrentDivision); err != nil {
+		list, err = c.Divisions(ctx, t, me.CurrentDivision)
+		var refused *exactauth.ServerError
+		switch {
+		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):
+			a.note(fmt.Sprintf("%v; only the current one is known", err)) // some licences have neither list
+		case err != nil:
 			return err
 		}
 	}
+	a.noteMoved(ctx, p, c, me)
 	if a.json {
 		return a.whoamiJSON(p, me, divisions, list)
 	}
@@ -64,9 +72,27 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 		for _, d := range list {
 			rows = append(rows, row(d.Code, d.Description, d.CustomerName, statusWord(d.Status)))
 		}
-		text += "\n" + rows.String()
+		text += "\n" + a.fitted(rows)
 	}
 	return a.print(text)
+}
+
+// noteMoved points out that the user works in another division than scripts do, or
+// did: it follows what is open in the browser, and calls to a wrong one are
+// postings in a wrong company.
+func (a *app) noteMoved(ctx context.Context, p profile, c *exactauth.Client, me exactauth.Me) {
+	if p.Division != 0 {
+		if me.CurrentDivision != p.Division {
+			a.note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.CurrentDivision, p.Division))
+		}
+		return
+	}
+	s, err := c.Status(ctx)
+	if err != nil || s.User.CurrentDivision == 0 || s.User.CurrentDivision == me.CurrentDivision {
+		return
+	}
+	a.note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it moves with the browser, so pin one: exactauth use --division %d",
+		s.User.CurrentDivision, me.CurrentDivision, s.User.CurrentDivision))
 }
 
 func (a *app) whoamiJSON(p profile, me exactauth.Me, divisions bool, list []exactauth.Division) error {

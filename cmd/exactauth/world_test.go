@@ -21,10 +21,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
@@ -50,6 +52,12 @@ type world struct {
 	base   exactsim.Counters // what "sim count" counts from
 
 	sims      []*exactsim.Sim // all there were, for their secrets
+	tenants   []*auth0sim.Sim // likewise
+	seen      int             // requests to the last of them that "tenant writes" has counted
+	t         *testing.T
+	database  *database
+	passwords []string // of databases
+	keyring   *keyring
 	servers   []*httptest.Server
 	allowed   []string // files that may hold secrets, by allow-secrets
 	allowAll  bool
@@ -113,6 +121,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"ended":         cmdEnded,
 	"ended-within":  cmdEndedWithin,
 	"type":          cmdType,
+	"screen":        cmdScreen,
 	"fields":        cmdFields,
 	"value":         cmdValue,
 	"remember":      cmdRemember,
@@ -125,6 +134,16 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"tmpfs":         cmdTmpfs,
 	"fill":          cmdFill,
 	"patch":         cmdPatch,
+	"tls-server":    cmdTLSServer,
+	"tenant":        cmdTenant,
+	"postgres":      cmdPostgres,
+	"keyring":       cmdKeyring,
+	"key-file":      cmdKeyFile,
+	"unseal":        cmdUnseal,
+	"clean":         cmdClean,
+	"current":       cmdCurrent,
+	"lives":         cmdLives,
+	"moves":         cmdMoves,
 }
 
 // cmdSim acts on the script's simulator.
@@ -270,7 +289,7 @@ func counter(ts *testscript.TestScript, c exactsim.Counters, name string) int {
 	return int(v.Int())
 }
 
-// simUser: sim user anna|bob [-inactive] [-active] [-division N] [-many] signs this user in from now on.
+// simUser: sim user anna|bob [-inactive] [-active] [-division N] [-many N] [-company NAME] signs this user in from now on.
 func (w *world) simUser(ts *testscript.TestScript, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: sim user NAME [FLAG...]")
@@ -284,7 +303,12 @@ func (w *world) simUser(ts *testscript.TestScript, args []string) {
 	f.IntVar(&u.CurrentDivision, "division", u.CurrentDivision, "")
 	f.StringVar(&u.FullName, "name", u.FullName, "")
 	many := f.Int("many", 0, "")
+	company := f.String("company", "", "")
 	ts.Check(f.Parse(args[1:]))
+	if *company != "" {
+		u.Divisions = append(u.Divisions, exactsim.Division{Code: 300001 + len(u.Divisions), Description: *company, CustomerName: "Voorbeeld Groep", HID: int64(1000 + len(u.Divisions)), Status: 1})
+	}
+	u.FullName = unescape(ts, u.FullName)
 	for i := range *many {
 		u.Divisions = append(u.Divisions, exactsim.Division{Code: 200001 + i, Description: fmt.Sprintf("Company %d", i), CustomerName: "Voorbeeld Groep", HID: int64(10 + i), Status: 1})
 	}

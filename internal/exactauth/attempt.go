@@ -77,7 +77,7 @@ func (a *attempt) accept(rawQuery string) (Secret, error) {
 		return Secret{}, errWrongState
 	}
 	if code := printable(q.Get("error")); code != "" {
-		return Secret{}, failWith(ErrDenied, &refusedSignIn{code, printable(q.Get("error_description"))}, "sign-in refused")
+		return Secret{}, failWith(ErrDenied, &RefusedError{code, printable(q.Get("error_description"))}, "sign-in refused")
 	}
 	if q.Get("code") == "" {
 		return Secret{}, errNoCode
@@ -85,13 +85,18 @@ func (a *attempt) accept(rawQuery string) (Secret, error) {
 	return NewSecret(q.Get("code")), nil
 }
 
-type refusedSignIn struct{ code, text string }
+// RefusedError is wrapped by an ErrDenied: the server sent the browser back
+// with its refusal (RFC 6749, 4.1.2.1). Both texts are fit for a terminal.
+type RefusedError struct {
+	Code        string // as "access_denied"
+	Description string // for people; may be empty
+}
 
-func (e *refusedSignIn) Error() string {
-	if e.text == "" {
-		return e.code
+func (e *RefusedError) Error() string {
+	if e.Description == "" {
+		return e.Code
 	}
-	return e.code + ": " + e.text
+	return e.Code + ": " + e.Description
 }
 
 // acceptPaste judges what a person pasted: the whole address that the browser

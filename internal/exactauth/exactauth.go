@@ -37,6 +37,14 @@ type Client struct {
 	// Store holds the profile's record, under the profile's name.
 	Store Store
 
+	// Shared says that other machines use the store too. Then a lock can be lost
+	// while its holder lives on.
+	Shared bool
+
+	// Certificates holds the listener's own certificate and its key, which are
+	// this machine's alone. Optional: Store does, if only this machine uses that.
+	Certificates Store
+
 	// ClientSecret gives the client secret if it does not come from the
 	// record; a zero Secret means that it does. It is called only before a
 	// request that needs it, since it may run a command. Optional.
@@ -52,9 +60,10 @@ type Client struct {
 	// but should be known. Optional.
 	Notice func(string)
 
-	// Waiting is told, before a wait that a person would notice, what for and
-	// until when. Optional.
-	Waiting func(what string, until time.Time)
+	// Waiting is told, before a wait that a person would notice, until what and
+	// until when; zero is a wait whose end nobody knows, but that it ends with
+	// ctx. What it gives is called when the wait is over. Optional.
+	Waiting func(ctx context.Context, what string, until time.Time) (over func())
 
 	// Log gets what was done, for debugging; no secret is ever in it. Optional.
 	Log *slog.Logger

@@ -82,7 +82,8 @@ type listener struct {
 	sockets []net.Listener
 	server  *http.Server
 
-	done     string // the query of the last page
+	done     string   // the query of the last page
+	language language // of pages, if the browser asks for none of theirs
 	attempt  *attempt
 	answered atomic.Bool   // one answer is enough
 	came     chan redirect // buffered for it
@@ -149,8 +150,8 @@ func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, er
 }
 
 // start takes requests, for this attempt.
-func (l *listener) start(a *attempt) {
-	l.attempt = a
+func (l *listener) start(a *attempt, pages language) {
+	l.attempt, l.language = a, pages
 	for _, socket := range l.sockets {
 		go l.server.Serve(socket) // ends with finish or close
 	}
@@ -176,23 +177,23 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	guard(w.Header())
 	switch {
 	case !l.namedAs(r.Host), r.URL.Path != l.path:
-		notHere.write(w)
+		l.show(w, r, notHere)
 		return
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
-		page{http.StatusMethodNotAllowed, "Not like this", "Only a browser that was sent here can finish a sign-in.", "You can close this window."}.write(w)
+		l.show(w, r, notLikeThis)
 		return
 	case r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != "" || r.Header.Get("X-Moz") != "":
 		// A look ahead by the browser is nobody's answer, and would use up the code.
-		notHere.write(w)
+		l.show(w, r, notHere)
 		return
 	case r.URL.RawQuery == l.done:
 		p := l.outcome.Load()
 		if p == nil {
-			notHere.write(w)
+			l.show(w, r, notHere)
 			return
 		}
-		p.write(w)
+		l.show(w, r, *p)
 		if l.seen.CompareAndSwap(false, true) {
 			close(l.shown)
 		}
@@ -200,7 +201,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	code, err := l.attempt.accept(r.URL.RawQuery)
 	if err != nil && !errors.Is(err, ErrDenied) || !l.answered.CompareAndSwap(false, true) {
-		notHere.write(w)
+		l.show(w, r, notHere)
 		return
 	}
 	l.came <- redirect{code, err}
@@ -212,9 +213,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var notHere = page{http.StatusNotFound, "Not the answer to a sign-in",
-	"exactauth waits here for the end of one sign-in, and this address does not belong to it.",
-	"Go back to the terminal and open the address that stands there."}
+// show writes a page in the language of the person before the browser.
+func (l *listener) show(w http.ResponseWriter, r *http.Request, p page) {
+	p.write(w, preferred(strings.Join(r.Header.Values("Accept-Language"), ","), l.language))
+}
 
 // namedAs reports whether a request names this place: a page that had its own
 // name lead here (DNS rebinding) does not.

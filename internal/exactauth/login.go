@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -25,6 +23,14 @@ type LoginOptions struct {
 	// Show is called once, when everything is ready for the person: it shows
 	// the address and may open a browser, but must not wait for it.
 	Show func(Invitation)
+
+	// Waited is called once the wait for the person is over, however it ended:
+	// before the code is redeemed. Optional.
+	Waited func()
+
+	// Language is that of the page at the end, "nl" or "en", if the browser asks
+	// for neither of them. Optional.
+	Language string
 
 	// Paste gives lines that the person pastes: what the browser ended on.
 	// Nil if nobody can. It is read from until Login returns and at most one
@@ -88,7 +94,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	}
 	attempt := newAttempt(c.Profile, o.ForceLogin, relayPort)
 	if l != nil {
-		l.start(attempt)
+		l.start(attempt, languageNamed(o.Language))
 	}
 	invitation.URL = attempt.authorizeURL()
 	if o.Show != nil {
@@ -96,6 +102,9 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	}
 
 	code, err := c.await(ctx, attempt, l, o.Paste)
+	if o.Waited != nil {
+		o.Waited()
+	}
 	var login Login
 	if err == nil {
 		login, err = c.redeem(ctx, secret, code, o)
@@ -144,6 +153,9 @@ func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
 	}
+	if rec.moved != "" && !o.Replace {
+		return nil, c.elsewhere(rec)
+	}
 	if rec.signedIn() && !c.owns(rec) && !o.Replace {
 		taken := &TakenError{"client id " + rec.clientID + " at " + rec.baseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
 		return nil, failWith(ErrConfig, taken, "profile %s", c.Profile.Name)
@@ -163,7 +175,11 @@ func (c *Client) certificate(ctx context.Context, at place) (_ *tls.Certificate,
 		return &cert, false, nil
 	}
 	redirect, _ := url.Parse(c.Profile.RedirectURI)
-	cert, err := Certificate(ctx, c.Store, redirect.Hostname(), c.now())
+	store := c.Certificates
+	if store == nil {
+		store = c.Store
+	}
+	cert, err := Certificate(ctx, store, redirect.Hostname(), c.now())
 	return &cert, true, err
 }
 
@@ -267,9 +283,10 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 		came = tokens{a.access, a.refresh, a.life, a.sentAt, a.repliedAt, a.serverDate}
 		if rec.signedIn() && rec.user.UserID != "" && !o.Replace {
 			rec.pending = &came
+			rec.generation++
 			return rec.encode()
 		}
-		fresh := &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, tokens: came}
+		fresh := &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, generation: rec.generation + 1, tokens: came}
 		if c.owns(rec) { // a secret from elsewhere stays there
 			fresh.clientSecret, fresh.waitForExpiry = rec.clientSecret, rec.waitForExpiry
 		}
@@ -302,7 +319,7 @@ func (c *Client) confirm(ctx context.Context, came tokens, user Me, o LoginOptio
 		if rec.pending != nil && rec.pending.refresh.Reveal() == came.refresh.Reveal() {
 			if user.UserID != "" && user.UserID != rec.user.UserID && !o.Replace {
 				taken = failWith(ErrConfig, &TakenError{rec.user.String(), user.String()}, "profile %s", c.Profile.Name)
-				rec.pending = nil
+				rec.pending = nil // its generation stays counted
 				return rec.encode()
 			}
 			rec.promote()
@@ -341,19 +358,10 @@ func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB
 // outcomePage is what the browser shows when all is over.
 func outcomePage(p Profile, login Login, err error) page {
 	if err == nil {
-		text := "Profile " + p.Name + " is signed in to Exact Online."
-		if login.User.UserID != "" {
-			text = login.User.String() + " is signed in to Exact Online, as profile " + p.Name + "."
-		}
-		return page{http.StatusOK, "You are signed in", text, "You can close this window and go back to the terminal."}
+		return signedInPage(p.Name, login.User)
 	}
-	failed := page{http.StatusOK, "Sign-in failed", strings.TrimRight(printable(err.Error()), ".") + ".", "Go back to the terminal; what to do is said there. You can close this window."}
 	if errors.Is(err, ErrDenied) {
-		failed.Title = "Sign-in was refused"
-		if refused := (*refusedSignIn)(nil); errors.As(err, &refused) {
-			failed.Text = "Exact says: " + strings.TrimRight(refused.Error(), ".") + "."
-		}
-		failed.Next = "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."
+		return deniedPage(err)
 	}
-	return failed
+	return failedPage(err)
 }

@@ -1,17 +1,16 @@
 package exactauth
 
 import (
-	"html/template"
+	"html"
+	"io"
 	"net/http"
-	"sync"
 )
 
-// page is what the browser shows at the end: what happened, and what to do next.
+// page is what the browser shows at the end: what happened, and what to do next,
+// in each language that it can be had in. English is always one of them.
 type page struct {
-	Status int
-	Title  string
-	Text   string
-	Next   string
+	status int
+	in     map[language]words
 }
 
 const pageStyle = `
@@ -23,26 +22,38 @@ p { margin: 0 0 1rem; overflow-wrap: anywhere; }
 footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .75rem; margin-top: 1.5rem; }
 `
 
-var pageTemplate = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("page").Parse(`<!doctype html>
-<html lang="en">
+// text is the page's HTML. It is put together by hand, between tags only: with
+// html/template linked, the linker can leave out no method of any type, which
+// makes the program a fifth larger and each start of it slower.
+func (p page) text(asked language) string {
+	own := asked
+	if _, ok := p.in[own]; !ok {
+		own = english
+	}
+	w := p.in[own]
+	detail := ""
+	if w.detail != "" { // nobody's translation
+		detail = `<p lang="en">` + html.EscapeString(w.detail) + "</p>\n"
+	}
+	return `<!doctype html>
+<html lang="` + string(own) + `">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}} · exactauth</title>
+<title>` + html.EscapeString(w.title) + ` · exactauth</title>
 <style>` + pageStyle + `</style>
 </head>
 <body>
 <main>
-<h1>{{.Title}}</h1>
-<p>{{.Text}}</p>
-<p>{{.Next}}</p>
-<footer>exactauth, on this computer</footer>
+<h1>` + html.EscapeString(w.title) + `</h1>
+<p>` + html.EscapeString(w.text) + `</p>
+` + detail + `<p>` + html.EscapeString(w.next) + `</p>
+<footer>` + footers[own] + `</footer>
 </main>
 </body>
 </html>
-`))
-})
+`
+}
 
 // guard sets what every answer of the listener carries: nothing may be kept,
 // loaded, framed or passed on, since the address that led here held a code.
@@ -55,9 +66,9 @@ func guard(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-func (p page) write(w http.ResponseWriter) {
+func (p page) write(w http.ResponseWriter, asked language) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(p.Status)
+	w.WriteHeader(p.status)
 	// The person may have closed the window; nobody is left to tell.
-	_ = pageTemplate().Execute(w, p)
+	_, _ = io.WriteString(w, p.text(asked))
 }

@@ -3,11 +3,9 @@ package exactauth
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/stored"
 )
 
 const (
@@ -26,6 +24,15 @@ const (
 type record struct {
 	baseURL, clientID string // the record is never used with others
 	clientSecret      Secret // zero if it comes from elsewhere
+
+	// generation is raised whenever the server gives new tokens or the login is
+	// ended. Of two copies of a record the one with more of them is the live one,
+	// whatever the clocks of the machines that wrote them say.
+	generation int
+
+	// moved names the store that the login is on its way to, or, without tokens,
+	// that it lives in now. Nobody refreshes a moved login.
+	moved string
 
 	tokens
 	previous Secret // the refresh token before; kept until refresh has worked once
@@ -71,7 +78,7 @@ func (r *record) promote() bool {
 		return false
 	}
 	*r = record{
-		baseURL: r.baseURL, clientID: r.clientID, clientSecret: r.clientSecret,
+		baseURL: r.baseURL, clientID: r.clientID, clientSecret: r.clientSecret, generation: r.generation,
 		tokens: *r.pending, waitForExpiry: r.waitForExpiry,
 	}
 	return true
@@ -89,37 +96,18 @@ type refusal struct {
 
 func (r *record) signedIn() bool { return !r.refresh.IsZero() }
 
-// expiresAt counts from when the request was sent: never too long.
-func (r *record) expiresAt() time.Time { return r.requestedAt.Add(r.life) }
-
-// mayRefreshAt counts from when the reply was there: never too early. "You can
-// only request for a new access token after 570 seconds from the time you
-// successfully received the previous access token" (Exact KB, API limits).
-func (r *record) mayRefreshAt() time.Time {
-	if r.waitForExpiry {
-		return r.repliedAt.Add(r.life + r.life/200) // not on the very second
-	}
-	return r.repliedAt.Add(r.life / 20 * 19)
+// times is the arithmetic of the access token's life.
+func (r *record) times() stored.Times {
+	return stored.Times{Life: r.life, RequestedAt: r.requestedAt, RepliedAt: r.repliedAt, WaitForExpiry: r.waitForExpiry}
 }
 
-// refreshDueAt is when a token is replaced without being asked to.
-func (r *record) refreshDueAt() time.Time {
-	due := r.expiresAt().Add(-r.life / 24)
-	if may := r.mayRefreshAt(); may.After(due) {
-		return may
-	}
-	return due
-}
+func (r *record) expiresAt() time.Time             { return r.times().ExpiresAt() }
+func (r *record) mayRefreshAt() time.Time          { return r.times().MayRefreshAt() }
+func (r *record) refreshDueAt() time.Time          { return r.times().RefreshDueAt() }
+func (r *record) clockWentBack(now time.Time) bool { return r.times().ClockWentBack(now) }
 
-// alive reports whether the access token is good at now. If the clock went back
-// behind the moment when the token was asked for, nobody can tell.
-func (r *record) alive(now time.Time) bool {
-	return !r.access.IsZero() && !r.clockWentBack(now) && now.Before(r.expiresAt())
-}
-
-func (r *record) clockWentBack(now time.Time) bool {
-	return now.Before(r.requestedAt.Add(-r.life / 24))
-}
+// alive reports whether the access token is good at now.
+func (r *record) alive(now time.Time) bool { return !r.access.IsZero() && r.times().Alive(now) }
 
 // refreshExpiresAt is when the refresh token lapses if it stays unused.
 func (r *record) refreshExpiresAt() time.Time { return r.repliedAt.Add(refreshIdle) }
@@ -136,63 +124,14 @@ func fingerprint(baseURL, clientID string, secret Secret) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// recordVersion is raised when an older program would misread a record.
-const recordVersion = 1
-
-// wireRecord is a record as it is stored. Secrets are plain strings here and
-// nowhere else.
-type wireRecord struct {
-	Version      int        `json:"version"`
-	BaseURL      string     `json:"base_url"`
-	ClientID     string     `json:"client_id"`
-	ClientSecret string     `json:"client_secret,omitempty"`
-	Login        *wireLogin `json:"login,omitempty"`
-}
-
-type wireTokens struct {
-	AccessToken  string    `json:"access_token"`
-	RefreshToken string    `json:"refresh_token"`
-	LifeSeconds  int       `json:"life_seconds"`
-	RequestedAt  time.Time `json:"requested_at"`
-	RepliedAt    time.Time `json:"replied_at"`
-	ServerDate   time.Time `json:"server_date,omitzero"`
-}
-
-type wireLogin struct {
-	wireTokens
-	PreviousRefreshToken string       `json:"previous_refresh_token,omitempty"`
-	Pending              *wireTokens  `json:"pending,omitempty"`
-	WaitForExpiry        bool         `json:"wait_for_expiry,omitempty"`
-	SpentAt              time.Time    `json:"spent_at,omitzero"`
-	LostAt               time.Time    `json:"lost_at,omitzero"`
-	RetryAt              time.Time    `json:"retry_at,omitzero"`
-	FailedAt             time.Time    `json:"failed_at,omitzero"`
-	Failures             int          `json:"failures,omitempty"`
-	Failure              string       `json:"failure,omitempty"`
-	Refused              *wireRefusal `json:"refused,omitempty"`
-	User                 *wireUser    `json:"user,omitempty"`
-}
-
-type wireRefusal struct {
-	Config bool      `json:"config,omitempty"`
-	Text   string    `json:"text"`
-	At     time.Time `json:"at"`
-	Client string    `json:"client"`
-}
-
-type wireUser struct {
-	ID       string `json:"id"`
-	UserName string `json:"user_name,omitempty"`
-	FullName string `json:"full_name,omitempty"`
-	Email    string `json:"email,omitempty"`
-	Division int    `json:"division,omitempty"`
-}
-
 func (r *record) encode() ([]byte, error) {
-	w := wireRecord{Version: recordVersion, BaseURL: r.baseURL, ClientID: r.clientID, ClientSecret: r.clientSecret.Reveal()}
+	w := &stored.Record{
+		BaseURL: r.baseURL, ClientID: r.clientID, ClientSecret: r.clientSecret.Reveal(),
+		Generation: r.generation, MovedTo: r.moved,
+	}
 	if r.signedIn() {
-		w.Login = &wireLogin{
-			wireTokens:           r.tokens.encode(),
+		w.Login = &stored.Login{
+			Tokens:               r.tokens.encode(),
 			PreviousRefreshToken: r.previous.Reveal(),
 			WaitForExpiry:        r.waitForExpiry,
 			SpentAt:              r.spentAt.UTC(),
@@ -207,21 +146,17 @@ func (r *record) encode() ([]byte, error) {
 			w.Login.Pending = &pending
 		}
 		if f := r.refused; f != nil {
-			w.Login.Refused = &wireRefusal{f.config, f.text, f.at.UTC(), f.client}
+			w.Login.Refused = &stored.Refusal{Config: f.config, Text: f.text, At: f.at.UTC(), Client: f.client}
 		}
 		if u := r.user; u.UserID != "" {
-			w.Login.User = &wireUser{u.UserID, u.UserName, u.FullName, u.Email, u.CurrentDivision}
+			w.Login.User = &stored.User{ID: u.UserID, UserName: u.UserName, FullName: u.FullName, Email: u.Email, Division: u.CurrentDivision}
 		}
 	}
-	b, err := json.MarshalIndent(w, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode record: %w", err)
-	}
-	return append(b, '\n'), nil
+	return stored.Encode(w)
 }
 
-func (t tokens) encode() wireTokens {
-	return wireTokens{
+func (t tokens) encode() stored.Tokens {
+	return stored.Tokens{
 		AccessToken:  t.access.Reveal(),
 		RefreshToken: t.refresh.Reveal(),
 		LifeSeconds:  int(t.life / time.Second),
@@ -231,51 +166,32 @@ func (t tokens) encode() wireTokens {
 	}
 }
 
-func (w wireTokens) decode() (t tokens, whole bool) {
-	whole = w.AccessToken != "" && w.RefreshToken != "" && w.LifeSeconds > 0 && w.LifeSeconds <= math.MaxInt32 &&
-		!w.RequestedAt.IsZero() && !w.RepliedAt.Before(w.RequestedAt)
+func decodeTokens(w *stored.Tokens) tokens {
 	return tokens{
 		access: NewSecret(w.AccessToken), refresh: NewSecret(w.RefreshToken),
-		life:        time.Duration(w.LifeSeconds) * time.Second,
-		requestedAt: w.RequestedAt, repliedAt: w.RepliedAt, serverDate: w.ServerDate,
-	}, whole
+		life: w.Life(), requestedAt: w.RequestedAt, repliedAt: w.RepliedAt, serverDate: w.ServerDate,
+	}
 }
 
 // decodeRecord accepts only what encode wrote; errors wrap ErrRecord and do not
 // show what is in the record.
 func decodeRecord(b []byte) (*record, error) {
-	damaged := func(why string) (*record, error) { return nil, failWith(ErrRecord, errors.New(why), "damaged record") }
-	if len(b) == 0 {
-		return damaged("it is empty")
+	w, err := stored.Decode(b)
+	if err != nil {
+		return nil, failWith(ErrRecord, err, "damaged record")
 	}
-	var w wireRecord
-	if err := json.Unmarshal(b, &w); err != nil {
-		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-			return damaged(fmt.Sprintf("no JSON at byte %d of %d", syntax.Offset, len(b)))
-		}
-		return damaged("a field of it has a wrong type")
+	r := &record{
+		baseURL: w.BaseURL, clientID: w.ClientID, clientSecret: NewSecret(w.ClientSecret),
+		generation: w.Generation, moved: w.MovedTo,
 	}
-	if w.Version > recordVersion {
-		return damaged(fmt.Sprintf("it has version %d, written by a newer exactauth; this one reads version %d", w.Version, recordVersion))
-	}
-	if w.Version < 1 || w.BaseURL == "" || w.ClientID == "" {
-		return damaged("version, base URL or client id is missing")
-	}
-	r := &record{baseURL: w.BaseURL, clientID: w.ClientID, clientSecret: NewSecret(w.ClientSecret)}
 	l := w.Login
 	if l == nil {
 		return r, nil
 	}
-	var whole bool
-	if r.tokens, whole = l.decode(); !whole || l.Failures < 0 {
-		return damaged("the login in it is incomplete")
-	}
+	r.tokens = decodeTokens(&l.Tokens)
 	r.previous = NewSecret(l.PreviousRefreshToken)
 	if l.Pending != nil {
-		pending, whole := l.Pending.decode()
-		if !whole {
-			return damaged("the sign-in in it is incomplete")
-		}
+		pending := decodeTokens(l.Pending)
 		r.pending = &pending
 	}
 	r.waitForExpiry, r.spentAt, r.lostAt = l.WaitForExpiry, l.SpentAt, l.LostAt

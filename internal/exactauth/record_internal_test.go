@@ -13,6 +13,7 @@ func fullRecord() *record {
 	at := time.Date(2026, 10, 28, 16, 15, 50, 123456789, time.UTC)
 	return &record{
 		baseURL: "https://start.exactonline.nl", clientID: "11111111-2222-3333-4444-555555555555", clientSecret: NewSecret("abcDEF123456"),
+		generation: 5, moved: "postgres://exact@db/exact",
 		tokens: tokens{
 			access: NewSecret("stampNL001.gAAAA" + strings.Repeat("a", 850)), refresh: NewSecret("stampNL001.AbCd!IAAAA" + strings.Repeat("r", 400)),
 			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),

@@ -89,8 +89,13 @@ func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if rec.moved != "" {
+			return nil, c.elsewhere(rec)
+		}
 		wasSignedIn = rec.signedIn()
-		return (&record{baseURL: rec.baseURL, clientID: rec.clientID, clientSecret: rec.clientSecret}).encode()
+		return (&record{
+			baseURL: rec.baseURL, clientID: rec.clientID, clientSecret: rec.clientSecret, generation: rec.generation + 1,
+		}).encode()
 	})
 	return wasSignedIn, err
 }

@@ -98,6 +98,9 @@ func (c *Client) open(b []byte) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
 	}
+	if r.moved != "" {
+		return nil, c.elsewhere(r)
+	}
 	if r.signedIn() && !c.owns(r) {
 		return nil, fail(ErrLoginNeeded, "profile %s: its login belongs to client id %s at %s, not to %s at %s",
 			c.Profile.Name, r.clientID, r.baseURL, c.Profile.ClientID, c.Profile.BaseURL)
@@ -125,6 +128,7 @@ type tokenCall struct {
 	secret      Secret // of the client, if it does not come from the record
 
 	noted   time.Time // when this call noted that it is about to refresh
+	foreign time.Time // when somebody else had, and no answer was there as this call sent
 	granted bool      // it then got new tokens
 	failed  error     // why it could not; nothing was spent
 }
@@ -233,10 +237,15 @@ func (c *tokenCall) fingerprint(r *record) string {
 func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 	var rec *record
 	spent := false
-	waiting, stop := c.unlessServed(ctx)
-	defer stop(nil)
+	waiting, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	stop := c.unlessServed(waiting, end)
+	defer stop()
+	over := c.tellIfLong(waiting, "this login is free")
+	defer over()
 	err := c.Store.Update(waiting, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
-		stop(nil) // the lock is ours; from here only ctx counts
+		stop() // the lock is ours; from here only ctx counts
+		over()
 		if old == nil {
 			return nil, c.nobody()
 		}
@@ -252,10 +261,14 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 		if c.mustNote(rec) {
 			if !rec.spentAt.IsZero() {
 				rec.lostAt = rec.spentAt // its writer never came back with an answer
+				c.foreign = rec.spentAt
 			}
 			c.noted = c.now()
 			rec.spentAt = c.noted
 		} else {
+			if !rec.spentAt.Equal(c.noted) {
+				c.foreign = rec.spentAt
+			}
 			c.spend(ctx, rec)
 			spent = c.granted
 		}
@@ -283,21 +296,25 @@ func (c *tokenCall) mustNote(r *record) bool {
 
 var errServed = errors.New("somebody else has refreshed")
 
-// unlessServed bounds the wait for the lock: it ends as soon as the record has a
-// token that serves this call, so that of many waiting processes each goes on at
-// once instead of one after the other. It is stopped by stop(nil).
-func (c *tokenCall) unlessServed(ctx context.Context) (_ context.Context, stop context.CancelCauseFunc) {
-	const look = 20 * time.Millisecond
-	waiting, stop := context.WithCancelCause(ctx)
+// unlessServed ends the wait for the lock as soon as the record has a token that
+// serves this call, so that of many waiting processes each goes on at once instead
+// of one after the other. Once the lock is ours, stop has it look no more; what
+// the store still has to do then is not cut short.
+func (c *tokenCall) unlessServed(waiting context.Context, end context.CancelCauseFunc) (stop context.CancelFunc) {
+	looking, stop := context.WithCancel(waiting)
 	judge := *c // the change may alter c while the last look is under way
 	go func() {
-		for sleep(waiting, look) == nil {
-			if rec, err := c.load(waiting); err == nil && judge.next(rec).do == handOut {
-				stop(errServed)
+		look := 20 * time.Millisecond
+		for sleep(looking, look) == nil {
+			began := time.Now()
+			rec, err := c.load(looking)
+			if err == nil && looking.Err() == nil && judge.next(rec).do == handOut {
+				end(errServed)
 			}
+			look = max(look, 10*time.Since(began)) // a shared store is not to be flooded
 		}
 	}()
-	return waiting, stop
+	return stop
 }
 
 // spend sends the refresh token and writes into rec what came of it. The server
@@ -375,6 +392,9 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	}
 	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
 		rec.previous, rec.refresh = used, a.refresh
+		if a.verdict != granted { // that one counts below
+			rec.generation++
+		}
 	}
 	hold := func(text string, pause time.Duration) {
 		rec.failure, rec.failedAt, rec.retryAt = text, now, now.Add(pause)
@@ -389,6 +409,7 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 		rec.lostAt, rec.retryAt, rec.failedAt, rec.failures, rec.failure, rec.refused = time.Time{}, time.Time{}, time.Time{}, 0, "", nil
 		// A sign-in of the same user would have ended this login.
 		rec.pending = nil
+		rec.generation++
 		c.granted = true
 
 	case notSent:
@@ -435,6 +456,12 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 		}
 
 	case oldToken:
+		// Who noted that may be alive: the server of a shared store can end a session,
+		// and with it the lock, while the answer is under way to its machine.
+		if until := c.foreign.Add(rec.life / 8); c.Shared && !c.foreign.IsZero() && now.Before(until) {
+			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", clock(c.foreign)), until.Sub(now))
+			return
+		}
 		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"
 		if !rec.lostAt.IsZero() {
 			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", clock(rec.lostAt))
@@ -478,9 +505,30 @@ func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
 		return failWith(ErrTemporary, &WaitError{what, until, true}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
 	}
 	if c.Waiting != nil {
-		c.Waiting(what, until)
+		defer c.Waiting(ctx, what, until)()
 	}
 	return sleep(ctx, d)
+}
+
+// tellIfLong tells of a wait that has gone on for so long that a person notices,
+// until over is called, which may be more than once.
+func (c *Client) tellIfLong(ctx context.Context, what string) (over func()) {
+	if c.Waiting == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		if sleep(ctx, 300*time.Millisecond) == nil {
+			defer c.Waiting(ctx, what, time.Time{})()
+			<-ctx.Done()
+		}
+	}()
+	return func() {
+		cancel()
+		<-told
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

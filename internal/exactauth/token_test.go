@@ -133,7 +133,7 @@ func TestLearnsToWaitForExpiry(t *testing.T) {
 
 			w.clock.advance(share(shortLife, 12)) // expired, but by less than a second at Exact
 			waits := 0
-			c.Waiting = func(_ string, until time.Time) { waits++; w.clock.set(until) }
+			c.Waiting = waited(func(_ string, until time.Time) { waits++; w.clock.set(until) })
 			w.live(c)
 			if waits != 1 {
 				t.Errorf("%d waits, want 1", waits)
@@ -722,13 +722,13 @@ func TestMinValid(t *testing.T) {
 		old := w.live(c)
 		w.clock.advance(share(shortLife, 940))
 		var waits []string
-		c.Waiting = func(what string, until time.Time) {
+		c.Waiting = waited(func(what string, until time.Time) {
 			waits = append(waits, what)
 			if d := until.Sub(w.clock.now()); d > share(shortLife, 10) {
 				t.Errorf("a wait of %s", d)
 			}
 			w.clock.set(until)
-		}
+		})
 		tok, err := w.token(c, exactauth.Want{MinValid: shortLife / 2})
 		if err != nil || tok.AccessToken.Reveal() == old.AccessToken.Reveal() || tok.ExpiresAt.Sub(w.clock.now()) < shortLife/2 {
 			t.Errorf("got %v, %v", tok, err)
@@ -743,7 +743,7 @@ func TestMinValid(t *testing.T) {
 	t.Run("the wait is longer than the caller's time", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(400 * time.Second)
-		c.Waiting = func(string, time.Time) { t.Error("a wait began that could not end") }
+		c.Waiting = waited(func(string, time.Time) { t.Error("a wait began that could not end") })
 		w.quiet(func() {
 			_, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second})
 			if !errors.Is(err, exactauth.ErrTemporary) {
@@ -761,7 +761,7 @@ func TestMinValid(t *testing.T) {
 	t.Run("the wait is called off", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		ctx, cancel := context.WithCancelCause(t.Context())
-		c.Waiting = func(string, time.Time) { cancel(errBoom) }
+		c.Waiting = waited(func(string, time.Time) { cancel(errBoom) })
 		if _, err := c.Token(ctx, exactauth.Want{MinValid: exactLife}); !errors.Is(err, errBoom) {
 			t.Error(w.tell(err))
 		}
@@ -783,7 +783,7 @@ func TestForce(t *testing.T) {
 		old := w.live(c)
 		w.clock.advance(share(shortLife, 940))
 		waits := 0
-		c.Waiting = func(_ string, until time.Time) { waits++; w.clock.set(until) }
+		c.Waiting = waited(func(_ string, until time.Time) { waits++; w.clock.set(until) })
 		tok, err := w.token(c, exactauth.Want{Force: true})
 		if err != nil || tok.AccessToken.Reveal() == old.AccessToken.Reveal() || waits != 1 {
 			t.Errorf("got %v, %v after %d waits", tok, err, waits)
@@ -793,10 +793,10 @@ func TestForce(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		w.clock.advance(share(shortLife, 940))
 		var other exactauth.Token
-		c.Waiting = func(_ string, until time.Time) {
+		c.Waiting = waited(func(_ string, until time.Time) {
 			w.clock.set(until)
 			other, _ = w.token(w.client(), exactauth.Want{Force: true})
-		}
+		})
 		tok, err := w.token(c, exactauth.Want{Force: true})
 		if err != nil || tok.AccessToken.Reveal() != other.AccessToken.Reveal() {
 			t.Errorf("got %v, %v", tok, err)
@@ -941,12 +941,12 @@ func TestNobodySignedIn(t *testing.T) {
 	t.Run("signed out while a wait was on", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		w.clock.advance(share(shortLife, 940))
-		c.Waiting = func(_ string, until time.Time) {
+		c.Waiting = waited(func(_ string, until time.Time) {
 			w.clock.set(until)
 			if _, err := c.Logout(t.Context()); err != nil {
 				t.Error(err)
 			}
-		}
+		})
 		if _, err := w.token(c, exactauth.Want{Force: true}); !errors.Is(err, exactauth.ErrLoginNeeded) {
 			t.Error(err)
 		}
@@ -982,7 +982,7 @@ func TestDamagedRecord(t *testing.T) {
 		{"null", func(string) string { return "null" }},
 		{"list", func(string) string { return "[]" }},
 		{"no JSON", func(string) string { return "age-encryption.org/v1" }},
-		{"newer", func(s string) string { return strings.Replace(s, `"version": 1`, `"version": 2`, 1) }},
+		{"newer", func(s string) string { return strings.Replace(s, `"version": 1`, `"version": 3`, 1) }},
 		{"no version", func(s string) string { return strings.Replace(s, `"version": 1,`, "", 1) }},
 		{"wrong type", func(s string) string { return strings.Replace(s, `"version": 1`, `"version": "1"`, 1) }},
 		{"no access token", func(s string) string { return strings.Replace(s, `"access_token"`, `"x"`, 1) }},

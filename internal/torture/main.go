@@ -7,6 +7,11 @@
 // have kept it?
 //
 //	go run ./internal/torture -rounds 10000 -seed 1
+//	go run ./internal/torture -rounds 10000 -seed 1 -store postgres -seal age
+//
+// With -store postgres each login is shared by two machines, which are two state
+// directories, and lies in a PostgreSQL that this program starts for itself. Then
+// sessions and servers are ended, too.
 //
 // The table at the end says what happened. The exit status is 1 if its last two
 // columns are not all 0. What is drawn for a round depends on -seed and the
@@ -15,6 +20,8 @@
 // Everything runs on loopback and in one temporary directory. On Linux, as root
 // or where user namespaces are allowed, the rounds run in namespaces of their own,
 // so that their small file systems and processes end with them however they end.
+// PostgreSQL does not run as root, so with -store postgres that takes a real root,
+// who can make it somebody else's.
 package main
 
 import (
@@ -46,6 +53,8 @@ type options struct {
 	verbose bool
 	only    string
 	repeat  int // this round's draw in every round; -1 for none
+	store   string
+	seal    string
 
 	dir    string // all files are in here
 	mounts bool   // this process may mount
@@ -80,8 +89,10 @@ func torture(args []string, out, errOut io.Writer) int {
 		}
 		args = append([]string{"-binary", o.binary}, args...)
 	}
-	if code, ok := runInside(o.dir, args, out, errOut); ok {
-		return code
+	if !o.shared() || os.Geteuid() == 0 {
+		if code, ok := runInside(o.dir, args, out, errOut); ok {
+			return code
+		}
 	}
 	return run(o, out, errOut)
 }
@@ -97,18 +108,39 @@ func parse(args []string, errOut io.Writer) (o options, err error) {
 	f.BoolVar(&o.verbose, "v", false, "say every round")
 	f.StringVar(&o.only, "only", "", "only scenarios whose name has this in it")
 	f.IntVar(&o.repeat, "repeat", -1, "draw for every round what is drawn for this one")
+	f.StringVar(&o.store, "store", "file", "where the logins are kept: file or postgres")
+	f.StringVar(&o.seal, "seal", "none", "how they are sealed there: none or age")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	if o.store != "file" && o.store != "postgres" || o.seal != "none" && o.seal != "age" {
+		fmt.Fprintln(errOut, "torture: want -store file or postgres, -seal none or age")
+		return o, errors.New("usage")
+	}
 	o.worlds = (max(o.worlds, 1) + sorts - 1) / sorts * sorts
-	if len(matching(o.only)) == 0 || f.NArg() > 0 {
-		fmt.Fprintf(errOut, "torture: no such scenario; there are: %s\n", strings.Join(scenarioNames(), ", "))
+	if len(matching(o)) == 0 || f.NArg() > 0 {
+		fmt.Fprintf(errOut, "torture: no such scenario; there are: %s\n", strings.Join(scenarioNames(o), ", "))
 		return o, errors.New("usage")
 	}
 	if o.binary != "" {
 		o.binary, err = filepath.Abs(o.binary)
 	}
 	return o, err
+}
+
+// shared reports whether several machines share each login.
+func (o options) shared() bool { return o.store == "postgres" }
+
+// place says where the logins are, if not where they usually are.
+func (o options) place() string {
+	text := ""
+	if o.shared() {
+		text = ", two machines each, in PostgreSQL"
+	}
+	if o.seal != "none" {
+		text += ", sealed"
+	}
+	return text
 }
 
 func build(o options) (string, error) {
@@ -133,8 +165,17 @@ func run(o options, out, errOut io.Writer) int {
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000) + 1
 	}
-	fmt.Fprintf(out, "torture: seed %d, %d rounds in %d worlds on %d CPUs\n", o.seed, o.rounds, o.worlds, runtime.NumCPU())
+	fmt.Fprintf(out, "torture: seed %d, %d rounds in %d worlds on %d CPUs%s\n", o.seed, o.rounds, o.worlds, runtime.NumCPU(), o.place())
 	began := time.Now()
+	var db *database
+	if o.shared() {
+		var err error
+		if db, err = newDatabase(o); err != nil {
+			fmt.Fprintln(errOut, "torture:", err)
+			return 2
+		}
+		defer db.close(errOut)
+	}
 	usual := new(atomic.Int64)
 	usual.Store(int64(40 * time.Millisecond))
 	var worlds []*world
@@ -144,16 +185,16 @@ func run(o options, out, errOut io.Writer) int {
 		}
 	}()
 	for i := range o.worlds {
-		w, err := newWorld(o, i, usual)
+		w, err := newWorld(o, i, usual, db)
 		if err != nil {
 			fmt.Fprintln(errOut, "torture:", err)
 			return 2
 		}
 		worlds = append(worlds, w)
 	}
-	t := &table{seed: o.seed}
-	for _, kind := range []bool{false, true} {
-		if err := t.measureSaves(worlds, kind); err != nil {
+	t := &table{options: o, worlds: worlds}
+	for _, small := range []bool{false, true} {
+		if err := t.measureSaves(small); err != nil {
 			fmt.Fprintln(errOut, "torture:", err)
 			return 2
 		}
@@ -185,8 +226,9 @@ func run(o options, out, errOut io.Writer) int {
 	all.Wait()
 	t.took = time.Since(began)
 	t.print(out)
+	leaked := db.leaks(o, out)
 	switch {
-	case t.failed():
+	case t.failed() || leaked:
 		return 1
 	case ctx.Err() != nil:
 		return 130

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
 )
 
 // plan is all that is to happen in one round, drawn before it begins.
@@ -27,10 +29,17 @@ type plan struct {
 	down      bool // nobody listens at the server's port
 	clock     time.Duration
 	elsewhere *time.Duration // after the start of the calls
+
+	// With a store that machines share:
+	shared bool
+	cuts   []cut // the server ends the session that holds the record
+	stop   *stop // the server is stopped
+	dies   bool  // the calls of the first machine are killed, those of the other go on
 }
 
 // call is one process of a plan.
 type call struct {
+	machine  int
 	login    bool // sign in; else args name the command
 	args     []string
 	timeout  time.Duration // --timeout, patience if zero
@@ -57,6 +66,20 @@ type blow struct {
 	share  float64 // of the usual duration of a call, added to after
 }
 
+// cut is when the database's server ends a session.
+type cut struct {
+	at    moment
+	after time.Duration
+	share float64 // as a blow's
+}
+
+// stop is when and how the database's server is stopped.
+type stop struct {
+	cut
+	mode  pgtest.Mode
+	lasts time.Duration
+}
+
 type moment int
 
 const (
@@ -68,8 +91,9 @@ const (
 func (m moment) String() string { return [...]string{"start", "request", "reply"}[m] }
 
 type diskFault struct {
-	kind  diskKind
-	spare int // pages or files that are still free
+	machine int
+	kind    diskKind
+	spare   int // pages or files that are still free
 }
 
 type diskKind int
@@ -124,7 +148,7 @@ var scenarios = []scenario{
 	}},
 	{"disk full", 8, func(p *plan) {
 		p.tokens(1, 4)
-		p.disk = diskFault{pick(p, diskFull, diskFull, diskNoInodes), p.IntN(9)}
+		p.disk = diskFault{kind: pick(p, diskFull, diskFull, diskNoInodes), spare: p.IntN(9)}
 		p.diskAt = pick(p, onStart, onArrival) // to a request that was sent it must not matter
 		p.maybe(30, func() { p.diskFor = p.between(0, 60*time.Millisecond) })
 	}},
@@ -204,8 +228,12 @@ var scenarios = []scenario{
 		some := []func(){p.loseReply, p.slow, p.useless,
 			func() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) },
 			func() { p.strike(p.IntN(2) == 0, pick(p, syscall.SIGINT, syscall.SIGTERM)) },
-			func() { p.disk, p.diskAt = diskFault{diskFull, p.IntN(9)}, onArrival },
+			func() { p.disk, p.diskAt = diskFault{kind: diskFull, spare: p.IntN(9)}, onArrival },
 			p.stepClock, p.stagger,
+		}
+		if p.shared {
+			some = append(some, p.cutSessions, p.cutSessions)
+			p.maybe(25, func() { some = append(some, p.stopServer) })
 		}
 		p.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 		for _, f := range some[:2+p.IntN(2)] {
@@ -214,16 +242,57 @@ var scenarios = []scenario{
 	}},
 }
 
-func scenarioNames() (names []string) {
-	for _, s := range scenarios {
+// sharedScenarios are what befalls only a login that machines share.
+var sharedScenarios = []scenario{
+	{"a machine killed", 10, func(p *plan) {
+		p.tokens(2, 6)
+		p.dies = true
+		p.maybe(40, p.slow)
+	}},
+	{"session ended", 16, func(p *plan) {
+		p.tokens(2, 6)
+		p.cutSessions()
+		p.maybe(50, p.slow)
+		p.maybe(10, p.stagger)
+	}},
+	{"session ended, worse", 10, func(p *plan) {
+		p.tokens(2, 6)
+		p.cutSessions()
+		p.maybe(70, p.slow)
+		p.worse()
+	}},
+	{"database stopped", 14, func(p *plan) {
+		p.tokens(1, 6)
+		p.stopServer()
+		p.maybe(40, p.slow)
+		p.maybe(20, p.stagger)
+	}},
+	{"database stopped, worse", 8, func(p *plan) {
+		p.tokens(1, 5)
+		p.stopServer()
+		p.maybe(50, p.slow)
+		p.worse()
+	}},
+}
+
+// scenarios are those that can befall the logins of this run.
+func (o options) scenarios() []scenario {
+	if !o.shared() {
+		return scenarios
+	}
+	return slices.Insert(slices.Clone(scenarios), len(scenarios)-1, sharedScenarios...)
+}
+
+func scenarioNames(o options) (names []string) {
+	for _, s := range o.scenarios() {
 		names = append(names, s.name)
 	}
 	return names
 }
 
-func matching(only string) (m []scenario) {
-	for _, s := range scenarios {
-		if strings.Contains(s.name, only) {
+func matching(o options) (m []scenario) {
+	for _, s := range o.scenarios() {
+		if strings.Contains(s.name, o.only) {
 			m = append(m, s)
 		}
 	}
@@ -231,11 +300,11 @@ func matching(only string) (m []scenario) {
 }
 
 // draw draws the plan of round n.
-func draw(seed uint64, n int, only string) *plan {
-	p := &plan{Rand: rand.New(rand.NewPCG(seed, uint64(n)))}
+func draw(o options, n int) *plan {
+	p := &plan{Rand: rand.New(rand.NewPCG(o.seed, uint64(n))), shared: o.shared()}
 	// In the window, about expiry, or after it.
 	p.begin = pick(p, 0.95+p.Float64()*0.05, 0.93+p.Float64()*0.12, 1+p.Float64()*0.3)
-	choice := matching(only)
+	choice := matching(o)
 	sum := 0
 	for _, s := range choice {
 		sum += s.weight
@@ -251,6 +320,21 @@ func draw(seed uint64, n int, only string) *plan {
 	for i := range p.calls {
 		c := &p.calls[i]
 		c.args = append(c.args, "--timeout", c.limit().String())
+		if p.shared {
+			c.machine = p.IntN(machines)
+		}
+	}
+	if p.shared {
+		p.disk.machine = p.IntN(machines)
+	}
+	if p.dies {
+		p.calls[0].machine, p.calls[1].machine = 0, 1
+		blows := p.blows(syscall.SIGKILL)
+		for i := range p.calls {
+			if p.calls[i].machine == 0 {
+				p.calls[i].blows = blows
+			}
+		}
 	}
 	return p
 }
@@ -315,6 +399,41 @@ func (p *plan) blows(signals ...syscall.Signal) []blow {
 	return blows
 }
 
+// moment draws one that is more often near a request than not.
+func (p *plan) moment() (c cut) {
+	switch c.at = pick(p, onStart, onArrival, onArrival, onReply, onReply); c.at {
+	case onStart:
+		c.share = p.Float64() * 1.5
+	case onReply:
+		c.after = p.near(10 * time.Millisecond)
+	}
+	return c
+}
+
+// cutSessions has the server end the session that holds the record, once or more.
+func (p *plan) cutSessions() {
+	for range pick(p, 1, 1, 2, 3) {
+		c := p.moment()
+		p.maybe(30, func() { c.after += p.near(100 * time.Millisecond) })
+		p.cuts = append(p.cuts, c)
+	}
+}
+
+// worse adds something that makes an ended session or a stopped server dangerous.
+func (p *plan) worse() {
+	pick(p, p.useless, p.loseReply,
+		func() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) },
+		func() { p.strike(p.IntN(2) == 0, pick(p, syscall.SIGINT, syscall.SIGTERM)) },
+		func() { p.disk, p.diskAt = diskFault{kind: diskFull, spare: p.IntN(9)}, onArrival })()
+}
+
+// stopServer has the database stop and come back after a while.
+func (p *plan) stopServer() {
+	p.stop = &stop{cut: p.moment(), mode: pick(p, pgtest.Fast, pgtest.Immediate, pgtest.Crash)}
+	p.maybe(30, func() { p.stop.cut = cut{} }) // before the calls begin
+	p.stop.lasts = pick(p, p.between(0, 300*time.Millisecond), p.between(0, 1500*time.Millisecond), p.between(2*time.Second, 6*time.Second))
+}
+
 // loseReply has the server do its work and the answer not arrive.
 func (p *plan) loseReply() {
 	f := exactsim.Fault{Kind: pick(p, exactsim.Drop, exactsim.Drop, exactsim.CutBody, exactsim.Truncated, exactsim.Empty, exactsim.Gateway,
@@ -359,7 +478,7 @@ func (p *plan) quiet() bool {
 			return false
 		}
 	}
-	return len(p.faults) == 0 && p.disk.kind == diskSound && !p.down && p.clock == 0 && p.elsewhere == nil
+	return len(p.cuts) == 0 && p.stop == nil && len(p.faults) == 0 && p.disk.kind == diskSound && !p.down && p.clock == 0 && p.elsewhere == nil
 }
 
 func (p *plan) String() string {
@@ -369,7 +488,13 @@ func (p *plan) String() string {
 		fmt.Fprintf(&b, "; fault %+v", f)
 	}
 	if p.disk.kind != diskSound {
-		fmt.Fprintf(&b, "; disk %s but for %d, from %s on, for %s", p.disk.kind, p.disk.spare, p.diskAt, p.diskFor)
+		fmt.Fprintf(&b, "; disk of machine %d %s but for %d, from %s on, for %s", p.disk.machine, p.disk.kind, p.disk.spare, p.diskAt, p.diskFor)
+	}
+	for _, c := range p.cuts {
+		fmt.Fprintf(&b, "; session ended at %s+%s+%.2f", c.at, c.after, c.share)
+	}
+	if p.stop != nil {
+		fmt.Fprintf(&b, "; database stopped (%s) at %s+%s+%.2f for %s", syscall.Signal(p.stop.mode), p.stop.at, p.stop.after, p.stop.share, p.stop.lasts)
 	}
 	if p.down {
 		b.WriteString("; server down")

@@ -14,17 +14,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // table adds the rounds up.
 type table struct {
-	seed    uint64
+	options
 	took    time.Duration
 	rows    map[string]*row // by scenario, and by rotation
 	reasons map[string]int
 	longest time.Duration
 	errors  map[string]int // the most of one round, by scenario
+	tally   map[string]int // what happened how often, beside the fates
+	waited  time.Duration  // the longest that somebody was held up by a machine that had died
 	saves   []saves
 	worlds  []*world
 }
@@ -34,6 +37,7 @@ type row struct{ rounds, survived, explained, unexplained, wrong int }
 func (t *table) add(v *verdict) {
 	if t.rows == nil {
 		t.rows, t.reasons, t.errors = map[string]*row{}, map[string]int{}, map[string]int{}
+		t.tally = map[string]int{}
 	}
 	for _, name := range []string{v.scenario, v.against.rotation()} {
 		r := t.rows[name]
@@ -57,6 +61,10 @@ func (t *table) add(v *verdict) {
 	if v.fate == explained {
 		t.reasons[v.reason]++
 	}
+	for what, n := range v.tally {
+		t.tally[what] += n
+	}
+	t.waited = max(t.waited, v.waited)
 	t.longest = max(t.longest, v.longest)
 	t.errors[v.scenario] = max(t.errors[v.scenario], v.errors)
 }
@@ -88,18 +96,19 @@ func (t *table) print(out io.Writer) {
 	line := func(name string, r row) {
 		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t\n", name, r.rounds, r.survived, r.explained, r.unexplained, r.wrong)
 	}
-	width := 0
-	for _, name := range scenarioNames() {
+	const dead, kept = "  of them, used tokens dead at once", "  of them, kept until the next is used"
+	width := len(kept)
+	for _, name := range scenarioNames(t.options) {
 		width = max(width, len(name))
 	}
 	pad := func(name string) string { return fmt.Sprintf("%-*s", width, name) }
 	fmt.Fprintf(tw, "%s\trounds\tsurvived\tlost, explained\tlost, unexplained\twrong otherwise\t\n", pad("scenario"))
-	for _, name := range append(scenarioNames(), "strict", "grace") {
+	for _, name := range append(scenarioNames(t.options), "strict", "grace") {
 		if name == "strict" {
 			line(pad("all"), t.sum())
 		}
 		if r := t.rows[name]; r != nil {
-			line(pad(strings.NewReplacer("strict", "  of them, used tokens dead at once", "grace", "  of them, kept until the next is used").Replace(name)), *r)
+			line(pad(strings.NewReplacer("strict", dead, "grace", kept).Replace(name)), *r)
 		}
 	}
 	tw.Flush()
@@ -110,6 +119,15 @@ func (t *table) print(out io.Writer) {
 		for _, reason := range slices.Sorted(maps.Keys(t.reasons)) {
 			fmt.Fprintf(out, "  %5d  %s\n", t.reasons[reason], reason)
 		}
+	}
+	if len(t.tally) > 0 {
+		fmt.Fprintln(out, "On the way:")
+		for _, what := range slices.Sorted(maps.Keys(t.tally)) {
+			fmt.Fprintf(out, "  %5d  %s\n", t.tally[what], what)
+		}
+	}
+	if t.waited > 0 {
+		fmt.Fprintf(out, "The longest that a process went on after the other machine's were killed: %s.\n", t.waited.Round(time.Millisecond))
 	}
 	fmt.Fprintf(out, "The longest that a process took: %s. The most errors that the server counted in one round:", t.longest.Round(time.Millisecond))
 	for i, name := range slices.SortedFunc(maps.Keys(t.errors), func(a, b string) int { return t.errors[b] - t.errors[a] }) {
@@ -127,7 +145,12 @@ func (t *table) print(out io.Writer) {
 		windows = append(windows, w.windows...)
 		w.mu.Unlock()
 	}
-	if len(windows) > 0 {
+	switch {
+	case len(windows) == 0:
+	case t.shared():
+		fmt.Fprintf(out, "  %s  %d refreshes of quiet rounds, all worlds busy: from the reply's last byte in exactauth\n"+
+			"                            until it has seen the commit (what token -v says)\n", quantiles(windows), len(windows))
+	default:
 		fmt.Fprintf(out, "  %s  %d refreshes of quiet rounds, all worlds busy: from the reply's last byte in the server's\n"+
 			"                            socket until the new record is seen in the old one's place (looked for every 50µs)\n", quantiles(windows), len(windows))
 	}
@@ -143,17 +166,24 @@ type saves struct {
 // answer is known to when the store says that it is durable, which is the time in
 // which a SIGKILL loses it. What the answer takes from the socket to there is not
 // in it.
-func (t *table) measureSaves(worlds []*world, small bool) error {
-	const n = 1000
-	t.worlds = worlds
-	i := slices.IndexFunc(worlds, func(w *world) bool { return w.mounted == small })
+func (t *table) measureSaves(small bool) error {
+	if t.options.rounds < 100 {
+		return nil // no run for figures
+	}
+	worlds := t.worlds
+	n, called := 1000, "tokenstore.Files"
+	i := slices.IndexFunc(worlds, func(w *world) bool { return w.machines[0].mounted == small })
 	if i < 0 {
 		return nil
 	}
-	dir := filepath.Join(worlds[i].base, "fs", "measured")
-	store := tokenstore.NewFiles(dir, nil)
-	s := saves{what: fmt.Sprintf("%d calls of tokenstore.Files.Update on %s, before the rounds: from the return of the change,\n"+
-		"                            which takes no time, to that of Update", n, fileSystem(worlds[i].state))}
+	m := worlds[i].machines[0]
+	store := sealed(tokenstore.NewFiles(filepath.Join(m.fs, "measured"), nil), worlds[i].key)
+	if t.shared() {
+		n, called = 100, "tokenstore.Kept"
+		store = tokenstore.NewKept(sealed(worlds[i].pg, worlds[i].key), store, exactauth.Latest, nil)
+	}
+	s := saves{what: fmt.Sprintf("%d calls of %s.Update on %s, before the rounds: from the return of the change,\n"+
+		"                            which takes no time, to that of Update", n, called, fileSystem(m.state))}
 	for i := range n {
 		record := bytes.Repeat([]byte{byte('a' + i%26)}, 4000) // as large as a login's
 		var answered time.Time

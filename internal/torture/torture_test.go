@@ -7,6 +7,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
 )
 
 // TestMain is also the part inside, which the program starts as itself.
@@ -18,7 +21,15 @@ func TestMain(m *testing.M) {
 }
 
 // TestTorture is a short torture with another seed each time, which it tells.
-func TestTorture(t *testing.T) {
+func TestTorture(t *testing.T) { short(t, "-rounds", "300") }
+
+// TestTortureShared is one over PostgreSQL, sealed or not.
+func TestTortureShared(t *testing.T) {
+	pgtest.Need(t)
+	short(t, "-rounds", "32", "-worlds", "16", "-store", "postgres", "-seal", []string{"none", "age"}[time.Now().Unix()%2])
+}
+
+func short(t *testing.T, args ...string) {
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")
 	}
@@ -26,7 +37,7 @@ func TestTorture(t *testing.T) {
 		t.Skip("no go command to build exactauth with")
 	}
 	var out strings.Builder
-	if code := torture([]string{"-rounds", "300"}, &out, &out); code != 0 {
+	if code := torture(args, &out, &out); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
 	t.Log(out.String())

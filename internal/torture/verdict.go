@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // fate is what became of the login in a round.
@@ -52,7 +51,9 @@ type verdict struct {
 	wrong   []string // whatever else should not have been
 	errors  int      // that the server counted
 	longest time.Duration
-	abandon bool // the world cannot go on
+	waited  time.Duration  // after the other machine's processes were killed
+	tally   map[string]int // what happened how often
+	abandon bool           // the world cannot go on
 
 	story string // what a developer needs, if anything is wrong
 }
@@ -63,9 +64,30 @@ type trial struct {
 	*verdict
 	began time.Time
 	all   []*proc // of the round, in the order of their start
+
+	noRoom     bool      // from the first call to the last there is none on the disk's machine
+	away, back time.Time // when the database was stopped, and about to start again
+
+	noting sync.Mutex
+	events []string // what befell the database
+}
+
+func (t *trial) event(format string, args ...any) {
+	t.noting.Lock()
+	defer t.noting.Unlock()
+	t.events = append(t.events, t.at(time.Now())+": "+fmt.Sprintf(format, args...))
+}
+
+// count notes that something happened n times.
+func (t *trial) count(what string, n int) {
+	t.noting.Lock()
+	defer t.noting.Unlock()
+	t.tally[what] += n
 }
 
 func (t *trial) blame(format string, args ...any) {
+	t.noting.Lock()
+	defer t.noting.Unlock()
 	t.wrong = append(t.wrong, fmt.Sprintf(format, args...))
 }
 
@@ -75,8 +97,8 @@ func (w *world) round(ctx context.Context, n int) *verdict {
 	if w.repeat >= 0 {
 		drawn = w.repeat
 	}
-	v := &verdict{plan: draw(w.seed, drawn, w.only), against: w.traits, seed: w.seed, number: n}
-	t := &trial{world: w, verdict: v}
+	v := &verdict{plan: draw(w.options, drawn), against: w.traits, seed: w.seed, number: n, tally: map[string]int{}}
+	t := &trial{world: w, verdict: v, began: time.Now()}
 	if !w.signedIn {
 		if problem := w.signIn(); problem != "" {
 			t.blame("cannot sign in: %s", problem)
@@ -84,11 +106,30 @@ func (w *world) round(ctx context.Context, n int) *verdict {
 			return v
 		}
 	}
+	if v.stop != nil {
+		c := <-w.db.spare
+		defer func() { w.db.spare <- c }()
+		if err := w.settleIn(c); err != nil {
+			t.blame("cannot take the record to another database: %v", err)
+			v.abandon, v.fate = true, unexplained
+			return v
+		}
+		defer func() {
+			if v.abandon {
+				return
+			}
+			if err := w.settleIn(w.db.calm); err != nil {
+				t.blame("cannot take the record back from another database: %v", err)
+				v.abandon = true
+			}
+		}()
+	}
 	w.await(ctx, v.begin)
 	before := w.sim.Counters()
 	t.began = time.Now()
 	t.play()
 	t.judgeCalls(before)
+	t.judgeShared()
 	t.judgeStore()
 	t.settle(ctx)
 	v.errors = w.sim.Counters().TokenErrors - before.TokenErrors
@@ -122,18 +163,22 @@ func (t *trial) play() {
 		}
 	}
 	spoil := func() {
-		if err := w.spoilDisk(p.disk); err != nil {
+		noRoom, err := w.spoilDisk(p.disk)
+		if err != nil {
 			t.blame("cannot make the disk %s: %v", p.disk.kind, err)
 		}
+		t.noRoom = noRoom && p.diskAt == onStart && p.diskFor == 0
 	}
 	if p.diskAt == onStart {
 		spoil()
 	} else {
-		s.onArrival = spoil
+		s.arriving(spoil)
 	}
 	if p.down {
 		w.server.Close()
 	}
+	ended := make(chan struct{})
+	disturbed := t.disturb(s, ended)
 	w.stage.Store(s)
 
 	var others sync.WaitGroup
@@ -158,7 +203,7 @@ func (t *trial) play() {
 	}
 	var calls sync.WaitGroup
 	for i, c := range p.calls {
-		if !w.mounted && p.disk.kind != diskSound && c.fileSize == 0 && (p.disk.kind != diskReadOnly || os.Geteuid() == 0) {
+		if m := w.machines[c.machine]; !m.mounted && c.machine == p.disk.machine && p.disk.kind != diskSound && c.fileSize == 0 && (p.disk.kind != diskReadOnly || os.Geteuid() == 0) {
 			c.fileSize = 1 << (p.disk.spare % 5) // the next best
 		}
 		calls.Go(func() {
@@ -179,7 +224,9 @@ func (t *trial) play() {
 	for _, p := range procs {
 		p.wait()
 	}
+	close(ended)
 	others.Wait()
+	disturbed()
 
 	w.sim.ClearFaults()
 	w.stage.Store(nil)
@@ -211,6 +258,9 @@ func (t *trial) judgeCalls(before exactsim.Counters) {
 			for _, b := range t.all {
 				x, okA := t.find(a.token())
 				y, okB := t.find(b.token())
+				if a.machine != b.machine && t.disturbed() {
+					continue // what one of them keeps for itself the other does not know
+				}
 				if okA && okB && a.ended.Before(b.started) && y.at.Before(x.at) {
 					t.blame("a call that began after another had ended printed an older token")
 				}
@@ -224,6 +274,11 @@ func (t *trial) judgeCalls(before exactsim.Counters) {
 	sent, got := after.Refreshes-before.Refreshes, after.RefreshesIssued-before.RefreshesIssued
 	if most := 1 + int(time.Since(t.began)/(life*95/100)); sent != got || sent > most {
 		t.blame("%d refreshes were sent and %d granted where %d was enough", sent, got, most)
+	}
+	if t.pg != nil {
+		for _, p := range t.all {
+			t.saved(p)
+		}
 	}
 	if sent == 1 && t.begin >= 1 {
 		for _, p := range t.all {
@@ -247,8 +302,11 @@ func (t *trial) allowed(p *proc) []int {
 	if t.quiet() {
 		return codes
 	}
-	if t.disk.kind != diskSound || p.fileSize > 0 {
+	if t.disk.kind != diskSound && p.machine == t.disk.machine || p.fileSize > 0 {
 		codes = append(codes, 6)
+	}
+	if t.disturbed() {
+		codes = append(codes, 5, 6)
 	}
 	if p.timeout > 0 {
 		codes = append(codes, 5, 6) // the server's time, or the lock's
@@ -278,7 +336,10 @@ func (t *trial) judge(p *proc, allowed []int) {
 	if loc := traces.FindString(stderr); loc != "" {
 		t.blame("%q wrote %q on stderr", name, loc)
 	}
-	if strings.Contains(stderr, "stampNL001.") || strings.Contains(stderr, t.secret) {
+	if t.noRoom && p.machine == t.disk.machine && strings.Contains(stderr, askedWords) {
+		t.blame("%q sent a request though it had no room", name)
+	}
+	if strings.Contains(stderr, tokenMark) || strings.Contains(stderr, clientSecret) {
 		t.blame("%q wrote a secret on stderr", name)
 	}
 	if p.code != 0 && p.code < 128 && !strings.Contains(stderr, "exactauth: ") {
@@ -338,59 +399,108 @@ func (w *world) find(token string) (issue, bool) {
 
 // judgeStore looks at what the processes left behind.
 func (t *trial) judgeStore() {
-	if _, _, err := t.readRecord(); err != nil {
+	t.noRoom = false // from here on there is
+	if _, err := t.readRecord(); err != nil {
 		t.blame("the record is damaged: %v", err)
 	}
-	entries, err := os.ReadDir(t.state)
-	if err != nil {
-		t.blame("the state directory cannot be read: %v", err)
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue
+	name := profileName
+	if t.pg != nil {
+		name = tokenstore.KeptName(profileName)
+		raw, err := t.pg.Read(context.Background(), profileName)
+		if err == nil && t.key != nil && open(raw) {
+			t.blame("the table has a secret in plain")
 		}
-		switch e.Name() {
-		case profileName, profileName + ".lock", profileName + ".tmp":
-			if info.Mode() != 0o600 {
-				t.blame("%s has mode %s", e.Name(), info.Mode())
+	}
+	for _, m := range t.machines {
+		entries, err := os.ReadDir(m.state)
+		if err != nil {
+			t.blame("the state directory cannot be read: %v", err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue
 			}
-		default:
-			t.blame("%s was left behind", e.Name())
+			switch e.Name() {
+			case name, name + ".lock", name + ".tmp":
+				if info.Mode() != 0o600 {
+					t.blame("%s has mode %s", e.Name(), info.Mode())
+				}
+			default:
+				t.blame("%s was left behind", e.Name())
+			}
+			if raw, err := os.ReadFile(filepath.Join(m.state, e.Name())); err == nil && t.key != nil && open(raw) {
+				t.blame("%s has a secret in plain", e.Name())
+			}
+		}
+	}
+}
+
+// open reports whether there is a secret in plain in what should be sealed.
+func open(raw []byte) bool {
+	return bytes.Contains(raw, []byte(tokenMark)) || bytes.Contains(raw, []byte(clientSecret))
+}
+
+// disturbed reports whether the database's server is to do something else than
+// to serve.
+func (p *plan) disturbed() bool { return len(p.cuts) > 0 || p.stop != nil }
+
+// saved notes how long a call says that it took to save the new tokens.
+func (t *trial) saved(p *proc) {
+	for line := range strings.Lines(p.stderr.String()) {
+		if _, after, ok := strings.Cut(line, `msg="saved the new tokens" after=`); ok {
+			if d, err := time.ParseDuration(strings.TrimSpace(after)); err == nil {
+				t.mu.Lock()
+				t.windows = append(t.windows, d)
+				t.mu.Unlock()
+			}
 		}
 	}
 }
 
 // settle finds out, with all faults cleared, whether the login yields a token
-// again or needs a person, and if so whether that is explained.
+// again, on every machine, or needs a person, and if so whether that is explained.
 func (t *trial) settle(ctx context.Context) {
 	deadline := time.Now().Add(recovery)
-	args := []string{"token", "-v", "--timeout", patience.String()}
 	told := false // exit 4 was given by a call of the round
 	for _, p := range t.all {
 		told = told || p.code == 4 && !p.login
 	}
-	for {
+	force := false
+	served := make([]bool, len(t.machines))
+	refused := make([]bool, len(t.machines))
+	for m := t.IntN(len(t.machines)); ; m = (m + 1) % len(t.machines) {
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			t.blame("after %s the login has neither yielded a token nor been given up", recovery)
 			t.fate, t.abandon = unexplained, true
 			return
 		}
-		p := t.start(call{args: args}, nil)
+		r, kept, ok := t.look()
+		if !ok {
+			return
+		}
+		if len(kept) > 0 { // the others may know nothing of it until its machine calls again
+			m, force = kept[0].machine, true
+		}
+		args := []string{"token", "-v", "--timeout", patience.String()}
+		if force {
+			args = append(args, "--force-refresh")
+		}
+		p := t.start(call{args: args, machine: m}, nil)
 		p.wait()
 		t.all = append(t.all, p)
 		t.judge(p, []int{0, 4, 5})
-		r, _, err := t.readRecord()
-		if err != nil {
-			t.blame("the record is damaged: %v", err)
-			t.fate, t.abandon = unexplained, true
+		if r, kept, ok = t.look(); !ok {
 			return
 		}
 		switch p.code {
 		case 0:
+			refused = make([]bool, len(t.machines))
 			is, known := t.find(p.token())
 			state := t.sim.RefreshTokenState(r.Login.RefreshToken)
 			switch {
+			case len(kept) > 0:
+				continue
 			case !known, !is.until.After(p.started), !r.settled(), state == exactsim.Previous, t.clock != 0 && is.at.Before(t.began):
 				// After a step of the clock, or a sign-in that nobody here knows
 				// of, a dead token looks alive until its time is over. And while
@@ -398,19 +508,29 @@ func (t *trial) settle(ctx context.Context) {
 				time.Sleep(life / 10)
 				continue
 			case state != exactsim.Current:
-				args = append(args[:4:4], "--force-refresh") // this is its last token
+				force = true // this is its last token
 				continue
-			case t.IntN(2) == 0:
+			}
+			force = false
+			if served[m] = true; slices.Contains(served, false) {
+				continue
+			}
+			if t.IntN(2) == 0 {
 				if status := t.me(p.token()); status != 200 && time.Until(is.until) > life/10 {
 					t.blame("the API answers %d to the token", status)
 				}
 			}
 			if told && !t.has("logout") && !t.has("login") && t.clock == 0 {
-				t.blame("a call said that a person must sign in, and then the login yielded a token")
+				t.misled()
 			}
 			t.fate = survived
 			return
 		case 4:
+			told = true
+			served = make([]bool, len(t.machines))
+			if refused[m] = true; slices.Contains(refused, false) || len(kept) > 0 {
+				continue // another machine may have kept what came last
+			}
 			t.judgeLoss(r)
 			return
 		case 5:
@@ -421,6 +541,45 @@ func (t *trial) settle(ctx context.Context) {
 	}
 }
 
+// look reads the record and what machines keep of it, which is to be possible.
+func (t *trial) look() (r record, kept []record, ok bool) {
+	r, err := t.readRecord()
+	if err == nil {
+		kept, err = t.readKept(r)
+	}
+	if err != nil {
+		t.blame("the record is damaged: %v", err)
+		t.fate, t.abandon = unexplained, true
+	}
+	return r, kept, err == nil
+}
+
+// misled judges that a call said that a person must sign in, and that the login
+// then yielded a token all the same.
+//
+// One case of it is excused, and counted: the database's server ended the session
+// of a machine whose refresh was under way, so that another one took the row, saw
+// a note that its writer seemed to have left behind, and sent the token that was
+// just being used up. What came of the first is kept and wins in the end.
+func (t *trial) misled() {
+	excused, n := t.pg != nil && t.disturbed(), 0
+	for _, p := range t.all {
+		if p.code != 4 || p.login {
+			continue
+		}
+		n++
+		excused = excused && slices.ContainsFunc(t.all, func(q *proc) bool {
+			text := q.stderr.String()
+			return q.machine != p.machine && q.started.Before(p.ended) && (strings.Contains(text, keptWords) || strings.Contains(text, "verdict=granted"))
+		})
+	}
+	if excused {
+		t.count("calls that asked for a sign-in while another machine had the new tokens", n)
+		return
+	}
+	t.blame("a call said that a person must sign in, and then the login yielded a token")
+}
+
 // pause waits as the record says, and now and then looks whether a call that
 // does not wait leaves the server alone.
 func (t *trial) pause(r record, p *proc) {
@@ -429,7 +588,7 @@ func (t *trial) pause(r record, p *proc) {
 	}
 	if time.Until(r.Login.RetryAt) > life/10 && t.IntN(4) == 0 {
 		sent := t.sim.Counters().Refreshes
-		early := t.start(call{args: p.args}, nil)
+		early := t.start(call{args: p.args, machine: p.machine}, nil)
 		early.wait()
 		t.all = append(t.all, early)
 		t.judge(early, []int{0, 4, 5})
@@ -447,10 +606,7 @@ func (t *trial) judgeLoss(r record) {
 		t.blame("the record has no login any more")
 		return
 	}
-	mine := []string{r.Login.RefreshToken}
-	if r.Login.PreviousRefreshToken != "" {
-		mine = append(mine, r.Login.PreviousRefreshToken)
-	}
+	mine := r.refreshTokens() // and nothing later is kept by any machine
 	for _, token := range mine {
 		if state := t.sim.RefreshTokenState(token); state == exactsim.Current || state == exactsim.Previous {
 			t.blame("a person is asked to sign in although a refresh token in the record is %s", state)
@@ -524,6 +680,18 @@ func (t *trial) cut(q *request, command string) bool {
 	return ended && granted < whole && came-asked >= whole-granted
 }
 
+// since gives the requests that came after a moment.
+func (w *world) since(x time.Time) (came []*request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, q := range w.requests {
+		if q.arrived.After(x) {
+			came = append(came, q)
+		}
+	}
+	return came
+}
+
 func (t *trial) at(x time.Time) string {
 	return fmt.Sprintf("%+.1fms", float64(x.Sub(t.began).Microseconds())/1000)
 }
@@ -549,7 +717,7 @@ func (w *world) masked(text string) string {
 		sum := sha256.Sum256([]byte(s))
 		return fmt.Sprintf("<%x>", sum[:4])
 	})
-	return strings.ReplaceAll(text, w.secret, "<client secret>")
+	return strings.ReplaceAll(text, clientSecret, "<client secret>")
 }
 
 // tell is the story of a round, for a developer. No secret is in it.
@@ -557,7 +725,7 @@ func (t *trial) tell(before exactsim.Counters) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "  seed %d, round %d, %+v\n  %s\n", t.verdict.seed, t.number, t.against, t.plan)
 	for i, p := range t.all {
-		fmt.Fprintf(&b, "  process %d: exactauth %s: %s to %s, exit %d", i+1, strings.Join(p.cmd.Args[1:], " "), t.at(p.started), t.at(p.ended), p.code)
+		fmt.Fprintf(&b, "  process %d: machine %d: exactauth %s: %s to %s, exit %d", i+1, p.machine, strings.Join(p.cmd.Args[1:], " "), t.at(p.started), t.at(p.ended), p.code)
 		for _, s := range p.signals {
 			fmt.Fprintf(&b, ", %s at %s", s.Signal, t.at(s.at))
 		}
@@ -582,6 +750,12 @@ func (t *trial) tell(before exactsim.Counters) string {
 		fmt.Fprintf(&b, "    %s to %s: %s: status %d, whole %t, committed %t, gave %s\n", t.at(q.arrived), t.at(q.replied), kind, q.status, q.whole, q.committed, q.refresh)
 	}
 	t.mu.Unlock()
+	if len(t.events) > 0 {
+		b.WriteString("  the database:\n")
+	}
+	for _, text := range t.events {
+		fmt.Fprintf(&b, "    %s\n", text)
+	}
 	b.WriteString("  the simulator's log:\n")
 	for _, r := range t.sim.Requests() {
 		if r.Time.After(t.began.Add(-3 * life)) {
@@ -590,16 +764,24 @@ func (t *trial) tell(before exactsim.Counters) string {
 	}
 	g, _ := t.sim.Grant(clientID, userID)
 	fmt.Fprintf(&b, "  grant: generation %d, issued %s; counters before %+v, now %+v\n", g.Generation, t.at(g.IssuedAt), before, t.sim.Counters())
-	r, raw, err := t.readRecord()
-	if errors.Is(err, fs.ErrNotExist) {
-		b.WriteString("  no record\n")
-	} else {
-		fmt.Fprintf(&b, "  record (began %s):\n    %s\n", t.began.UTC().Format("15:04:05.000000"), strings.ReplaceAll(string(raw), "\n", "\n    "))
+	r, err := t.readRecord()
+	kept, keptErr := t.readKept(r)
+	if err != nil || keptErr != nil {
+		fmt.Fprintf(&b, "  record: %v, kept: %v\n", err, keptErr)
 	}
-	if r.Login != nil {
-		fmt.Fprintf(&b, "  its refresh token is %s, the previous one %s\n", t.sim.RefreshTokenState(r.Login.RefreshToken), t.sim.RefreshTokenState(r.Login.PreviousRefreshToken))
+	for _, r := range append([]record{r}, kept...) {
+		where := "record"
+		if r.machine >= 0 {
+			where = fmt.Sprintf("kept by machine %d", r.machine)
+		}
+		fmt.Fprintf(&b, "  %s (began %s):\n    %s\n", where, t.began.UTC().Format("15:04:05.000000"), strings.ReplaceAll(string(r.raw), "\n", "\n    "))
+		for _, token := range r.refreshTokens() {
+			fmt.Fprintf(&b, "  its %s is %s\n", token, t.sim.RefreshTokenState(token))
+		}
 	}
-	files, _ := filepath.Glob(filepath.Join(t.state, "*"))
-	fmt.Fprintf(&b, "  files: %v\n", files)
+	for _, m := range t.machines {
+		files, _ := filepath.Glob(filepath.Join(m.state, "*"))
+		fmt.Fprintf(&b, "  files: %v\n", files)
+	}
 	return t.masked(b.String())
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,10 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
+	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 )
 
 const (
@@ -36,6 +41,9 @@ const (
 	redirectURI = "https://exactauth.test:8484/callback"
 	tokenPath   = "/api/oauth2/token"
 	mePath      = "/api/v1/current/Me"
+
+	clientSecret = "Wq3s8Zt5LmXy"
+	tokenMark    = "stampNL001." // begins every token and code of the simulator
 
 	// patience is --timeout where a round does not say otherwise, and grace what
 	// a call may take beyond it: a request that was sent is seen through.
@@ -68,19 +76,27 @@ func (t traits) rotation() string {
 	return "grace"
 }
 
-// world is one login: a simulator, a state directory, and the processes on them.
+// world is one login: a simulator, one or two machines, and the processes on them.
 type world struct {
 	traits
 	options
 	sim    *exactsim.Sim
-	secret string
 	addr   string
 	server *http.Server
 	usual  *atomic.Int64 // how long a call that refreshes usually takes, in nanoseconds
 
-	base    string // everything of this world
-	mounted bool   // base/fs is a small tmpfs
-	state   string
+	base     string // everything of this world
+	machines []*machine
+	sealing  string    // EXACTAUTH_SEAL
+	key      *seal.Key // nil without a seal
+
+	// With a store that machines share:
+	db       *database
+	role     string
+	admitted map[*pgtest.Cluster]bool
+	cluster  *pgtest.Cluster // where the record is
+	address  string          // EXACTAUTH_STORE
+	pg       *pgstore.Store  // what the judge reads; nil if machines share nothing
 
 	stage    atomic.Pointer[stage]
 	inflight atomic.Int64 // token requests
@@ -91,6 +107,13 @@ type world struct {
 
 	signedIn bool
 	windows  []time.Duration // from the server's last byte to the renamed record
+}
+
+// machine is where processes run: a state directory on a file system.
+type machine struct {
+	fs      string
+	mounted bool // fs is a small tmpfs
+	state   string
 }
 
 // request is a token request as the wire showed it, next to what the simulator
@@ -116,7 +139,7 @@ type issue struct {
 type stage struct {
 	once             [2]sync.Once
 	arrived, replied chan struct{} // closed with the first token request, and its reply
-	onArrival        func()        // before the simulator sees that request
+	onArrival        []func()      // before the simulator sees that request
 	measure          bool          // time the save
 	measuring        sync.WaitGroup
 }
@@ -125,20 +148,54 @@ func newStage() *stage {
 	return &stage{arrived: make(chan struct{}), replied: make(chan struct{})}
 }
 
-func newWorld(o options, i int, usual *atomic.Int64) (*world, error) {
+// arriving has f called when the first request arrives, before the simulator sees it.
+func (s *stage) arriving(f func()) { s.onArrival = append(s.onArrival, f) }
+
+// moment is closed when a moment of the round has come.
+func (s *stage) moment(m moment) <-chan struct{} {
+	switch m {
+	case onArrival:
+		return s.arrived
+	case onReply:
+		return s.replied
+	}
+	now := make(chan struct{})
+	close(now)
+	return now
+}
+
+func newWorld(o options, i int, usual *atomic.Int64, db *database) (*world, error) {
 	sort := i
 	if o.repeat >= 0 {
 		sort = o.repeat
 	}
-	w := &world{traits: traitsOf(sort), options: o, usual: usual, secret: "Wq3s8Zt5LmXy", base: filepath.Join(o.dir, "world"+strconv.Itoa(i))}
-	small := filepath.Join(w.base, "fs")
-	if err := errors.Join(os.MkdirAll(small, 0o700), os.MkdirAll(filepath.Join(w.base, "config"), 0o700)); err != nil {
+	w := &world{traits: traitsOf(sort), options: o, usual: usual, base: filepath.Join(o.dir, "world"+strconv.Itoa(i)), sealing: o.seal,
+		db: db, role: "world" + strconv.Itoa(i), admitted: map[*pgtest.Cluster]bool{}}
+	if err := os.MkdirAll(filepath.Join(w.base, "config"), 0o700); err != nil {
 		return nil, err
 	}
-	w.mounted = w.small && w.mounts && mountSmall(small) == nil
-	w.state = filepath.Join(small, "state")
-	if err := os.Mkdir(w.state, 0o700); err != nil {
-		return nil, err
+	n := 1
+	if o.shared() {
+		n = machines
+		if err := w.settleIn(db.calm); err != nil {
+			return nil, err
+		}
+	}
+	for i := range n {
+		m := &machine{fs: filepath.Join(w.base, "fs"+strconv.Itoa(i))}
+		m.state = filepath.Join(m.fs, "state")
+		if err := os.MkdirAll(m.fs, 0o700); err != nil {
+			return nil, err
+		}
+		m.mounted = w.small && w.mounts && mountSmall(m.fs) == nil
+		if err := os.Mkdir(m.state, 0o700); err != nil {
+			return nil, err
+		}
+		w.machines = append(w.machines, m)
+	}
+	if o.seal != "none" {
+		path := filepath.Join(w.base, "key")
+		w.sealing, w.key = "age:"+path, seal.File(path) // setup makes it
 	}
 	c := exactsim.Config{TokenLife: life, TooEarlyFirst: w.tooEarlyFirst, TooEarlyIs401: w.older, NumberExpiresIn: w.older,
 		ErrorLimit: -1, MinuteLimit: -1, DailyLimit: -1} // an hour's errors come in a minute here
@@ -146,14 +203,14 @@ func newWorld(o options, i int, usual *atomic.Int64) (*world, error) {
 		c.Rotation = exactsim.Grace
 	}
 	w.sim = exactsim.New(c)
-	w.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: w.secret, RedirectURI: redirectURI, Name: "torture"})
+	w.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: clientSecret, RedirectURI: redirectURI, Name: "torture"})
 	w.sim.AddUser(exactsim.User{ID: userID, UserName: "anna.devries", FullName: "Anna de Vries", CurrentDivision: 123456})
 	w.addr = "127.0.0.1:0"
 	if err := w.listen(); err != nil {
 		return nil, err
 	}
 	setup := w.start(call{args: []string{"setup", "--base-url", "http://" + w.addr, "--client-id", clientID,
-		"--redirect-uri", redirectURI, "--listen", "none", "--client-secret-file", "-"}, stdin: w.secret + "\n"}, nil)
+		"--redirect-uri", redirectURI, "--listen", "none", "--client-secret-file", "-"}, stdin: clientSecret + "\n"}, nil)
 	if setup.wait(); setup.code != 0 {
 		return nil, fmt.Errorf("setup: exit %d: %s", setup.code, setup.stderr.String())
 	}
@@ -162,8 +219,13 @@ func newWorld(o options, i int, usual *atomic.Int64) (*world, error) {
 
 func (w *world) close() {
 	w.server.Close()
-	if w.mounted {
-		unmount(filepath.Join(w.base, "fs"))
+	if w.pg != nil {
+		w.pg.Close()
+	}
+	for _, m := range w.machines {
+		if m.mounted {
+			unmount(m.fs)
+		}
 	}
 	os.RemoveAll(w.base)
 }
@@ -202,8 +264,8 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s := w.stage.Load()
 	if s != nil && !q.elsewhere {
 		s.once[0].Do(func() {
-			if s.onArrival != nil {
-				s.onArrival()
+			for _, f := range s.onArrival {
+				f()
 			}
 			close(s.arrived)
 		})
@@ -212,7 +274,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	sent := &copied{ResponseWriter: rw}
 	defer func() {
 		q.replied = time.Now()
-		if q.whole && s != nil && s.measure {
+		if q.whole && s != nil && s.measure && w.pg == nil {
 			w.measureWindow(s, q.replied)
 		}
 		w.note(q, sent, before)
@@ -312,7 +374,7 @@ const elsewhere = "elsewhere"
 // signInElsewhere signs the same user in to the same app without exactauth,
 // which ends this world's login.
 func (w *world) signInElsewhere() error {
-	form := url.Values{"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.secret},
+	form := url.Values{"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {clientSecret},
 		"redirect_uri": {redirectURI}, "code": {w.sim.NewCode(clientID, userID, redirectURI)}}
 	req, err := http.NewRequest(http.MethodPost, "http://"+w.addr+tokenPath, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -372,7 +434,11 @@ func (w *world) start(c call, s *stage) *proc {
 	}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") }),
-		"EXACTAUTH_CONFIG_DIR="+filepath.Join(w.base, "config"), "EXACTAUTH_STATE_DIR="+w.state, "EXACTAUTH_PROFILE="+profileName)
+		"EXACTAUTH_CONFIG_DIR="+filepath.Join(w.base, "config"), "EXACTAUTH_STATE_DIR="+w.machines[c.machine].state, "EXACTAUTH_PROFILE="+profileName,
+		"EXACTAUTH_SEAL="+w.sealing)
+	if w.pg != nil {
+		p.cmd.Env = append(p.cmd.Env, "EXACTAUTH_STORE="+w.address, "PGPASSFILE="+w.db.passFile)
+	}
 	p.cmd.Stdin = strings.NewReader(c.stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.started = time.Now()
@@ -398,19 +464,8 @@ func (w *world) start(c call, s *stage) *proc {
 // befall sends the signals when they are due, and ends a process that hangs.
 func (p *proc) befall(s *stage, usual time.Duration) {
 	for _, b := range p.blows {
-		var moment <-chan struct{}
-		switch b.at {
-		case onArrival:
-			moment = s.arrived
-		case onReply:
-			moment = s.replied
-		default:
-			now := make(chan struct{})
-			close(now)
-			moment = now
-		}
 		select {
-		case <-moment:
+		case <-s.moment(b.at):
 		case <-p.done:
 			return
 		}
@@ -478,13 +533,14 @@ func (w *world) signIn() (problem string) {
 	return ""
 }
 
-func (w *world) record() string { return filepath.Join(w.state, profileName) }
+func (w *world) record() string { return filepath.Join(w.machines[0].state, profileName) }
 
 // record is what of a record is looked at. That it is read here at all is
 // because the questions to the simulator need the tokens.
 type record struct {
-	Version int
-	Login   *struct {
+	Version    int
+	Generation int
+	Login      *struct {
 		RefreshToken         string    `json:"refresh_token"`
 		PreviousRefreshToken string    `json:"previous_refresh_token"`
 		RequestedAt          time.Time `json:"requested_at"`
@@ -492,6 +548,9 @@ type record struct {
 		LostAt               time.Time `json:"lost_at"`
 		RetryAt              time.Time `json:"retry_at"`
 	}
+
+	raw     []byte // all of it, unsealed
+	machine int    // that keeps it for itself; -1 for none
 }
 
 // settled reports whether the record remembers nothing that went wrong.
@@ -499,24 +558,80 @@ func (r record) settled() bool {
 	return r.Login.SpentAt.IsZero() && r.Login.LostAt.IsZero() && r.Login.RetryAt.IsZero()
 }
 
-func (w *world) readRecord() (r record, raw []byte, err error) {
-	if raw, err = os.ReadFile(w.record()); err == nil {
-		err = json.Unmarshal(raw, &r)
+// refreshTokens are those that the record has.
+func (r record) refreshTokens() (tokens []string) {
+	if r.Login != nil {
+		tokens = append(tokens, r.Login.RefreshToken)
+		if r.Login.PreviousRefreshToken != "" {
+			tokens = append(tokens, r.Login.PreviousRefreshToken)
+		}
 	}
-	return r, raw, err
+	return tokens
 }
 
-// stepClock makes the record look as it does after the machine's clock was set
-// by step. Only the server's date does not follow.
+// recordStore is what the stores have in common.
+type recordStore interface {
+	Read(ctx context.Context, name string) ([]byte, error)
+	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
+	Delete(ctx context.Context, name string) error
+}
+
+func sealed(raw recordStore, key *seal.Key) recordStore {
+	if key == nil {
+		return raw
+	}
+	return seal.New(raw, key)
+}
+
+// records is the store as all machines see it.
+func (w *world) records() recordStore {
+	if w.pg != nil {
+		return sealed(w.pg, w.key)
+	}
+	return sealed(tokenstore.NewFiles(w.machines[0].state, nil), w.key)
+}
+
+// readRecord reads the record that all machines see.
+func (w *world) readRecord() (r record, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r.machine = -1
+	if r.raw, err = w.records().Read(ctx, profileName); err == nil {
+		err = json.Unmarshal(r.raw, &r)
+	}
+	return r, err
+}
+
+// readKept reads the records that machines keep for themselves until they bring
+// them to the shared store, if they are later than what is there.
+func (w *world) readKept(shared record) (kept []record, err error) {
+	if w.pg == nil {
+		return nil, nil
+	}
+	for i, m := range w.machines {
+		k := record{machine: i}
+		k.raw, err = sealed(tokenstore.NewFiles(m.state, nil), w.key).Read(context.Background(), tokenstore.KeptName(profileName))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("kept by machine %d: %w", i, err)
+		case !bytes.HasPrefix(k.raw, []byte("{")):
+			continue // a word that nothing is kept
+		}
+		if err := json.Unmarshal(k.raw, &k); err != nil {
+			return nil, fmt.Errorf("kept by machine %d: %w", i, err)
+		}
+		if k.Generation > shared.Generation {
+			kept = append(kept, k)
+		}
+	}
+	return kept, nil
+}
+
+// stepClock makes the record look as it does after the clocks of all machines
+// were set by step. Only the server's date does not follow.
 func (w *world) stepClock(step time.Duration) error {
-	raw, err := os.ReadFile(w.record())
-	if err != nil {
-		return err
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return err
-	}
 	var shift func(map[string]any)
 	shift = func(m map[string]any) {
 		for k, v := range m {
@@ -530,29 +645,30 @@ func (w *world) stepClock(step time.Duration) error {
 			}
 		}
 	}
-	shift(fields)
-	if raw, err = json.MarshalIndent(fields, "", "  "); err != nil {
-		return err
-	}
-	if err := os.WriteFile(w.record()+".stepped", raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(w.record()+".stepped", w.record())
+	return w.records().Update(context.Background(), profileName, func(_ context.Context, old []byte) ([]byte, error) {
+		var fields map[string]any
+		if err := json.Unmarshal(old, &fields); err != nil {
+			return nil, err
+		}
+		shift(fields)
+		return json.MarshalIndent(fields, "", "  ")
+	})
 }
 
-// spoilDisk makes the store unusable, as far as this world can. What it cannot
-// do is left to the limit of the file size that goes with it.
-func (w *world) spoilDisk(f diskFault) error {
-	small := filepath.Join(w.base, "fs")
+// spoilDisk makes a machine's state directory unusable, as far as this world can.
+// What it cannot do is left to the limit of the file size that goes with it.
+func (w *world) spoilDisk(f diskFault) (noRoom bool, err error) {
+	m := w.machines[f.machine]
+	left, _ := filepath.Glob(filepath.Join(m.state, "*.tmp")) // room that a process that was killed has left
 	switch {
-	case f.kind == diskReadOnly && w.mounted:
-		return remount(small, true)
+	case f.kind == diskReadOnly && m.mounted:
+		return true, remount(m.fs, true)
 	case f.kind == diskReadOnly && os.Geteuid() != 0:
-		return os.Chmod(w.state, 0o500)
-	case f.kind == diskFull && w.mounted:
-		ballast, err := os.Create(filepath.Join(small, "ballast"))
+		return true, os.Chmod(m.state, 0o500)
+	case f.kind == diskFull && m.mounted:
+		ballast, err := os.Create(filepath.Join(m.fs, "ballast"))
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer ballast.Close()
 		page, size := make([]byte, 4096), int64(0)
@@ -561,11 +677,11 @@ func (w *world) spoilDisk(f diskFault) error {
 				break // full
 			}
 		}
-		return ballast.Truncate(max(0, size-int64(f.spare*len(page))))
-	case f.kind == diskNoInodes && w.mounted:
+		return len(left) == 0 && f.spare < 4, ballast.Truncate(max(0, size-int64(f.spare*len(page))))
+	case f.kind == diskNoInodes && m.mounted:
 		var made []string
 		for i := 0; ; i++ {
-			name := filepath.Join(small, "inode"+strconv.Itoa(i))
+			name := filepath.Join(m.fs, "inode"+strconv.Itoa(i))
 			file, err := os.Create(name)
 			if err != nil {
 				break // none left
@@ -576,27 +692,29 @@ func (w *world) spoilDisk(f diskFault) error {
 		for _, name := range made[max(0, len(made)-f.spare):] {
 			os.Remove(name)
 		}
+		return len(left) == 0 && f.spare == 0, nil
 	}
-	return nil
+	return false, nil
 }
 
 func (w *world) healDisk() {
-	small := filepath.Join(w.base, "fs")
-	if w.mounted {
-		_ = remount(small, false)
-		os.Remove(filepath.Join(small, "ballast"))
-		inodes, _ := filepath.Glob(filepath.Join(small, "inode*"))
-		for _, name := range inodes {
-			os.Remove(name)
+	for _, m := range w.machines {
+		if m.mounted {
+			_ = remount(m.fs, false)
+			os.Remove(filepath.Join(m.fs, "ballast"))
+			inodes, _ := filepath.Glob(filepath.Join(m.fs, "inode*"))
+			for _, name := range inodes {
+				os.Remove(name)
+			}
+		} else if os.Geteuid() != 0 {
+			_ = os.Chmod(m.state, 0o700)
 		}
-	} else if os.Geteuid() != 0 {
-		_ = os.Chmod(w.state, 0o700)
 	}
 }
 
 // await waits until the token's life is at the share at which a round begins.
 func (w *world) await(ctx context.Context, share float64) {
-	if r, _, err := w.readRecord(); err == nil && r.Login != nil {
+	if r, err := w.readRecord(); err == nil && r.Login != nil {
 		sleep(ctx, time.Until(r.Login.RequestedAt.Add(time.Duration(share*float64(life)))))
 	}
 }

@@ -1,24 +1,22 @@
-package exactauth_test
+package config_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/config"
 )
 
 func TestRegions(t *testing.T) {
 	t.Parallel()
 	var codes []string
-	for _, r := range exactauth.Regions() {
+	for _, r := range config.Regions() {
 		codes = append(codes, r.Code)
-		p := profile()
-		p.BaseURL = r.BaseURL
-		if err := p.Check(); err != nil || !strings.HasPrefix(r.BaseURL, "https://start.exactonline.") || r.Country == "" {
-			t.Errorf("%+v: %v", r, err)
+		if !strings.HasPrefix(r.BaseURL, "https://start.exactonline.") || r.Country == "" {
+			t.Errorf("%+v", r)
 		}
 		for _, code := range []string{r.Code, strings.ToUpper(r.Code), " " + r.Code + "\n"} {
-			if got, err := exactauth.ParseRegion(code); err != nil || got != r {
+			if got, err := config.ParseRegion(code); err != nil || got != r {
 				t.Errorf("%q: %+v, %v", code, got, err)
 			}
 		}
@@ -27,7 +25,7 @@ func TestRegions(t *testing.T) {
 		t.Error(got)
 	}
 	for _, code := range []string{"", "gb", "n", "nl be", "https://start.exactonline.nl"} {
-		if _, err := exactauth.ParseRegion(code); err == nil || !strings.Contains(err.Error(), "nl be de fr es uk com") {
+		if _, err := config.ParseRegion(code); err == nil || !strings.Contains(err.Error(), "nl be de fr es uk com") {
 			t.Errorf("%q: %v", code, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package exactauth
+package config
 
 import (
 	"fmt"

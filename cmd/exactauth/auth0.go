@@ -1,0 +1,233 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+// auth0Options are what all commands below "auth0" know.
+type auth0Options struct {
+	domain, custom, connection string
+}
+
+func (a *app) auth0Cmd() *cobra.Command {
+	var o auth0Options
+	cmd := &cobra.Command{
+		Use:     "auth0",
+		GroupID: "setup",
+		Short:   "Set up and try Auth0's connection to Exact Online",
+		Long: `Auth0 can have people sign in with their Exact Online account: its social connection
+"exact". These commands make it, try it, and look at it. The connection tells who
+somebody is; it gives no token for Exact's API: that is "exactauth login".
+
+"setup" and "status" manage the tenant. For that they take a Management API token in
+AUTH0_API_TOKEN, or the credentials of a machine-to-machine app in AUTH0_CLIENT_ID
+and AUTH0_CLIENT_SECRET.`,
+		Example: `  exactauth auth0 setup --guide --auth0-domain acme.eu.auth0.com --region be
+  exactauth auth0 setup --auth0-domain acme.eu.auth0.com --region be \
+      --app "My app" --allow-test-callback
+  exactauth auth0 test --auth0-domain acme.eu.auth0.com --app "My app"
+  exactauth auth0 status --auth0-domain acme.eu.auth0.com`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "exactauth auth0 --help"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "exactauth auth0 " + near[0]
+			}
+			return &hinted{fmt.Errorf("unknown command %q", "auth0 "+args[0]), fmt.Sprintf("maybe %q", hint)}
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	f := cmd.PersistentFlags()
+	f.StringVar(&o.domain, "auth0-domain", "", "the tenant's own host, as acme.eu.auth0.com (default: AUTH0_DOMAIN)")
+	f.StringVar(&o.custom, "custom-domain", "", "the custom domain that people sign in at, if there is one (default: AUTH0_CUSTOM_DOMAIN)")
+	f.StringVar(&o.connection, "connection", "", `the connection's name (default: the tenant's only one, or "exact")`)
+	cmd.AddCommand(a.auth0SetupCmd(&o), a.auth0TestCmd(&o), a.auth0StatusCmd(&o))
+	return cmd
+}
+
+// tenantDomains are the two sides of a tenant: where it is managed, and where
+// people sign in. They differ if there is a custom domain.
+type tenantDomains struct{ own, signIn auth0.Domain }
+
+// flags repeats the domains for a command line.
+func (d tenantDomains) flags() string {
+	text := ""
+	if !d.own.IsZero() {
+		text = " --auth0-domain " + d.own.String()
+	}
+	if d.signIn != d.own {
+		text += " --custom-domain " + d.signIn.String()
+	}
+	return text
+}
+
+func (a *app) tenantDomains(o auth0Options) (tenantDomains, error) {
+	var d tenantDomains
+	var err error
+	own, custom := cmp.Or(o.domain, a.env("AUTH0_DOMAIN")), cmp.Or(o.custom, a.env("AUTH0_CUSTOM_DOMAIN"))
+	if own == "" {
+		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"),
+			"it stands in Auth0's dashboard: Applications > your app > Settings > Domain, as acme.eu.auth0.com"}
+	}
+	if d.own, err = auth0.ParseDomain(own); err != nil {
+		return d, &hinted{err, "it stands in Auth0's dashboard: Applications > your app > Settings > Domain"}
+	}
+	d.signIn = d.own
+	if custom != "" {
+		if d.signIn, err = auth0.ParseDomain(custom); err != nil {
+			return d, &hinted{fmt.Errorf("custom domain: %w", err), "it stands in Auth0's dashboard: Branding > Custom Domains"}
+		}
+	}
+	return d, nil
+}
+
+// tenant is the one to manage, with the credentials of the environment.
+func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
+	t := &auth0.Tenant{
+		Domain:       d.own,
+		APIToken:     a.envSecret("AUTH0_API_TOKEN"),
+		ClientID:     strings.TrimSpace(a.env("AUTH0_CLIENT_ID")),
+		ClientSecret: a.envSecret("AUTH0_CLIENT_SECRET"),
+		Waiting:      a.sayWaiting,
+		Log:          a.logger(),
+	}
+	if t.APIToken.IsZero() && (t.ClientID == "" || t.ClientSecret.IsZero()) {
+		return nil, &hinted{usagef("the right to manage %s is missing: AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET, or AUTH0_API_TOKEN", d.own),
+			"in Auth0's dashboard: Applications > Create Application > Machine to Machine, for the Auth0 Management API, with the scopes " + strings.Join(managementScopes, " ") + "; or, without any of this: exactauth auth0 setup --print"}
+	}
+	return t, nil
+}
+
+// envSecret is a secret from the environment. A mistaken quote or line end that
+// HTTP headers cannot carry is no part of it.
+func (a *app) envSecret(name string) exactauth.Secret {
+	return exactauth.NewSecret(strings.TrimSpace(a.env(name)))
+}
+
+// managementScopes are all that setup, test and status can use.
+var managementScopes = []string{
+	"read:connections", "read:connections_options", "create:connections", "update:connections", "update:connections_options",
+	"read:clients", "update:clients", "read:logs", "read:custom_domains",
+}
+
+// auth0Error adds what to type. Only here do Auth0's errors meet the names of
+// commands, flags and dashboards.
+func (a *app) auth0Error(err error, d tenantDomains) error {
+	var h *hinted
+	var scope *auth0.ScopeError
+	var later *exactauth.WaitError
+	var untrue *auth0.TokenError
+	hint := ""
+	switch {
+	case err == nil, errors.As(err, &h), errors.As(err, &later):
+		return err
+	case errors.As(err, &scope):
+		hint = a.grantHint(d, scope.Missing, scope.Have)
+	case errors.Is(err, auth0.ErrNoGrant):
+		hint = a.grantHint(d, managementScopes, nil)
+	case errors.Is(err, auth0.ErrNotOwnDomain):
+		hint = "--auth0-domain takes the tenant's own host, as acme.eu.auth0.com; a custom domain goes to --custom-domain"
+	case errors.Is(err, auth0.ErrCredentials) && !a.envSecret("AUTH0_API_TOKEN").IsZero():
+		hint = "AUTH0_API_TOKEN lives 24 hours at most; a new one is in Auth0's dashboard: Applications > APIs > Auth0 Management API > API Explorer"
+	case errors.Is(err, auth0.ErrCredentials):
+		hint = "AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET are those of a machine-to-machine app of this tenant: Applications > its name > Settings"
+	case errors.Is(err, auth0.ErrNoSecret):
+		hint = "register an app for Auth0 (exactauth auth0 setup --guide" + d.flags() + ") and give its --client-id and --client-secret-file"
+	case errors.Is(err, auth0.ErrNotEnabled):
+		hint = "enable it: exactauth auth0 setup" + d.flags() + " --app APP"
+	case errors.Is(err, auth0.ErrAppSecret):
+		hint = "regular web apps have a secret: --app-secret-file FILE, or AUTH0_APP_SECRET; native and single-page apps have none: leave it out"
+	case errors.Is(err, auth0.ErrApp):
+		hint = "give the client id: Applications > your app > Settings > Client ID"
+	case errors.Is(err, exactauth.ErrPort):
+		hint = "end that program; or choose another port with --callback http://127.0.0.1:PORT/callback, and allow it to the app: exactauth auth0 setup --allow-test-callback --callback ..."
+	case errors.As(err, &untrue):
+		hint = tokenHint(untrue)
+	case errors.Is(err, exactauth.ErrDenied):
+		hint = "to try again: exactauth auth0 test" + d.flags() + " --app APP"
+	case errors.Is(err, exactauth.ErrTemporary):
+		hint = "call again later; what was changed stays, and is not done twice"
+	case errors.Is(err, exactauth.ErrConfig):
+		hint = "see exactauth auth0 --help"
+	default:
+		return err
+	}
+	return &hinted{err, hint}
+}
+
+// grantHint is how a management client gets scopes. The list of a grant is
+// replaced whole, so those that it has stand in the command, too.
+func (a *app) grantHint(d tenantDomains, missing, have []string) string {
+	if !a.envSecret("AUTH0_API_TOKEN").IsZero() {
+		return "AUTH0_API_TOKEN needs a token with that scope; those of Auth0's dashboard have all: Applications > APIs > Auth0 Management API > API Explorer"
+	}
+	client := a.env("AUTH0_CLIENT_ID")
+	if !auth0.LooksLikeClientID(client) {
+		client = "CLIENT_ID" // it becomes part of a command
+	}
+	var scopes []string
+	for _, s := range append(append([]string{}, have...), missing...) {
+		scopes = append(scopes, `"`+exactauth.Printable(s)+`"`)
+	}
+	list := "[" + strings.Join(scopes, ",") + "]"
+	where := "grant it in Auth0's dashboard: Applications > APIs > Auth0 Management API > Machine to Machine Applications; or with Auth0's CLI: "
+	if have == nil {
+		return where + fmt.Sprintf(`auth0 api post client-grants --data '{"client_id":"%s","audience":"%s","scope":%s}'`, client, d.own.Audience(), list)
+	}
+	return where + fmt.Sprintf(`auth0 api patch client-grants/$(auth0 api get client-grants -q client_id=%s -q audience=%s | jq -r '.[0].id') --data '{"scope":%s}'`,
+		client, d.own.Audience(), list)
+}
+
+func tokenHint(e *auth0.TokenError) string {
+	switch e.Claim {
+	case "alg":
+		return "in Auth0's dashboard: Applications > your app > Settings > Advanced Settings > OAuth > JsonWebToken Signature Algorithm: RS256"
+	case "iss":
+		return "tokens name the domain that people sign in at: if that is a custom one, give it with --custom-domain"
+	case "exp", "nbf", "iat":
+		return "compare this machine's clock with the right time"
+	}
+	return "do not trust this sign-in: Auth0 does not send such a token by itself; look for what stands between this machine and it"
+}
+
+// auth0Timeout bounds what waits for no person.
+const auth0Timeout = 90 * time.Second
+
+// regionOf finds the region of a base URL.
+func regionOf(baseURL string) (config.Region, bool) {
+	for _, r := range config.Regions() {
+		if r.BaseURL == baseURL {
+			return r, true
+		}
+	}
+	return config.Region{}, false
+}
+
+// findTestApp gives the client id that --app means. A name has to be looked up,
+// for which the tenant must be managed.
+func (a *app) findTestApp(ctx context.Context, d tenantDomains, idOrName string) (string, error) {
+	if auth0.LooksLikeClientID(idOrName) {
+		return idOrName, nil
+	}
+	t, err := a.tenant(d)
+	if err != nil {
+		return "", &hinted{usagef("app %q: that is not a client id, and to look a name up takes the right to manage %s", exactauth.Printable(idOrName), d.own),
+			"give the client id: Applications > your app > Settings > Client ID; or set AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET"}
+	}
+	found, err := t.FindApp(ctx, idOrName)
+	return found.ClientID, err
+}

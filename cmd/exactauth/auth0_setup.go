@@ -1,0 +1,404 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+type auth0SetupOptions struct {
+	*auth0Options
+	region, baseURL, clientID, secretFile string
+	app, callback                         string
+	allowCallback, guide, print, dryRun   bool
+}
+
+func (a *app) auth0SetupCmd(common *auth0Options) *cobra.Command {
+	o := auth0SetupOptions{auth0Options: common}
+	cmd := &cobra.Command{
+		Use:   "setup",
+		Short: "Make or mend the connection to Exact Online",
+		Long: `Makes the tenant's connection to Exact Online, or mends the one that is there, and
+lets an app use it. What is right already stays, and so does every option that is
+not known here. On a terminal it guides you through registering an app in Exact's App
+Center and asks for what is missing.
+
+The app in the App Center is Auth0's own: an app there has one Redirect URI, so the
+one that "exactauth login" uses cannot be shared, and no profile is read or changed.
+
+The client secret is never taken from the command line: it is asked for, or comes
+from --client-secret-file, EXACTAUTH_CLIENT_SECRET or EXACTAUTH_CLIENT_SECRET_FILE.
+A connection that has id and secret keeps them if none are given.`,
+		Example: `  exactauth auth0 setup --guide --auth0-domain acme.eu.auth0.com --region be
+  exactauth auth0 setup --auth0-domain acme.eu.auth0.com --region be \
+      --client-id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11 \
+      --client-secret-file secret.txt --app "My app" --dry-run
+  exactauth auth0 setup --auth0-domain acme.eu.auth0.com --region be --print`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.auth0Setup(ctx, o) }),
+	}
+	var codes []string
+	for _, r := range config.Regions() {
+		codes = append(codes, r.Code)
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.region, "region", "", "country that the app is registered in: "+strings.Join(codes, ", ")+" (default for a new connection: nl)")
+	f.StringVar(&o.baseURL, "base-url", "", "instead of --region: where Exact Online is, as https://start.exactonline.nl")
+	f.StringVar(&o.clientID, "client-id", "", "client id from the App Center, a GUID")
+	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
+	f.StringVar(&o.app, "app", "", "client id or name of the Auth0 app that may use the connection")
+	f.BoolVar(&o.allowCallback, "allow-test-callback", false, `let "exactauth auth0 test" come back: add --callback to the app's Allowed Callback URLs`)
+	f.StringVar(&o.callback, "callback", auth0.DefaultCallback, "where the browser comes back to in a test")
+	f.BoolVar(&o.guide, "guide", false, "only print how to register an app in the App Center; asks no server")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would change, each request with its secrets masked")
+	f.BoolVar(&o.print, "print", false, "only print the commands for Auth0's own CLI; asks no server")
+	complete(cmd, "region", codes...)
+	return cmd
+}
+
+func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
+	if o.guide && o.print || o.guide && o.dryRun || o.print && o.dryRun {
+		return usagef("--guide, --print and --dry-run: give one of them")
+	}
+	if o.domain == "" && a.env("AUTH0_DOMAIN") == "" && a.interactive() && !o.guide && !o.print {
+		var err error
+		if o.domain, err = a.askDomain(ctx); err != nil {
+			return err
+		}
+	}
+	d, err := a.tenantDomains(*o.auth0Options)
+	if err != nil {
+		return err
+	}
+	env, err := a.envConfig()
+	if err != nil {
+		return err
+	}
+	exact := config.Profile{}.Under(config.Profile{Region: env.Region, BaseURL: env.BaseURL, ClientID: env.ClientID}).
+		Under(config.Profile{Region: o.region, BaseURL: o.baseURL, ClientID: o.clientID})
+	if exact.Region != "" && exact.BaseURL != "" {
+		return usagef("region and base URL are both given; one decides the other")
+	}
+	if exact.Region != "" {
+		region, err := config.ParseRegion(exact.Region)
+		if err != nil {
+			return &usageError{err}
+		}
+		exact.BaseURL = region.BaseURL
+	}
+	wish := auth0.Wish{
+		Connection: o.connection,
+		ClientID:   exactauth.NormalClientID(exact.ClientID),
+		BaseURL:    strings.TrimSuffix(exact.BaseURL, "/"),
+		App:        o.app,
+	}
+	if o.allowCallback {
+		wish.Callback = o.callback
+	}
+	if o.allowCallback && o.app == "" {
+		return usagef("--allow-test-callback: which app? name it with --app")
+	}
+	if err := wish.Check(); err != nil {
+		return a.auth0Error(err, d)
+	}
+	switch {
+	case o.guide:
+		return a.printAuth0Guide(d, wish.BaseURL)
+	case o.print:
+		return a.printAuth0CLI(d, wish)
+	}
+	t, err := a.tenant(d)
+	if err != nil {
+		return err
+	}
+	if wish.ClientSecret, err = a.setupSecret(ctx, setupOptions{secretFile: o.secretFile}, config.Profile{}); err != nil {
+		return err
+	}
+	err = a.carryOut(ctx, o, d, t, wish)
+	return a.auth0Error(err, d)
+}
+
+// carryOut plans, asks a person for what the plan lacks, and applies.
+func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains, t *auth0.Tenant, wish auth0.Wish) error {
+	plan, err := a.auth0Plan(ctx, t, wish)
+	if errors.Is(err, auth0.ErrNoSecret) && a.interactive() {
+		if wish, err = a.askForExact(ctx, d, wish); err != nil {
+			return err
+		}
+		plan, err = a.auth0Plan(ctx, t, wish)
+	}
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		a.say("Exact's App Center must have exactly this Redirect URI for client id %s:\n\n%s\n", plan.ClientID, d.signIn.Callback())
+	}
+	if o.dryRun {
+		return a.showPlan(d, plan, true)
+	}
+	applying, cancel := context.WithTimeout(ctx, auth0Timeout)
+	defer cancel()
+	var done []string
+	if err := plan.Apply(applying, func(c auth0.Change) { done = append(done, c.What...) }); err != nil {
+		for _, what := range done {
+			a.note("changed before that: " + what)
+		}
+		return err
+	}
+	return a.showPlan(d, plan, false)
+}
+
+func (a *app) auth0Plan(ctx context.Context, t *auth0.Tenant, wish auth0.Wish) (*auth0.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, auth0Timeout)
+	defer cancel()
+	return t.Plan(ctx, wish)
+}
+
+// showPlan prints what was changed, or would be.
+func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
+	if a.json {
+		return a.showPlanJSON(d, plan, dry)
+	}
+	if len(plan.Changes) == 0 {
+		return a.print(fmt.Sprintf("Nothing to change: connection %s at %s is as it should be.\n", plan.Connection, d.own))
+	}
+	text := fmt.Sprintf("Changed at %s:\n", d.own)
+	if dry {
+		text = fmt.Sprintf("Would be changed at %s:\n", d.own)
+	}
+	for _, c := range plan.Changes {
+		for _, what := range c.What {
+			text += "  " + what + "\n"
+		}
+	}
+	if dry {
+		for _, c := range plan.Changes {
+			var body strings.Builder
+			enc := json.NewEncoder(&body)
+			enc.SetEscapeHTML(false)
+			enc.SetIndent("", "  ")
+			if err := enc.Encode(c.Body); err != nil {
+				return err
+			}
+			text += fmt.Sprintf("\n%s %s\n%s", c.Method, c.Path, body.String())
+		}
+	}
+	if err := a.print(text); err != nil {
+		return err
+	}
+	if missing := plan.Lacking(); dry && len(missing) > 0 {
+		a.note("the management token lacks " + strings.Join(missing, " and ") + ", so this would be refused")
+	}
+	if !dry && plan.App != nil {
+		a.say("\nNext: exactauth auth0 test%s --app %s", d.flags(), plan.App.ClientID)
+	}
+	return nil
+}
+
+func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
+	type change struct {
+		What   []string        `json:"what"`
+		Method string          `json:"method"`
+		Path   string          `json:"path"`
+		Body   json.RawMessage `json:"body"`
+	}
+	type app struct {
+		ClientID string `json:"client_id"`
+		Name     string `json:"name"`
+	}
+	out := struct {
+		Domain       string   `json:"auth0_domain"`
+		Connection   string   `json:"connection"`
+		ConnectionID string   `json:"connection_id,omitempty"`
+		BaseURL      string   `json:"base_url"`
+		ClientID     string   `json:"client_id"`
+		RedirectURI  string   `json:"redirect_uri"`
+		App          *app     `json:"app,omitempty"`
+		Changes      []change `json:"changes"`
+		DryRun       bool     `json:"dry_run"`
+		Lacking      []string `json:"lacking_scopes,omitempty"`
+	}{d.own.String(), plan.Connection, plan.ID, plan.BaseURL, plan.ClientID, d.signIn.Callback(), nil, []change{}, dry, nil}
+	if plan.App != nil {
+		out.App = &app{plan.App.ClientID, plan.App.Name}
+	}
+	for _, c := range plan.Changes {
+		out.Changes = append(out.Changes, change{c.What, c.Method, c.Path, c.Body})
+	}
+	if dry {
+		out.Lacking = plan.Lacking()
+	}
+	return a.printJSON(out)
+}
+
+func (a *app) askDomain(ctx context.Context) (string, error) {
+	g := &guide{app: a, in: bufio.NewReader(a.in)}
+	g.say("The tenant's host stands in Auth0's dashboard: Applications > your app > Settings > Domain.")
+	for {
+		answer, err := g.ask(ctx, "Auth0 domain: ")
+		if err != nil {
+			return "", err
+		}
+		if strings.TrimSpace(answer) == "" {
+			continue
+		}
+		if _, err := auth0.ParseDomain(answer); err != nil {
+			g.say("%v", err)
+			continue
+		}
+		return answer, nil
+	}
+}
+
+// askForExact guides a person through the registration at Exact and asks for
+// what came of it.
+func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish) (auth0.Wish, error) {
+	g := &guide{app: a, in: bufio.NewReader(a.in)}
+	if wish.BaseURL == "" {
+		region, err := g.askRegion(ctx)
+		if err != nil {
+			return wish, err
+		}
+		wish.BaseURL = region.BaseURL
+	}
+	g.say("\n%s", registration(d, wish.BaseURL, ""))
+	for wish.ClientID == "" {
+		answer, err := g.ask(ctx, "Client ID: ")
+		if err != nil {
+			return wish, err
+		}
+		trial := wish
+		trial.ClientID = exactauth.NormalClientID(answer)
+		if err := trial.Check(); err != nil {
+			g.say("%v", err)
+			continue
+		}
+		wish = trial
+	}
+	for wish.ClientSecret.IsZero() {
+		line, err := g.askSecret(ctx, "Client Secret (not shown): ")
+		if err != nil {
+			return wish, err
+		}
+		if wish.ClientSecret, err = readSecret("Client Secret", strings.NewReader(line)); err != nil {
+			g.say("%v", err)
+		}
+	}
+	g.say("")
+	return wish, nil
+}
+
+// registration tells how to register an app for Auth0 at Exact. The exact string
+// stands alone on its line. next is the last step, if there is one to type.
+func registration(d tenantDomains, baseURL, next string) string {
+	country := "your country"
+	if r, ok := regionOf(baseURL); ok {
+		country = r.Country
+	}
+	text := fmt.Sprintf(`Register an app for Auth0 in Exact's App Center, once. It is an app of its own: each
+has one Redirect URI, so the one that "exactauth login" uses cannot be shared. Your
+user needs the right "Manage subscription" (Master data > Users > Rights).
+
+  1. Open %s, choose %s, and sign in.
+     The app works in that country only.
+  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
+  3. Give it a name, such as "Auth0", and this Redirect URI:
+
+%s
+
+     exactly as it stands here: Exact compares it letter by letter.
+  4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
+     Copy both now: the secret may be shown only once.
+`, appCenter, country, d.signIn.Callback())
+	if next != "" {
+		text += "  5. " + next + "\n"
+	}
+	if d.signIn != d.own {
+		text += fmt.Sprintf(`
+People sign in at the custom domain %s. Whoever comes by
+%s instead ends on an error page of Exact: that callback would
+be another one, and an app has only one.
+`, d.signIn, d.own)
+	}
+	return text
+}
+
+func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
+	region, known := regionOf(baseURL)
+	if a.json {
+		return a.printJSON(struct {
+			Domain      string `json:"auth0_domain"`
+			AppCenter   string `json:"app_center"`
+			Country     string `json:"country,omitempty"`
+			BaseURL     string `json:"base_url,omitempty"`
+			RedirectURI string `json:"redirect_uri"`
+		}{d.own.String(), appCenter, region.Country, baseURL, d.signIn.Callback()})
+	}
+	where := " --region CODE"
+	switch {
+	case known:
+		where = " --region " + region.Code
+	case baseURL != "":
+		where = " --base-url " + baseURL
+	}
+	return a.print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
+}
+
+// printAuth0CLI prints what does the same with Auth0's CLI, which signs in by
+// itself. The secret stands in no command line: a shell variable brings it into
+// the environment of jq, and a pipe to auth0.
+func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
+	if wish.BaseURL == "" {
+		wish.BaseURL = config.Regions()[0].BaseURL
+	}
+	client := cmp.Or(wish.ClientID, "CLIENT_ID")
+	connection := cmp.Or(wish.Connection, auth0.Strategy)
+	options := fmt.Sprintf(`{client_id: "%s", client_secret: env.EXACT_SECRET, baseUrl: "%s", profile: true}`, client, wish.BaseURL)
+	type step struct {
+		Why      string   `json:"why"`
+		Commands []string `json:"commands"`
+	}
+	steps := []step{
+		{"Sign Auth0's CLI in (github.com/auth0/auth0-cli), with a scope that it does not ask for by itself.", []string{
+			"auth0 login --scopes create:connections",
+			"auth0 tenants use " + d.own.String()}},
+		{"The client secret from the App Center: typed here, it stands in no command line.", []string{
+			"read -rs EXACT_SECRET && export EXACT_SECRET"}},
+		{"Is there a connection? An id means yes.", []string{
+			fmt.Sprintf("ID=$(auth0 api get connections -q strategy=%s -q name=%s </dev/null | jq -r '.[0].id // empty'); echo \"$ID\"", auth0.Strategy, connection)}},
+		{"No: make one.", []string{
+			fmt.Sprintf(`ID=$(jq -n '{name: "%s", strategy: "%s", display_name: "Exact Online", options: %s}' | auth0 api post connections | jq -r .id)`, connection, auth0.Strategy, options)}},
+		{"Yes: mend it. All options are replaced, so those that are there are sent along.", []string{
+			fmt.Sprintf(`auth0 api get "connections/$ID" </dev/null | jq '{display_name: (.display_name // .name), options: (.options + %s)}' | auth0 api patch "connections/$ID"`, options)}},
+	}
+	if wish.App != "" {
+		app := wish.App
+		if !auth0.LooksLikeClientID(app) {
+			app = "APP_CLIENT_ID"
+			steps = append(steps, step{"The client id of " + exactauth.Printable(wish.App) + ", in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
+		}
+		steps = append(steps, step{"Let the app use it.", []string{
+			fmt.Sprintf(`auth0 api patch "connections/$ID/clients" --data '[{"client_id":"%s","status":true}]'`, app)}})
+		if wish.Callback != "" {
+			steps = append(steps, step{`Let "exactauth auth0 test" come back. The whole list is replaced.`, []string{
+				fmt.Sprintf(`auth0 api get clients/%s </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch clients/%[1]s`, app, wish.Callback)}})
+		}
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps})
+	}
+	text := fmt.Sprintf("# Exact's App Center must have exactly this Redirect URI: %s\n", d.signIn.Callback())
+	for _, s := range steps {
+		text += "\n# " + s.Why + "\n" + strings.Join(s.Commands, "\n") + "\n"
+	}
+	return a.print(text)
+}

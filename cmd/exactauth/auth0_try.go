@@ -1,0 +1,197 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+// auth0TestTimeout is how long a person has to sign in. Who is shown an error
+// page of Auth0's never comes back.
+const auth0TestTimeout = 2 * time.Minute
+
+type auth0TestOptions struct {
+	*auth0Options
+	app, secretFile, callback string
+	urlOnly, noBrowser        bool
+}
+
+func (a *app) auth0TestCmd(common *auth0Options) *cobra.Command {
+	o := auth0TestOptions{auth0Options: common}
+	cmd := &cobra.Command{
+		Use:   "test",
+		Short: "Sign in through the connection and show who it was",
+		Long: `Signs you in to an Auth0 app through its connection to Exact Online, as "Try" in
+Auth0's dashboard does: in the browser, with PKCE, and with an id_token that is
+verified. Shows who Auth0 says you are. Nothing is kept.
+
+The app must have --callback among its Allowed Callback URLs, just as it stands
+there: "exactauth auth0 setup --app APP --allow-test-callback" sees to that. An app
+with a secret needs --app-secret-file, AUTH0_APP_SECRET or AUTH0_APP_SECRET_FILE.
+Without --timeout it waits 2 minutes.`,
+		Example: `  exactauth auth0 test --auth0-domain acme.eu.auth0.com \
+      --app vG9oZ1mXQ2sT7kLpB4cN8dRfY5hJ3wAe
+  exactauth auth0 test --auth0-domain acme.eu.auth0.com \
+      --custom-domain login.acme.example --app "My app" \
+      --app-secret-file app-secret.txt --json
+  exactauth auth0 test --url-only --app "My app"      for a colleague's browser`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(auth0TestTimeout, func(ctx context.Context, _ []string) error { return a.auth0Test(ctx, o) }),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.app, "app", "", "client id of the Auth0 app to sign in to, or its name if the tenant can be managed (default: AUTH0_APP)")
+	f.StringVar(&o.secretFile, "app-secret-file", "", "file with that app's client secret; - is stdin")
+	f.StringVar(&o.callback, "callback", auth0.DefaultCallback, "where the browser comes back to: http on a loopback address")
+	f.BoolVar(&o.urlOnly, "url-only", false, "print an address for a browser elsewhere, and end")
+	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address, and wait")
+	return cmd
+}
+
+func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
+	if o.urlOnly && o.noBrowser {
+		return usagef("--url-only and --no-browser: give one of them")
+	}
+	d, err := a.tenantDomains(*o.auth0Options)
+	if err != nil {
+		return err
+	}
+	s := auth0.SignIn{
+		Domain:     d.signIn,
+		Connection: cmp.Or(o.connection, auth0.Strategy),
+		Callback:   o.callback,
+		Waiting:    a.sayWaiting,
+		Log:        a.logger(),
+	}
+	name := cmp.Or(o.app, a.env("AUTH0_APP"))
+	if name == "" {
+		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "its client id stands in Auth0's dashboard: Applications > your app > Settings > Client ID"}
+	}
+	if s.ClientID, err = a.findTestApp(ctx, d, name); err != nil {
+		return a.auth0Error(err, d)
+	}
+	if o.urlOnly {
+		return a.auth0Error(a.showAddress(ctx, s), d)
+	}
+	if s.ClientSecret, err = a.auth0AppSecret(o); err != nil {
+		return err
+	}
+	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
+	if refused := (*exactauth.RefusedError)(nil); errors.Is(err, exactauth.ErrDenied) && !errors.As(err, &refused) {
+		// Auth0 shows an error page, and the browser never comes.
+		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if it was Exact that showed an error, its App Center must have %s",
+			o.callback, d.flags(), s.ClientID, callbackFlag(o.callback), d.signIn.Callback())}
+	}
+	if err != nil {
+		return a.auth0Error(err, d)
+	}
+	return a.showAuth0User(s, user)
+}
+
+func callbackFlag(callback string) string {
+	if callback == auth0.DefaultCallback {
+		return ""
+	}
+	return " --callback " + callback
+}
+
+// auth0AppSecret gives the app's secret, zero if none was given: native and
+// single-page apps have none.
+func (a *app) auth0AppSecret(o auth0TestOptions) (exactauth.Secret, error) {
+	switch file := a.env("AUTH0_APP_SECRET_FILE"); {
+	case o.secretFile == "-":
+		return readSecret("standard input", a.in)
+	case o.secretFile != "":
+		return readSecretFile("--app-secret-file", o.secretFile)
+	case a.env("AUTH0_APP_SECRET") != "":
+		return readSecret("AUTH0_APP_SECRET", strings.NewReader(a.env("AUTH0_APP_SECRET")))
+	case file != "":
+		return readSecretFile("AUTH0_APP_SECRET_FILE", file)
+	}
+	return exactauth.Secret{}, nil
+}
+
+func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {
+	a.say("Sign in to Exact Online through Auth0 at this address:\n\n%s\n", address)
+	opening := !o.noBrowser && a.canOpen()
+	a.say("Exact may ask to \"Install unlisted app\": that page is Exact's own, and comes once.")
+	if !opening {
+		port := ""
+		if u, err := url.Parse(o.callback); err == nil {
+			port = u.Port()
+		}
+		a.say("It must be a browser on this machine, or on one that is connected to it with\nssh -L %s:127.0.0.1:%[1]s, for it comes back to %s.", port, o.callback)
+	}
+	if end, ok := ctx.Deadline(); ok {
+		a.say("Waiting until %s.", end.Local().Format("15:04:05"))
+	}
+	if opening {
+		a.openBrowser(address)
+	}
+}
+
+// showAddress is for a browser that cannot come back here. How far it comes
+// stands in its address bar.
+func (a *app) showAddress(ctx context.Context, s auth0.SignIn) error {
+	address, err := s.Address(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]string{"url": address, "callback": s.Callback})
+	}
+	if err := a.print(address + "\n"); err != nil {
+		return err
+	}
+	a.say(`
+Open it in any browser and sign in at Exact. The end is a page that cannot be
+reached, %s?...
+With code= in its address the connection works; with error= the reason stands there.
+The code is of no use to anybody. If Auth0 shows "Callback URL mismatch" instead,
+the app does not allow that callback.`, s.Callback)
+	return nil
+}
+
+func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
+	provider, _, _ := strings.Cut(u.Subject, "|")
+	if provider != auth0.Strategy {
+		a.note(fmt.Sprintf("Auth0 names a user of %q, not of %q: accounts may be linked", provider, auth0.Strategy))
+	}
+	if a.json {
+		return a.printJSON(struct {
+			Subject       string `json:"sub"`
+			Name          string `json:"name"`
+			Email         string `json:"email"`
+			EmailVerified bool   `json:"email_verified"`
+			Division      int    `json:"current_division,omitempty"`
+			Connection    string `json:"connection"`
+			ClientID      string `json:"client_id"`
+			Issuer        string `json:"issuer"`
+		}{u.Subject, u.Name, u.Email, u.EmailVerified, u.Division, s.Connection, s.ClientID, u.Issuer})
+	}
+	a.say("") // apart from the invitation
+	t := table{row("Signed in as", u), row("Subject (sub)", u.Subject)}
+	if u.Name != "" {
+		t = append(t, row("Name", u.Name))
+	}
+	if u.Email != "" {
+		verified := "not verified by Auth0"
+		if u.EmailVerified {
+			verified = "verified"
+		}
+		t = append(t, row("E-mail", u.Email+", "+verified))
+	}
+	if u.Division != 0 {
+		t = append(t, row("Division", u.Division))
+	}
+	t = append(t, row("Connection", s.Connection), row("Issuer", u.Issuer), row("App", s.ClientID))
+	return a.print(t.String())
+}

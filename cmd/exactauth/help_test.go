@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// Every command that can be run shows an example, and its help fits a terminal.
+func TestHelp(t *testing.T) {
+	a := &app{env: func(string) string { return "" }}
+	root := a.rootCmd()
+	root.InitDefaultCompletionCmd()
+	seen := 0
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+		if cmd.Hidden {
+			return
+		}
+		seen++
+		path := cmd.CommandPath()
+		if cmd.Runnable() && exampleOf(cmd) == "" {
+			t.Errorf("%s: no example", path)
+		}
+		for line := range strings.Lines(exampleOf(cmd)) {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: the example's line %q is not indented", path, line)
+			}
+		}
+		if cmd.Runnable() && !strings.Contains(cmd.Example, path) && cmd.Parent() != nil && cmd.Parent().Name() != "completion" {
+			t.Errorf("%s: the example is of another command:\n%s", path, cmd.Example)
+		}
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.InitDefaultHelpFlag()
+		if err := cmd.Help(); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := cells(strings.TrimRight(line, "\n")); n > helpWidth {
+				t.Errorf("%s --help has a line of %d columns:\n%s", path, n, line)
+			}
+			if strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
+				t.Errorf("%s --help: blanks at the end of %q", path, line)
+			}
+		}
+		if text := cmd.Short; text == "" || strings.HasSuffix(text, ".") || text[:1] != strings.ToUpper(text[:1]) {
+			t.Errorf("%s: short help %q", path, text)
+		}
+	}
+	walk(root)
+	if seen < 20 {
+		t.Errorf("%d commands were seen", seen)
+	}
+}
+
+func TestWrapped(t *testing.T) {
+	word := strings.Repeat("x", 39)
+	for in, want := range map[string]string{
+		"":                                   "",
+		"a\nb":                               "a b",
+		"a  b\n\nc":                          "a b\n\nc",
+		word + "\n" + word + " y":            word + " " + word + "\ny",
+		word + word + word:                   word + word + word,
+		"List:\n  a   b\n  c\n\nText\nmore.": "List:\n  a   b\n  c\n\nText more.",
+		"\tcode   here\n":                    "code here",
+		"Do:\n\n\tcode   here\n\nend":        "Do:\n\n\tcode   here\n\nend",
+	} {
+		if got := wrapped(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,560 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"filippo.io/age"
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
+)
+
+// The places where a login is kept beside a file: a PostgreSQL and a keyring of
+// the script's own.
+
+// database is a script's PostgreSQL, with a role that owns one database.
+type database struct {
+	*pgtest.Cluster
+	role    pgtest.Role
+	name    string
+	made    time.Time
+	stopped bool
+	holder  *pgx.Conn // of a row
+}
+
+// cmdPostgres acts on the script's PostgreSQL. "postgres new" makes it, and sets
+// DB, its URL without a password, DB_PASSWORD, DB_ROLE, DB_NAME, and PGPASSFILE.
+func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: postgres VERB [ARG...]")
+	}
+	w := worldOf(ts)
+	verb, args := args[0], args[1:]
+	if verb == "new" {
+		w.newDatabase(ts)
+		return
+	}
+	db := w.database
+	if db == nil {
+		ts.Fatalf("there is no database: postgres new")
+	}
+	want := func(n int) {
+		if len(args) != n {
+			ts.Fatalf("postgres %s: want %d arguments", verb, n)
+		}
+	}
+	switch verb {
+	case "stop": // fast|immediate|crash
+		want(1)
+		mode, ok := map[string]pgtest.Mode{"fast": pgtest.Fast, "immediate": pgtest.Immediate, "crash": pgtest.Crash}[args[0]]
+		if !ok {
+			ts.Fatalf("unknown: postgres stop %s", args[0])
+		}
+		db.Stop(w.t, mode)
+		db.stopped = true
+	case "start":
+		want(0)
+		db.Start(w.t)
+		db.stopped = false
+	case "log-all": // statements with their parameters go to the server's log
+		want(0)
+		db.SuperExec(w.t, db.name, `ALTER SYSTEM SET log_statement = 'all'`, `ALTER SYSTEM SET log_min_duration_statement = 0`, `SELECT pg_reload_conf()`)
+		pollUntil(ts, func() error {
+			if got := db.query(ts, `SHOW log_statement`); len(got) != 1 || string(got[0]) != "all" {
+				return fmt.Errorf("log_statement is %q", got)
+			}
+			return nil
+		})
+	case "sql": // STATEMENT...: as the superuser
+		db.SuperExec(w.t, db.name, args...)
+	case "wait": // STATEMENT: until it gives a row
+		want(1)
+		pollUntil(ts, func() error {
+			if len(db.query(ts, args[0])) == 0 {
+				return errors.New("there is no such row")
+			}
+			return nil
+		})
+	case "record": // NAME FILE: writes the record as it lies in the table
+		want(2)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), db.record(ts, args[0]), 0o600))
+		w.allowed = append(w.allowed, ts.MkAbs(args[1]))
+	case "put": // NAME FILE: as if somebody had restored it
+		want(2)
+		db.put(ts, args[0], []byte(ts.ReadFile(args[1])))
+	case "hold": // NAME: locks the row, as a machine does that is at it
+		want(1)
+		db.holder = db.connect(ts)
+		_, err := db.holder.Exec(context.Background(), `BEGIN; SELECT FROM exactauth_records WHERE name = '`+args[0]+`' FOR UPDATE`)
+		ts.Check(err)
+	case "let-go":
+		want(0)
+		ts.Check(db.holder.Close(context.Background()))
+	case "address": // FILE: writes the URL with its password
+		want(1)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(db.address(true)+"\n"), 0o600))
+		w.allowed = append(w.allowed, ts.MkAbs(args[0]))
+	case "age": // DURATION: the records, and the simulator, are older
+		want(1)
+		d, err := time.ParseDuration(args[0])
+		ts.Check(err)
+		w.offset.Add(int64(d))
+		for _, name := range db.query(ts, `SELECT convert_to(name, 'UTF8') FROM exactauth_records`) {
+			var rec map[string]any
+			ts.Check(json.Unmarshal(db.record(ts, string(name)), &rec))
+			shift(rec, d)
+			b, err := json.Marshal(rec)
+			ts.Check(err)
+			db.put(ts, string(name), b)
+		}
+	case "clean": // no secret is in the tables, the write-ahead log, any other file of the server, or its log
+		want(0)
+		if !db.stopped {
+			db.SuperExec(w.t, db.name, `CHECKPOINT`)
+		}
+		found := w.secretsIn(ts, filepath.Dir(db.DataDir()), db.made) // what is older has none
+		if !db.stopped {
+			for _, row := range db.query(ts, `SELECT convert_to(r::text, 'UTF8') FROM exactauth_records r`) {
+				found = append(found, w.secretsOf("the table", row)...)
+			}
+		}
+		w.judge(ts, neg, found)
+	default:
+		ts.Fatalf("unknown: postgres %s", verb)
+	}
+}
+
+func (w *world) newDatabase(ts *testscript.TestScript) {
+	if w.t == nil {
+		ts.Fatalf("postgres new: not in a test")
+	}
+	c := pgtest.Start(w.t) // or the script is skipped
+	db := &database{Cluster: c, role: c.NewRole(w.t)}
+	db.name = c.NewDatabase(w.t, db.role.Name)
+	db.made = time.Now().Add(-time.Second) // files have a coarser clock
+	w.database = db
+	w.passwords = append(w.passwords, db.role.Password, c.Password())
+	ts.Setenv("DB", db.address(false))
+	ts.Setenv("DB_PASSWORD", db.role.Password)
+	ts.Setenv("DB_ROLE", db.role.Name)
+	ts.Setenv("DB_NAME", db.name)
+	ts.Setenv("PGPASSFILE", c.PassFile(w.t))
+}
+
+// address is the URL for the role that owns the database.
+func (db *database) address(password bool) string {
+	u, err := url.Parse(db.URL(db.role.Name, db.name))
+	if err != nil {
+		panic(err)
+	}
+	if password {
+		u.User = url.UserPassword(db.role.Name, db.role.Password)
+	}
+	return u.String() + "?sslmode=verify-full&sslrootcert=" + url.QueryEscape(db.CAFile())
+}
+
+// connect connects as the superuser.
+func (db *database) connect(ts *testscript.TestScript) *pgx.Conn {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	config, err := pgx.ParseConfig(db.URL(pgtest.Superuser, db.name) + "?sslmode=disable")
+	ts.Check(err)
+	config.Password = db.Password()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	ts.Check(err)
+	return conn
+}
+
+// query gives the first column of each row, as the superuser sees it.
+func (db *database) query(ts *testscript.TestScript, statement string, args ...any) (column [][]byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := db.connect(ts)
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, statement, args...)
+	ts.Check(err)
+	for rows.Next() {
+		column = append(column, bytes.Clone(rows.RawValues()[0]))
+	}
+	ts.Check(rows.Err())
+	return column
+}
+
+func (db *database) record(ts *testscript.TestScript, name string) []byte {
+	rows := db.query(ts, `SELECT record FROM exactauth_records WHERE name = $1`, name)
+	if len(rows) != 1 {
+		ts.Fatalf("there are %d records %s", len(rows), name)
+	}
+	return rows[0]
+}
+
+func (db *database) put(ts *testscript.TestScript, name string, record []byte) {
+	if len(db.query(ts, `UPDATE exactauth_records SET record = $2, version = version + 1 WHERE name = $1 RETURNING record`, name, record)) != 1 {
+		ts.Fatalf("there is no record %s", name)
+	}
+}
+
+// cmdClean: clean PATH... means that no secret is in the files there.
+func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
+	var found []string
+	for _, path := range args {
+		found = append(found, worldOf(ts).secretsIn(ts, ts.MkAbs(path), time.Time{})...)
+	}
+	worldOf(ts).judge(ts, neg, found)
+}
+
+func (w *world) judge(ts *testscript.TestScript, neg bool, found []string) {
+	if (len(found) == 0) == neg {
+		ts.Fatalf("found %q", found)
+	}
+}
+
+// secretsIn searches all files below root that were written since then for every
+// secret there is, as it is and as bytes are written in SQL.
+func (w *world) secretsIn(ts *testscript.TestScript, root string, since time.Time) (found []string) {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // a server at work removes files
+		case err != nil:
+			return err
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if info, err := d.Info(); err == nil && info.ModTime().Before(since) {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		found = append(found, w.secretsOf(path, b)...)
+		return nil
+	})
+	ts.Check(err)
+	return found
+}
+
+func (w *world) secretsOf(what string, b []byte) (found []string) {
+	for part, kind := range w.secretParts() {
+		if bytes.Contains(b, []byte(part)) || bytes.Contains(b, []byte(hex.EncodeToString([]byte(part)))) {
+			found = append(found, kind+" in "+what)
+		}
+	}
+	return found
+}
+
+// cmdUnseal: unseal KEY FROM TO opens FROM as "age -d -i KEY -o TO FROM" does.
+func cmdUnseal(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: unseal KEY FROM TO")
+	}
+	identities, err := age.ParseIdentities(strings.NewReader(ts.ReadFile(args[0])))
+	ts.Check(err)
+	r, err := age.Decrypt(strings.NewReader(ts.ReadFile(args[1])), identities...)
+	if neg {
+		if err == nil {
+			ts.Fatalf("%s was opened", args[1])
+		}
+		return
+	}
+	ts.Check(err)
+	b, err := io.ReadAll(r)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), b, 0o600))
+	w := worldOf(ts)
+	w.allowed = append(w.allowed, ts.MkAbs(args[2]))
+}
+
+// cmdKeyFile: key-file FILE makes an age identity.
+func cmdKeyFile(ts *testscript.TestScript, neg bool, args []string) {
+	i, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(i.String()+"\n"), 0o600))
+}
+
+// sealKey is an age identity, which opens what is sealed.
+var sealKey = regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)
+
+// cmdCurrent: current FILE STATE is what the refresh token of the record in FILE
+// is good for.
+func cmdCurrent(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: current FILE STATE")
+	}
+	token, _ := dig(readJSON(ts, args[0]), "login.refresh_token")
+	if got := worldOf(ts).sim.RefreshTokenState(fmt.Sprint(token)).String(); (got == args[1]) == neg {
+		ts.Fatalf("the refresh token in %s is %s", args[0], got)
+	}
+}
+
+// copies gives every copy of a profile's record that there is, opened: in the
+// state directory and in the table.
+func (w *world) copies(ts *testscript.TestScript, profile string) map[string]map[string]any {
+	found := map[string][]byte{}
+	if b, err := os.ReadFile(w.record(profile)); err == nil {
+		found["the file"] = b
+	}
+	if w.database != nil && !w.database.stopped && len(w.database.query(ts, `SELECT 1 FROM pg_tables WHERE tablename = 'exactauth_records'`)) > 0 {
+		for _, row := range w.database.query(ts, `SELECT record FROM exactauth_records WHERE name = $1 AND record <> ''`, profile) {
+			found["the table"] = row
+		}
+	}
+	var identities []age.Identity
+	keys, _ := filepath.Glob(filepath.Join(w.work, "*.key"))
+	for _, key := range keys {
+		b, err := os.ReadFile(key)
+		ts.Check(err)
+		i, err := age.ParseIdentities(bytes.NewReader(b))
+		ts.Check(err)
+		identities = append(identities, i...)
+	}
+	opened := map[string]map[string]any{}
+	for where, b := range found {
+		if bytes.HasPrefix(b, []byte("age-encryption.org/")) {
+			r, err := age.Decrypt(bytes.NewReader(b), identities...)
+			ts.Check(err)
+			b, err = io.ReadAll(r)
+			ts.Check(err)
+		}
+		var rec map[string]any
+		ts.Check(json.Unmarshal(b, &rec))
+		opened[where] = rec
+	}
+	return opened
+}
+
+// oneLives holds what must be so at each moment: somewhere there is the refresh
+// token that the server takes, and no two copies would be refreshed.
+func (w *world) oneLives(ts *testscript.TestScript, profile string) (where string) {
+	usable, current := []string{}, 0
+	copies := w.copies(ts, profile)
+	for where, rec := range copies {
+		token, login := dig(rec, "login.refresh_token")
+		if !login {
+			continue
+		}
+		if _, moved := rec["moved_to"]; !moved {
+			usable = append(usable, where)
+		}
+		if w.sim.RefreshTokenState(fmt.Sprint(token)) == exactsim.Current {
+			current++
+		}
+	}
+	if len(usable) > 1 || current == 0 {
+		ts.Fatalf("of %d copies %q would be refreshed, and %d are current", len(copies), usable, current)
+	}
+	return strings.Join(usable, "")
+}
+
+// cmdLives: lives PROFILE file|table means that the login is there, and that no
+// other place has a secret of it.
+func cmdLives(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: lives PROFILE file|table")
+	}
+	w := worldOf(ts)
+	if got := w.oneLives(ts, args[0]); got != "the "+args[1] {
+		ts.Fatalf("the login lives in %q, want the %s", got, args[1])
+	}
+	for where, rec := range w.copies(ts, args[0]) {
+		_, login := rec["login"]
+		_, secret := rec["client_secret"]
+		if where != "the "+args[1] && (login || secret) {
+			ts.Fatalf("%s still has it", where)
+		}
+	}
+}
+
+// cmdMoves: moves N FLAG... | FLAG... has "exactauth setup" change the default
+// profile's place N times, with each of these lists of flags in turn. Each time it
+// is killed first, at a random moment, and then done.
+func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ways := [][]string{{"setup"}}
+	for _, arg := range args[1:] {
+		if arg == "|" {
+			ways = append(ways, []string{"setup"})
+			continue
+		}
+		ways[len(ways)-1] = append(ways[len(ways)-1], arg)
+	}
+	takes := time.Second / 2
+	killed := 0
+	for i := range n {
+		way := ways[i%len(ways)]
+		if code, _ := exitOf(ts.Exec("killed", append([]string{takes.String(), "exactauth"}, way...)...)); code == 137 {
+			killed++
+		}
+		w.oneLives(ts, "default")
+		began := time.Now()
+		ts.Check(ts.Exec("exactauth", way...))
+		takes = time.Since(began)
+		place := "file"
+		if slices.ContainsFunc(way, func(s string) bool { return strings.HasPrefix(s, "postgres://") }) {
+			place = "table"
+		}
+		cmdLives(ts, false, []string{"default", place})
+	}
+	if killed < n/4 {
+		ts.Fatalf("of %d only %d were killed", n, killed)
+	}
+}
+
+// killedMain: killed DURATION CMD [ARG...] runs CMD and kills it at some moment
+// within this time.
+func killedMain() {
+	within, err := time.ParseDuration(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(os.Args[2], os.Args[3:]...)
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	timer := time.AfterFunc(rand.N(within), func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	code, _ := exitOf(cmd.Wait())
+	os.Exit(code)
+}
+
+// keyring is a Secret Service on a bus of its own.
+type keyring struct {
+	dir    string
+	bus    *exec.Cmd
+	daemon *exec.Cmd
+}
+
+// keyringTools are the programs, of the Debian packages dbus and gnome-keyring.
+var keyringTools = []string{"dbus-daemon", "dbus-send", "gnome-keyring-daemon"}
+
+// Linux's numbers: not every system has the names.
+const continueSignal, stopSignal = syscall.Signal(18), syscall.Signal(19)
+
+// cmdKeyring acts on the script's keyring. "keyring new" makes an empty one that
+// is unlocked, and sets DBUS_SESSION_BUS_ADDRESS.
+func cmdKeyring(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 1 {
+		ts.Fatalf("usage: keyring VERB")
+	}
+	k := w.keyring
+	if args[0] == "new" {
+		var err error
+		k = &keyring{}
+		k.dir, err = os.MkdirTemp("", "exactauth-keyring-") // the path of a socket is short
+		ts.Check(err)
+		w.keyring = k
+		ts.Defer(func() {
+			k.end(k.daemon)
+			k.end(k.bus)
+			if said, err := os.ReadFile(filepath.Join(k.dir, "log")); err == nil && w.t.Failed() {
+				ts.Logf("the keyring said: %s", said)
+			}
+			os.RemoveAll(k.dir)
+		})
+		k.startBus(ts)
+		k.startDaemon(ts, true)
+		ts.Setenv("DBUS_SESSION_BUS_ADDRESS", k.address())
+		ts.Setenv("KEYRING_BUS", filepath.Join(k.dir, "bus"))
+		return
+	}
+	if k == nil {
+		ts.Fatalf("there is no keyring: keyring new")
+	}
+	switch args[0] {
+	case "stop": // as when its session ends; the bus stays
+		k.end(k.daemon)
+		k.daemon = nil
+	case "start":
+		k.startDaemon(ts, true)
+	case "start-locked":
+		k.startDaemon(ts, false)
+	case "forget": // all that is in it
+		k.end(k.daemon)
+		ts.Check(os.RemoveAll(filepath.Join(k.dir, "keyrings")))
+		k.startDaemon(ts, true)
+	case "freeze":
+		ts.Check(k.daemon.Process.Signal(stopSignal))
+	case "thaw":
+		ts.Check(k.daemon.Process.Signal(continueSignal))
+	default:
+		ts.Fatalf("unknown: keyring %s", args[0])
+	}
+}
+
+func (k *keyring) address() string { return "unix:path=" + filepath.Join(k.dir, "bus") }
+
+// startBus starts a bus that starts nothing itself.
+func (k *keyring) startBus(ts *testscript.TestScript) {
+	config := filepath.Join(k.dir, "bus.conf")
+	ts.Check(os.WriteFile(config, []byte(`<busconfig><type>session</type><listen>`+k.address()+`</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`), 0o600))
+	k.bus = exec.Command("dbus-daemon", "--config-file="+config, "--nofork", "--nosyslog")
+	k.start(ts, k.bus, "")
+	pollUntil(ts, func() error { _, err := os.Stat(filepath.Join(k.dir, "bus")); return err })
+}
+
+// startDaemon starts the keyring. One that is unlocked makes the collection
+// "login" if there is none.
+func (k *keyring) startDaemon(ts *testscript.TestScript, unlocked bool) {
+	args := []string{"--foreground", "--components=secrets"}
+	password := ""
+	if unlocked {
+		args, password = append(args, "--unlock"), "the user's password"
+	}
+	k.daemon = exec.Command("gnome-keyring-daemon", args...)
+	k.start(ts, k.daemon, password)
+	pollUntil(ts, func() error {
+		// It answers once it has its name on the bus.
+		cmd := exec.Command("dbus-send", "--bus="+k.address(), "--print-reply", "--dest=org.freedesktop.secrets", "/org/freedesktop/secrets", "org.freedesktop.DBus.Peer.Ping")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+}
+
+func (k *keyring) start(ts *testscript.TestScript, cmd *exec.Cmd, input string) {
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "DBUS_SESSION_BUS_ADDRESS=" + k.address()}
+	for _, name := range []string{"HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"} {
+		cmd.Env = append(cmd.Env, name+"="+k.dir)
+	}
+	log, err := os.OpenFile(filepath.Join(k.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer log.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), log, log
+	ts.Check(cmd.Start())
+}
+
+// end ends a program of ours and waits for it.
+func (k *keyring) end(cmd *exec.Cmd) {
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Kill() // also if it is frozen
+	_ = cmd.Wait()
+}

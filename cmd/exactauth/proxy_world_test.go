@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// fetchMain is a client of the proxy's: fetch [FLAG...] PATH asks the proxy that
+// $EXACT_BASE_URL names, or the one that a ready line in a file does, and prints
+// status and body, or for several requests at once how often each status came.
+func fetchMain() {
+	if err := fetch(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "fetch:", err)
+		os.Exit(1)
+	}
+}
+
+func fetch(args []string) error {
+	f := flag.NewFlagSet("fetch", flag.ExitOnError)
+	ready := f.String("ready", "", "file with the ready line")
+	method := f.String("method", http.MethodGet, "")
+	header := f.String("header", "", "one more header")
+	host := f.String("host", "", "the Host header")
+	bare := f.Bool("bare", false, "no secret in the path")
+	bearer := f.Bool("bearer", false, "the secret as Authorization")
+	n := f.Int("n", 1, "requests at once")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	line := struct{ URL, Secret, Socket string }{URL: os.Getenv("EXACT_BASE_URL")}
+	if *ready != "" {
+		b, err := os.ReadFile(*ready)
+		if err == nil {
+			err = json.Unmarshal(b, &line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if *bare || *bearer {
+		line.URL = strings.TrimSuffix(line.URL, "/"+line.Secret)
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: *n}
+	if line.Socket != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", line.Socket)
+		}
+	}
+	client := &http.Client{Transport: transport}
+	one := func() (string, string, error) {
+		req, err := http.NewRequest(*method, line.URL+f.Arg(0), nil)
+		if err != nil {
+			return "", "", err
+		}
+		req.Header.Set("Accept", "application/json")
+		if *bearer {
+			req.Header.Set("Authorization", "Bearer "+line.Secret)
+		}
+		if name, value, ok := strings.Cut(*header, ": "); ok {
+			req.Header.Set(name, value)
+		}
+		req.Host = *host
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return resp.Status, string(body), err
+	}
+	if *n == 1 {
+		status, body, err := one()
+		fmt.Println(status)
+		fmt.Print(body)
+		return err
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	seen := map[string]int{}
+	for range *n {
+		all.Go(func() {
+			status, _, err := one()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				status = "no answer"
+			}
+			seen[status]++
+		})
+	}
+	all.Wait()
+	var lines []string
+	for status, times := range seen {
+		lines = append(lines, fmt.Sprintf("%d times %s", times, status))
+	}
+	slices.Sort(lines)
+	fmt.Println(strings.Join(lines, "\n"))
+	return nil
+}

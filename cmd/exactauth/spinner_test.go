@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/exactauth/exactauth/internal/vt"
+)
+
+// cmdScreen: screen NAME makes NAME.screen of NAME.out: what a person sees on the
+// terminal of "as -tty NAME" in the end.
+func cmdScreen(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: screen NAME")
+	}
+	columns, _ := strconv.Atoi(ts.Getenv("TTY_COLUMNS"))
+	s := vt.Screen{Columns: columns}
+	s.Write([]byte(ts.ReadFile(args[0] + ".out")))
+	if unknown := s.Unknown(); len(unknown) > 0 {
+		ts.Fatalf("escape sequences that are new: %v", unknown)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".screen"), []byte(s.String()), 0o600))
+}
+
+func TestSpinnerLine(t *testing.T) {
+	const what = "waiting until something that takes a good many words to say has come to its end"
+	for _, test := range []struct {
+		what  string
+		left  time.Duration
+		width int
+		want  string
+	}{
+		{"waiting for the browser", 272*time.Second + 400*time.Millisecond, 0, "⠋ waiting for the browser, 4m32s left "},
+		{"waiting for the browser", 5 * time.Minute, 200, "⠋ waiting for the browser, 5m0s left "},
+		{"waiting for the browser", -time.Hour, 80, "⠋ waiting for the browser, 0s left "},
+		{"waiting for the browser", 5 * time.Minute, 22, "⠋ waiting for the br "},
+		{"waiting for the browser", 5 * time.Minute, 20, "⠋ waiting for the "},
+		{"waiting for the browser", 5 * time.Minute, 1, "⠋ "},
+		{what, 5 * time.Minute, 0, "⠋ waiting until something that takes a good many words to say has come to its "},
+	} {
+		got := spinnerLine("⠋", test.what, time.Now().Add(test.left), "left", test.width)
+		if got != test.want {
+			t.Errorf("%s in %d columns: %q, want %q", test.left, test.width, got, test.want)
+		}
+		if n := cells(got); n > 79 {
+			t.Errorf("%q has %d columns", got, n)
+		}
+	}
+	if got := spinnerLine("|", "waiting", time.Time{}, "left", 0); got != "| waiting " {
+		t.Errorf("%q", got)
+	}
+}
+
+// Lines that stay are whole, whoever writes them while a line comes and goes.
+func TestScreenKeepsLinesWhole(t *testing.T) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(out)
+		seen <- string(b)
+	}()
+	var s screen
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				s.draw(in, "")
+				return
+			default:
+				s.draw(in, fmt.Sprintf("drawn %d ", i))
+			}
+		}
+	}()
+	for w := range 4 {
+		all.Go(func() {
+			for i := range 50 {
+				fmt.Fprintf(logWriter{&s, in}, "writer %d line %d\r\n", w, i)
+			}
+		})
+	}
+	all.Wait()
+	close(stop)
+	<-drawn
+	in.Close()
+	var terminal vt.Screen
+	io.WriteString(&terminal, <-seen)
+	lines := strings.Split(strings.TrimSuffix(terminal.String(), "\n"), "\n")
+	if len(lines) != 200 {
+		t.Errorf("%d lines, want 200", len(lines))
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "writer ") || strings.Contains(line, "drawn") {
+			t.Errorf("a line is %q", line)
+		}
+	}
+}
+
+// A spinner is over when it says so: it draws nothing afterwards and leaves no
+// goroutine, also if nobody reads what it draws.
+func TestSpinnerEnds(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		t.Run(fmt.Sprint("read ", read), func(t *testing.T) {
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			a := &app{err: in, env: func(string) string { return "" }}
+			if !read { // the pipe is full
+				in.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				for err == nil {
+					_, err = in.Write(make([]byte, 4096))
+				}
+				in.SetWriteDeadline(time.Time{})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			began := time.Now()
+			over := a.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
+			if !read {
+				over()
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("a terminal that takes nothing held it up for %s", took)
+				}
+				cancel()
+				in.Close()
+				return
+			}
+			b := make([]byte, 100)
+			n, err := out.Read(b)
+			if err != nil || string(b[:n]) != eraseLine+"| waiting, 1m0s left " {
+				t.Errorf("%q, %v", b[:n], err)
+			}
+			cancel() // Ctrl-C
+			over()
+			over()
+			in.Close()
+			rest, _ := io.ReadAll(out)
+			if text := string(rest); !strings.HasSuffix(text, eraseLine) {
+				t.Errorf("it ends on %q", text)
+			}
+		})
+	}
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+)
+
+// A profile's store is "file", a postgres:// URL, or "@FILE" with that URL in it;
+// its seal is "none", "keyring" or "age:FILE".
+const (
+	storeFile   = "file"
+	storeInFile = "@"
+	sealNone    = "none"
+	sealKeyring = "keyring"
+	sealAge     = "age:"
+)
+
+// checkStore says what is wrong with a profile's store, without repeating what may
+// hold a password.
+func checkStore(store string) error {
+	if file, ok := strings.CutPrefix(store, storeInFile); ok {
+		return wantAbsolute(file)
+	}
+	if store == storeFile {
+		return nil
+	}
+	if !strings.Contains(store, "://") {
+		return errors.New("want file, a postgres:// URL, or @FILE with that URL in it")
+	}
+	_, err := pgstore.New(store)
+	return err
+}
+
+func checkSeal(how string) error {
+	if file, ok := strings.CutPrefix(how, sealAge); ok {
+		return wantAbsolute(file)
+	}
+	if how != sealNone && how != sealKeyring {
+		return errors.New("want none, keyring or age:FILE")
+	}
+	return nil
+}
+
+func wantAbsolute(file string) error {
+	if !filepath.IsAbs(file) {
+		return errors.New("want the whole path of the file, so that it is the same from everywhere")
+	}
+	return nil
+}
+
+// absolute makes a file in a flag's value the same from everywhere.
+func absolute(value, prefix string) string {
+	if file, ok := strings.CutPrefix(value, prefix); ok && file != "" {
+		if whole, err := filepath.Abs(file); err == nil {
+			return prefix + whole
+		}
+	}
+	return value
+}
+
+// place is where a profile's record lives, and what opens it.
+type place struct {
+	store, seal string // as the profile has them
+	files       *tokenstore.Files
+	shared      *pgstore.Store // nil: the files are it
+	hasty       *pgstore.Store // the same, for who keeps what it does not take
+	key         *seal.Key      // nil: records lie open
+	warn        func(string)
+}
+
+func (a *app) place(p profile) (*place, error) {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	l := &place{store: p.store, seal: p.seal, files: tokenstore.NewFiles(dir, a.note), warn: a.note}
+	switch file, ok := strings.CutPrefix(p.seal, sealAge); {
+	case ok:
+		l.key = seal.File(file)
+	case p.seal == sealKeyring:
+		l.key = seal.Keyring(a.keyringReady)
+	}
+	if p.store == storeFile || p.store == "" {
+		return l, nil
+	}
+	address := p.store
+	if file, ok := strings.CutPrefix(p.store, storeInFile); ok {
+		if address, err = readAddress(file); err != nil {
+			return nil, err
+		}
+	}
+	if l.shared, err = pgstore.New(address); err != nil {
+		return nil, usagef("store %s: %w", redacted(p.store), err)
+	}
+	l.hasty = l.shared.Hasty()
+	a.opened = append(a.opened, l.shared.Close, l.hasty.Close)
+	return l, nil
+}
+
+// readAddress reads a database URL, which may hold a password, from a file that
+// other users must not read. One of root's may be read by the group: that is how
+// containers are handed theirs.
+func readAddress(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", usagef("store: %w", err)
+	}
+	mode := info.Mode().Perm()
+	if runtime.GOOS != "windows" && (mode&0o037 != 0 || mode&0o040 != 0 && ours(info)) {
+		return "", &hinted{usagef("store: %s is open to other users (%04o)", file, mode), "chmod 600 " + file}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", usagef("store: %w", err)
+	}
+	address := strings.TrimSpace(string(b))
+	if _, err := pgstore.New(address); err != nil {
+		return "", usagef("store: in %s: %w", file, err)
+	}
+	return address, nil
+}
+
+// redacted is a profile's store as it may be shown.
+func redacted(store string) string {
+	if shown, err := pgstore.Shown(store); err == nil {
+		return shown
+	}
+	if store == storeFile || strings.HasPrefix(store, storeInFile) {
+		return store
+	}
+	return "(not understood)" // it may hold a password
+}
+
+// shown says for people where records are.
+func (l *place) shown() string {
+	if l.shared != nil {
+		return l.shared.String()
+	}
+	return "the files of one machine"
+}
+
+// records is the place as a client uses it.
+func (l *place) records() exactauth.Store {
+	if l.shared == nil {
+		return l.bare()
+	}
+	return l.kept()
+}
+
+// kept is a shared place with what this machine keeps for the others.
+func (l *place) kept() *tokenstore.Kept {
+	return tokenstore.NewKept(l.sealed(l.hasty), l.sealed(l.files), exactauth.Latest, l.warn)
+}
+
+// bare is the place without what this machine keeps for the others.
+func (l *place) bare() exactauth.Store {
+	if l.shared == nil {
+		return l.sealed(l.files)
+	}
+	return l.sealed(l.shared)
+}
+
+func (l *place) sealed(raw exactauth.Store) exactauth.Store {
+	if l.key == nil {
+		return raw
+	}
+	return seal.New(raw, l.key).Except(exactauth.IsNote)
+}
+
+// certificates is where the listener's own certificate and key are kept: on this
+// machine, and in the open as nobody else vouches for them either. A profile with
+// a seal leaves no key about, and makes them anew.
+func (l *place) certificates() exactauth.Store {
+	if l.key != nil {
+		return unkept{}
+	}
+	return l.files
+}
+
+// unkept is a store that forgets.
+type unkept struct{}
+
+func (unkept) Read(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
+
+func (unkept) Update(ctx context.Context, _ string, change func(context.Context, []byte) ([]byte, error)) error {
+	_, err := change(ctx, nil)
+	return err
+}
+
+func (unkept) Delete(context.Context, string) error { return nil }
+
+// moveRecord brings the profile's record from its place of before to the place of
+// p, and gives what is to be done once the configuration names that.
+func (a *app) moveRecord(ctx context.Context, before, p profile) (after func(context.Context) error, err error) {
+	from, err := a.place(before)
+	if err != nil {
+		return nil, err
+	}
+	to, err := a.place(p)
+	if err != nil {
+		return nil, err
+	}
+	if to.key != nil {
+		made, err := to.makeKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if made {
+			a.say("A new key was made: %s. Keep a copy of it: without it nobody can open what it seals.", to.key)
+		}
+	}
+	nothing := func(context.Context) error { return nil }
+	if from.store == to.store || from.shared != nil && to.shared != nil && from.shared.Same(to.shared) {
+		if from.seal == to.seal {
+			return nothing, nil
+		}
+		raw := exactauth.Store(to.files)
+		if to.shared != nil {
+			raw = to.shared
+			if err := seal.Change(ctx, to.files, tokenstore.KeptName(p.Name), to.key, from.key); err != nil {
+				return nil, err
+			}
+		}
+		return nothing, seal.Change(ctx, raw, p.Name, to.key, from.key)
+	}
+	if from.shared != nil {
+		if err := from.kept().Settle(ctx, p.Name); err != nil {
+			return nil, err
+		}
+	}
+	old := &exactauth.Client{Profile: before.Profile, Store: from.bare(), Notice: a.note}
+	if err := old.MoveTo(ctx, to.bare(), to.shown()); err != nil {
+		return nil, err
+	}
+	// Before the configuration names the new place: afterwards nobody would come
+	// back here to clear up after a setup that was killed.
+	if err := old.Moved(ctx); err != nil {
+		return nil, err
+	}
+	if from.shared != nil {
+		return nothing, nil
+	}
+	return func(ctx context.Context) error { return from.files.Delete(ctx, p.Name) }, nil // nobody else looks there
+}
+
+// makeKey makes the key unless it is there. A keyring lets a second maker replace
+// the key of the first, so one at a time asks.
+func (l *place) makeKey(ctx context.Context) (made bool, err error) {
+	errDone := errors.New("there is no such record")
+	err = l.files.Update(ctx, "seal.key", func(ctx context.Context, _ []byte) ([]byte, error) {
+		if made, err = l.key.Make(ctx); err != nil {
+			return nil, err
+		}
+		return nil, errDone
+	})
+	if err == errDone {
+		err = nil
+	}
+	return made, err
+}

@@ -1,0 +1,102 @@
+package auth0
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors of this package wrap one of exactauth's kinds (ErrConfig, ErrDenied,
+// ErrTemporary), or a [TokenError], or come from the caller's context as they
+// are. Beside their kind they wrap one of these where a caller can say what to
+// do about it.
+var (
+	// ErrNoGrant: the management client may not ask for tokens for the
+	// Management API at all.
+	ErrNoGrant = errors.New("no grant for the Management API")
+	// ErrNotOwnDomain: the domain has no Management API, as custom ones have not.
+	ErrNotOwnDomain = errors.New("not the tenant's own domain")
+	// ErrCredentials: management credentials or token are wrong or have lapsed.
+	ErrCredentials = errors.New("management credentials refused")
+	// ErrNotEnabled: the app may not use the connection, or there is none.
+	ErrNotEnabled = errors.New("connection not enabled")
+	// ErrAppSecret: the token endpoint does not take the app for who it says it is.
+	ErrAppSecret = errors.New("app not authenticated")
+	// ErrNoSecret: a new client id, or a new connection, has no client secret.
+	ErrNoSecret = errors.New("client secret missing")
+	// ErrApp: there is no such app, or more than one.
+	ErrApp = errors.New("app not found")
+)
+
+// failure is an error whose text is all its own.
+type failure struct {
+	text  string
+	cause error   // its text follows; nil if there is none
+	is    []error // its kind, and what else errors.Is finds
+}
+
+func (e *failure) Error() string {
+	if e.cause != nil {
+		return e.text + ": " + e.cause.Error()
+	}
+	return e.text
+}
+
+func (e *failure) Unwrap() []error {
+	if e.cause == nil {
+		return e.is
+	}
+	return append([]error{e.cause}, e.is...)
+}
+
+func fail(kind error, format string, args ...any) error {
+	return &failure{text: fmt.Sprintf(format, args...), is: []error{kind}}
+}
+
+func failWith(cause error, is []error, format string, args ...any) error {
+	return &failure{fmt.Sprintf(format, args...), cause, is}
+}
+
+// ScopeError is wrapped by an ErrConfig: the management token lacks scopes.
+// Nothing was changed by the request that needed them.
+type ScopeError struct {
+	Missing []string // as "create:connections"; any one of them will do if AnyOf
+	Have    []string // what the token has; nil if that is not known
+	AnyOf   bool
+}
+
+func (e *ScopeError) Error() string {
+	sep := " and "
+	if e.AnyOf {
+		sep = " or "
+	}
+	return "the management token lacks the scope " + strings.Join(e.Missing, sep)
+}
+
+// APIError is a refusal in Auth0's words, of the Management API (statusCode,
+// error, message, errorCode) or of an OAuth endpoint (error, error_description).
+// All texts are fit for a terminal.
+type APIError struct {
+	Status  int    // of the HTTP answer
+	Code    string // as "invalid_body" or "access_denied"; may be empty
+	Message string // for people; may be empty
+}
+
+func (e *APIError) Error() string {
+	words := []string{fmt.Sprintf("HTTP %d", e.Status)}
+	for _, s := range []string{e.Code, e.Message} {
+		if s != "" {
+			words = append(words, s)
+		}
+	}
+	return strings.Join(words, ": ")
+}
+
+// TokenError says why what an issuer sent does not prove who signed in. It is of
+// no other kind: either the issuer is not the one that was meant, or it errs.
+type TokenError struct {
+	Claim string // what is wrong: "alg", "kid", "signature", "iss", "aud", "azp", "exp", "nbf", "iat", "nonce", "at_hash", "sub", or "id_token" for all of it
+	Text  string
+}
+
+func (e *TokenError) Error() string { return "the id_token is refused: " + e.Text }

@@ -1,0 +1,165 @@
+package auth0_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+func TestSignIn(t *testing.T) {
+	for _, domain := range []string{"127.0.0.1", "localhost"} { // the tenant's own, and a custom one
+		t.Run(domain, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.app(domain)
+			user, page, err := w.signIn(s)
+			want := auth0.User{Subject: annaSub, Name: "Anna de Vries", Email: "anna@voorbeeld.example", Division: 123456, Issuer: s.Domain.Issuer()}
+			if err != nil || user != want {
+				t.Errorf("%v, %+v; want %+v", err, user, want)
+			}
+			if !strings.Contains(page, "You are signed in") || !strings.Contains(page, "Anna de Vries") {
+				t.Errorf("the last page says %s", page)
+			}
+		})
+	}
+}
+
+// An issuer can lie in every way that a token can; each is refused in its own
+// words, on the tenant's own domain and on a custom one.
+func TestLies(t *testing.T) {
+	for lie, want := range map[auth0sim.Lie]struct{ claim, words string }{
+		auth0sim.AlgNone:       {"alg", "it is not signed (alg none)"},
+		auth0sim.AlgHS256:      {"alg", "it is signed with HS256; only RS256 is taken"},
+		auth0sim.UnknownKey:    {"kid", `its key "another" is none of those that `},
+		auth0sim.OtherKey:      {"signature", "its signature is wrong"},
+		auth0sim.Tampered:      {"signature", "its signature is wrong"},
+		auth0sim.NoSlash:       {"iss", `its issuer is "http://localhost:PORT"; want "http://localhost:PORT/"`},
+		auth0sim.OwnDomain:     {"iss", `its issuer is "http://127.0.0.1:PORT/"; want "http://localhost:PORT/"`},
+		auth0sim.OtherIssuer:   {"iss", `its issuer is "https://evil.eu.auth0.com/"; want "http://localhost:PORT/"`},
+		auth0sim.OtherAudience: {"aud", "it is meant for anotherAppAnotherAppAnotherApp00, not for the app " + webID},
+		auth0sim.TwoAudiences:  {"azp", "it was made for another app (azp anotherAppAnotherAppAnotherApp00)"},
+		auth0sim.OtherNonce:    {"nonce", "its nonce is not this sign-in's"},
+		auth0sim.NoNonce:       {"nonce", "it has no nonce, so it may be from another sign-in"},
+		auth0sim.Expired:       {"exp", "it has expired: at "},
+		auth0sim.NoExpiry:      {"exp", "it does not say when it expires"},
+		auth0sim.NotYet:        {"nbf", "it is not valid yet: not before "},
+		auth0sim.FromFuture:    {"iat", "it is from the future: issued at "},
+		auth0sim.OtherHash:     {"at_hash", "it belongs to another access token (at_hash)"},
+		auth0sim.NoSubject:     {"sub", "it names no user (sub)"},
+		auth0sim.NoToken:       {"id_token", "there is none in the answer"},
+		auth0sim.Garbage:       {"id_token", "it is not a signed token (JWS)"},
+		auth0sim.OtherUser:     {"sub", "the userinfo endpoint speaks of another user, exact|00000000-0000-0000-0000-000000000000, than the id_token, " + annaSub},
+	} {
+		t.Run(string(lie), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			s := w.app("localhost")
+			w.Tell(lie)
+			user, page, err := w.signIn(s)
+			var refused *auth0.TokenError
+			if user != (auth0.User{}) || !errors.As(err, &refused) || refused.Claim != want.claim {
+				t.Fatalf("%+v, %v; want a TokenError for %s", user, err, want.claim)
+			}
+			port := w.url[strings.LastIndexByte(w.url, ':')+1:]
+			if words := strings.ReplaceAll(want.words, "PORT", port); !strings.HasPrefix(refused.Text, words) {
+				t.Errorf("in the words %q; want %q", refused.Text, words)
+			}
+			for _, kind := range []error{exactauth.ErrConfig, exactauth.ErrDenied, exactauth.ErrTemporary} {
+				if errors.Is(err, kind) {
+					t.Errorf("%v is a %v", err, kind)
+				}
+			}
+			if !strings.Contains(page, "Sign-in failed") {
+				t.Errorf("the last page says %s", page)
+			}
+		})
+	}
+}
+
+// Clocks differ by minutes.
+func TestSlowClock(t *testing.T) {
+	w := newWorld(t)
+	s := w.app("127.0.0.1")
+	s.Now = func() time.Time { return time.Now().Add(-2 * time.Minute) }
+	if _, _, err := w.signIn(s); err != nil {
+		t.Errorf("two minutes behind: %v", err)
+	}
+	s.Now = func() time.Time { return time.Now().Add(-time.Hour) }
+	var refused *auth0.TokenError
+	if _, _, err := w.signIn(s); !errors.As(err, &refused) || refused.Claim != "iat" {
+		t.Errorf("an hour behind: %v", err)
+	}
+}
+
+func TestDiscoveryIsJudged(t *testing.T) {
+	for lie, words := range map[auth0sim.Lie]string{
+		auth0sim.OtherDiscovery: `names itself "https://evil.eu.auth0.com/" in its discovery document`,
+		auth0sim.Astray:         `leads elsewhere: "https://evil.eu.auth0.com/oauth/token"`,
+	} {
+		w := newWorld(t)
+		s := w.app("127.0.0.1")
+		w.Tell(lie)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := s.Run(ctx, func(string) { t.Errorf("%s: an address is shown", lie) })
+		cancel()
+		if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v; want %q", lie, err, words)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	w := newWorld(t)
+	s := w.app("127.0.0.1")
+	address, err := s.Address(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	for name, want := range map[string]string{
+		"response_type": "code", "client_id": webID, "redirect_uri": s.Callback, "scope": "openid profile email",
+		"connection": "exact", "prompt": "login", "code_challenge_method": "S256",
+	} {
+		if q.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, q.Get(name), want)
+		}
+		q.Del(name)
+	}
+	for _, name := range []string{"state", "nonce", "code_challenge"} {
+		if len(q.Get(name)) < 26 {
+			t.Errorf("%s is %q", name, q.Get(name))
+		}
+		q.Del(name)
+	}
+	if len(q) > 0 {
+		t.Errorf("and %v", q)
+	}
+	if again, err := s.Address(t.Context()); err != nil || again == address {
+		t.Errorf("%v; two addresses are the same", err)
+	}
+}
+
+func TestNobodyComes(t *testing.T) {
+	w := newWorld(t)
+	s := w.app("127.0.0.1")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Run(ctx, func(string) {}); !errors.Is(err, exactauth.ErrDenied) {
+		t.Errorf("%v; want ErrDenied", err)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	if _, err := s.Run(ctx, func(string) { stop(why) }); !errors.Is(err, why) {
+		t.Errorf("%v; want the cause", err)
+	}
+}

@@ -1,0 +1,146 @@
+package auth0_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/exactauth"
+)
+
+const (
+	managerID = "mGr1mGr1mGr1mGr1mGr1mGr1mGr1mGr1"
+	webID     = "wEb1wEb1wEb1wEb1wEb1wEb1wEb1wEb1"
+	exactID   = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
+	annaSub   = "exact|2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+)
+
+var allScopes = []string{"read:connections", "read:connections_options", "create:connections", "update:connections", "update:connections_options",
+	"read:clients", "update:clients", "read:logs", "read:custom_domains"}
+
+// world is a tenant's stand-in with one app. At the end of its test, nothing
+// that was said holds a secret.
+type world struct {
+	*auth0sim.Sim
+	t         *testing.T
+	url       string
+	secret    string // of Exact's app
+	webSecret string
+
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{Sim: auth0sim.New(auth0sim.Config{}), t: t, secret: "abcDEF123456"}
+	server := httptest.NewServer(w.Sim)
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	w.SetOrigin(w.url)
+	w.webSecret = w.AddApp(webID, "Web", false, "https://web.example/callback")
+	t.Cleanup(func() {
+		for s, kind := range w.Secrets() {
+			if strings.Contains(w.said.String(), s) {
+				t.Errorf("%s was said: %s", kind, s)
+			}
+		}
+		if strings.Contains(w.said.String(), w.secret) {
+			t.Error("Exact's client secret was said")
+		}
+	})
+	return w
+}
+
+// say keeps what reaches somebody, to be searched for secrets.
+func (w *world) say(v any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(&w.said, "%v %+v %#v\n", v, v, v)
+}
+
+func (w *world) domain(name string) auth0.Domain {
+	w.t.Helper()
+	d, err := auth0.ParseDomain(strings.Replace(w.url, "127.0.0.1", name, 1))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return d
+}
+
+// tenant manages the stand-in with these scopes.
+func (w *world) tenant(scopes ...string) *auth0.Tenant {
+	return &auth0.Tenant{
+		Domain: w.domain("127.0.0.1"), ClientID: managerID, ClientSecret: exactauth.NewSecret(w.SetManager(managerID, scopes...)),
+		Waiting: func(what string, _ time.Time) { w.say(what) },
+	}
+}
+
+func (w *world) wish() auth0.Wish {
+	return auth0.Wish{ClientID: exactID, ClientSecret: exactauth.NewSecret(w.secret), BaseURL: "https://start.exactonline.be", App: "Web", Callback: auth0.DefaultCallback}
+}
+
+// signIn has somebody sign in, in a browser without pages, and returns who it
+// was and the text of the last page.
+func (w *world) signIn(s auth0.SignIn) (auth0.User, string, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	page := make(chan string, 1)
+	user, err := s.Run(ctx, func(address string) {
+		go func() {
+			jar, _ := cookiejar.New(nil)
+			resp, err := (&http.Client{Jar: jar}).Get(address)
+			if err != nil {
+				page <- err.Error()
+				return
+			}
+			defer resp.Body.Close()
+			text, _ := io.ReadAll(resp.Body)
+			page <- string(text)
+		}()
+	})
+	w.say(user)
+	if err != nil {
+		w.say(err)
+	}
+	select {
+	case text := <-page:
+		w.say(text)
+		return user, text, err
+	case <-ctx.Done():
+		return user, "", err
+	}
+}
+
+// app is a sign-in to the world's app, which may use a connection and come back.
+func (w *world) app(domain string) auth0.SignIn {
+	w.t.Helper()
+	port := freePort(w.t)
+	callback := "http://127.0.0.1:" + port + "/callback"
+	plan, err := w.tenant(allScopes...).Plan(w.t.Context(), auth0.Wish{ClientID: exactID, ClientSecret: exactauth.NewSecret(w.secret), App: webID, Callback: callback})
+	if err == nil {
+		err = plan.Apply(w.t.Context(), func(auth0.Change) {})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return auth0.SignIn{Domain: w.domain(domain), ClientID: webID, ClientSecret: exactauth.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(nil)
+	defer s.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	return port
+}

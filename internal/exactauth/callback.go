@@ -1,0 +1,69 @@
+package exactauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+)
+
+// Callback waits on a loopback address for the answer to a sign-in elsewhere
+// than at Exact, with the rules of [Client.Login]: exact method, path and host,
+// the state first, one answer, and no code left in the address bar.
+type Callback struct {
+	l       *listener
+	attempt *attempt
+}
+
+// NewCallback binds redirectURI, an http URL on a loopback address such as
+// "http://127.0.0.1:8485/callback", and takes requests from then on: the
+// browser may be sent off. Errors wrap ErrConfig, and ErrPort beside it if the
+// port cannot be had. The caller closes it.
+func NewCallback(ctx context.Context, redirectURI string) (*Callback, error) {
+	if err := checkRedirectURI(redirectURI); err != nil {
+		return nil, failWith(ErrConfig, err, "callback")
+	}
+	if u, err := url.Parse(redirectURI); err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" {
+		return nil, fail(ErrConfig, "callback: %q: want http, a loopback address and a port, as http://127.0.0.1:8485/callback", printable(redirectURI))
+	}
+	p := Profile{RedirectURI: redirectURI}
+	at, _ := placeFor(p)
+	l, err := listen(ctx, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	a := newAttempt(p, false, "")
+	l.start(a, english)
+	return &Callback{l, a}, nil
+}
+
+// State is what the answer must carry: 256 random bits.
+func (c *Callback) State() string { return c.attempt.state }
+
+// Code waits for the answer and returns its code. Errors wrap ErrDenied, with a
+// *RefusedError beside it unless ctx's deadline has passed; or they are why ctx
+// was cancelled. The browser waits until Finish.
+func (c *Callback) Code(ctx context.Context) (Secret, error) {
+	select {
+	case r := <-c.l.came:
+		return r.code, r.err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return Secret{}, fail(ErrDenied, "nobody signed in before the time was over")
+		}
+		return Secret{}, context.Cause(ctx)
+	}
+}
+
+// Finish shows the browser that brought the answer what became of it, in plain
+// text: a heading, what happened, and what to do next. It closes the callback.
+func (c *Callback) Finish(heading, text, next string) {
+	c.l.finish(page{http.StatusOK, map[language]words{english: {title: heading, text: printable(text), next: next}}})
+}
+
+// Close ends the waiting at once.
+func (c *Callback) Close() { c.l.close() }
+
+// Printable makes a stranger's text fit for one line of a terminal or a page:
+// no control or invisible characters, not longer than a person would read.
+func Printable(s string) string { return printable(s) }

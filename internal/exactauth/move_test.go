@@ -1,0 +1,617 @@
+package exactauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+const elsewhere = "postgres://exact@db.test/exact"
+
+// wire is as much of a stored record as these tests look at or make up.
+type wire struct {
+	Version      int        `json:"version"`
+	BaseURL      string     `json:"base_url"`
+	ClientID     string     `json:"client_id"`
+	ClientSecret string     `json:"client_secret,omitempty"`
+	Generation   int        `json:"generation,omitempty"`
+	MovedTo      string     `json:"moved_to,omitempty"`
+	Login        *wireLogin `json:"login,omitempty"`
+}
+
+type wireLogin struct {
+	AccessToken  string          `json:"access_token"`
+	RefreshToken string          `json:"refresh_token"`
+	LifeSeconds  int             `json:"life_seconds"`
+	RequestedAt  time.Time       `json:"requested_at"`
+	RepliedAt    time.Time       `json:"replied_at"`
+	ServerDate   time.Time       `json:"server_date,omitzero"`
+	User         json.RawMessage `json:"user,omitempty"`
+}
+
+func (r wire) bytes(t *testing.T) []byte {
+	t.Helper()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestLatest(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC)
+	base := func(name string, generation int) wire {
+		return wire{Version: 1, BaseURL: "https://start.exactonline.nl", ClientID: clientID, ClientSecret: "secret of " + name, Generation: generation,
+			Login: &wireLogin{AccessToken: "a-" + name, RefreshToken: "r-" + name, LifeSeconds: 600, RequestedAt: at, RepliedAt: at}}
+	}
+	but := func(r wire, change func(*wire)) wire { change(&r); return r }
+	for _, c := range []struct {
+		name         string
+		kept, shared wire
+		want         string // whose tokens
+	}{
+		{"the kept one is newer", base("kept", 6), base("shared", 5), "kept"},
+		{"much newer", base("kept", 9), base("shared", 5), "kept"},
+		{"the same", base("kept", 5), base("shared", 5), "shared"},
+		{"the kept one is older", base("kept", 4), base("shared", 5), "shared"},
+		{"newer by the clock only", but(base("kept", 5), func(r *wire) { r.Login.RepliedAt = at.Add(time.Hour) }), base("shared", 5), "shared"},
+		{"another client", but(base("kept", 6), func(r *wire) { r.ClientID = "22222222-2222-3333-4444-555555555555" }), base("shared", 5), "shared"},
+		{"another server", but(base("kept", 6), func(r *wire) { r.BaseURL = "https://start.exactonline.be" }), base("shared", 5), "shared"},
+		{"the shared one was moved", base("kept", 6), but(base("shared", 5), func(r *wire) { r.MovedTo, r.Version = elsewhere, 2 }), "shared"},
+		{"the shared one was moved and emptied", base("kept", 6), but(base("shared", 5), func(r *wire) { r.MovedTo, r.Version, r.Login = elsewhere, 2, nil }), ""},
+		{"signed out meanwhile", base("kept", 6), but(base("shared", 6), func(r *wire) { r.Login = nil }), ""},
+		{"signed out before", base("kept", 7), but(base("shared", 6), func(r *wire) { r.Login = nil }), "kept"},
+		{"without generations, as before they were counted", base("kept", 0), base("shared", 0), "shared"},
+		{"the kept one is damaged", but(base("kept", 6), func(r *wire) { r.Login.RefreshToken = "" }), base("shared", 5), "shared"},
+		{"the kept one is of a newer program", but(base("kept", 6), func(r *wire) { r.Version = 99 }), base("shared", 5), "shared"},
+	} {
+		shared := c.shared.bytes(t)
+		got := exactauth.Latest(c.kept.bytes(t), shared)
+		var r wire
+		if err := json.Unmarshal(got, &r); err != nil {
+			t.Fatal(c.name, err)
+		}
+		whose := ""
+		if r.Login != nil {
+			_, whose, _ = strings.Cut(r.Login.RefreshToken, "-")
+		}
+		if whose != c.want {
+			t.Errorf("%s: the tokens of %q; want %q", c.name, whose, c.want)
+		}
+		if r.ClientSecret != "secret of shared" {
+			t.Errorf("%s: %s; the shared record's may have been changed since", c.name, r.ClientSecret)
+		}
+		if c.want != "kept" && string(got) != string(shared) {
+			t.Errorf("%s: the shared record is not as it was", c.name)
+		}
+	}
+	sound := base("shared", 5).bytes(t)
+	for _, damaged := range []string{"", "nothing is kept\n", "{", "age-encryption.org/v1\n"} {
+		if got := exactauth.Latest([]byte(damaged), sound); string(got) != string(sound) {
+			t.Errorf("kept %q: %s", damaged, got)
+		}
+		if got := exactauth.Latest(sound, []byte(damaged)); string(got) != damaged {
+			t.Errorf("shared %q: %s; want it as it is, to be told", damaged, got)
+		}
+	}
+}
+
+// moving is a login that is moved from the world's store to another one.
+type moving struct {
+	*world
+	here, there *exactauth.Client
+	files       *tokenstore.Files // of there
+}
+
+func newMove(t *testing.T, c exactsim.Config) *moving {
+	t.Helper()
+	w, here := signedIn(t, exactLife, c)
+	m := &moving{world: w, here: here, there: w.client(), files: tokenstore.NewFiles(t.TempDir(), nil)}
+	m.there.Store = m.files
+	return m
+}
+
+// look gives both records as they are stored.
+func (m *moving) look() (here, there wire) {
+	m.t.Helper()
+	for _, x := range []struct {
+		at   exactauth.Store
+		into *wire
+	}{{m.store(), &here}, {m.files, &there}} {
+		b, err := x.at.Read(m.t.Context(), profileName)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(b, x.into)
+		}
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return here, there
+}
+
+// oneLives holds what must be so at every moment of a move: the login's refresh
+// token is in one of the records at least, and no two of them would use it.
+func (m *moving) oneLives(when string) {
+	m.t.Helper()
+	here, there := m.look()
+	usable, current := 0, 0
+	for _, r := range []wire{here, there} {
+		if r.Login == nil {
+			continue
+		}
+		if r.MovedTo == "" {
+			usable++
+		}
+		if m.RefreshTokenState(r.Login.RefreshToken) == exactsim.Current {
+			current++
+		}
+	}
+	if usable > 1 {
+		m.t.Errorf("%s: both copies would be refreshed", when)
+	}
+	if current == 0 {
+		m.t.Errorf("%s: the login is lost", when)
+	}
+}
+
+// arrived holds what must be so after a move: the login is there, is refreshed
+// there, and nothing is left here but a note.
+func (m *moving) arrived() {
+	m.t.Helper()
+	here, there := m.look()
+	if here.Login != nil || here.ClientSecret != "" || here.MovedTo != elsewhere {
+		m.t.Errorf("what is left behind is %+v", here)
+	}
+	if there.MovedTo != "" || there.ClientSecret != clientSecret {
+		m.t.Errorf("what arrived is %+v", there)
+	}
+	m.clock.advance(exactLife)
+	if n := m.asks(func() { m.live(m.there) }); n != 1 {
+		m.t.Errorf("%d refreshes, want 1", n)
+	}
+	m.quiet(func() {
+		err := m.refused(m.here, exactauth.ErrConfig)
+		moved := (*exactauth.MovedError)(nil)
+		if !errors.As(err, &moved) || moved.Where != elsewhere {
+			m.t.Errorf("%v; want a MovedError", err)
+		}
+	})
+}
+
+// steps counts the updates of several stores; at the n-th the process ends:
+// before it or right after it, and does nothing any more.
+type steps struct {
+	at    int
+	after bool
+	n     int
+	ended bool
+}
+
+func (s *steps) of(store exactauth.Store) exactauth.Store { return &cutStore{store, s} }
+
+type cutStore struct {
+	exactauth.Store
+	*steps
+}
+
+func (s *cutStore) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	s.n++
+	if s.ended || s.n == s.at && !s.after {
+		s.ended = true
+		return errCrash
+	}
+	err := s.Store.Update(ctx, name, change)
+	if s.n == s.at {
+		s.ended = true
+		return errCrash
+	}
+	return err
+}
+
+// move moves the login as setup does, and reports whether it came to the end.
+func (m *moving) move(s *steps) error {
+	here := m.client()
+	here.Store = s.of(m.store())
+	if err := here.MoveTo(m.t.Context(), s.of(m.files), elsewhere); err != nil {
+		return m.tell(err)
+	}
+	m.oneLives("moved, not cleared")
+	return m.tell(here.Moved(m.t.Context()))
+}
+
+func TestMove(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	before, _ := m.look()
+	m.quiet(func() {
+		if err := m.move(&steps{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, there := m.look(); there.Generation != before.Generation || there.Login.RefreshToken != before.Login.RefreshToken || string(there.Login.User) != string(before.Login.User) {
+		t.Errorf("it was %+v and is %+v", before, there)
+	}
+	m.quiet(func() { // once more is nothing more
+		if err := m.move(&steps{}); err != nil {
+			t.Error(err)
+		}
+	})
+	m.arrived()
+}
+
+// A move that is killed at any step goes on where it ended.
+func TestMoveIsKilled(t *testing.T) {
+	for at := 1; at <= 3; at++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("step %d, after it %v", at, after), func(t *testing.T) {
+				m := newMove(t, exactsim.Config{})
+				s := &steps{at: at, after: after}
+				if err := m.move(s); !errors.Is(err, errCrash) || s.n < at {
+					t.Fatalf("%v after %d updates", err, s.n)
+				}
+				m.oneLives("killed")
+				// Meanwhile the place of before has the login, or says to wait, or where it is.
+				m.quiet(func() {
+					_, err := m.token(m.here, exactauth.Want{})
+					switch here, _ := m.look(); {
+					case here.MovedTo == "" && err != nil:
+						t.Error(err)
+					case here.MovedTo != "" && here.Login != nil && !errors.Is(err, exactauth.ErrTemporary):
+						t.Errorf("%v; want ErrTemporary", err)
+					case here.MovedTo != "" && here.Login == nil && !errors.Is(err, exactauth.ErrConfig):
+						t.Errorf("%v; want ErrConfig", err)
+					}
+				})
+				if err := m.move(&steps{}); err != nil {
+					t.Fatal(err)
+				}
+				m.arrived()
+			})
+		}
+	}
+}
+
+// Killed once the login was there, and others went on from it: moving again must
+// not put the used-up copy in its place.
+func TestMoveIsKilledAndOthersGoOn(t *testing.T) {
+	for refreshes := range 3 {
+		for _, renewed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d refreshes, another sign-in %v", refreshes, renewed), func(t *testing.T) {
+				m := newMove(t, exactsim.Config{})
+				if err := m.move(&steps{at: 2, after: true}); !errors.Is(err, errCrash) {
+					t.Fatal(err)
+				}
+				for range refreshes {
+					m.clock.advance(exactLife)
+					m.live(m.there)
+					m.oneLives("went on")
+				}
+				if renewed {
+					m.clock.advance(exactLife)
+					if _, err := m.signIn(m.there, exactauth.LoginOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, before := m.look()
+				if err := m.move(&steps{}); err != nil {
+					t.Fatal(err)
+				}
+				if _, there := m.look(); there.Login.RefreshToken != before.Login.RefreshToken {
+					t.Error("the login there was replaced")
+				}
+				m.arrived()
+			})
+		}
+	}
+}
+
+// What the other store did not take stays here, unless it may have it.
+func TestMoveIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		saved, late bool
+	}{{"not taken", false, false}, {"perhaps taken, and it was not", false, true}, {"perhaps taken, and it was", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			to := &failing{Store: m.files, saved: c.saved, late: c.late}
+			err := m.tell(m.here.MoveTo(t.Context(), to, elsewhere))
+			if fault := (*tokenstore.Error)(nil); !errors.As(err, &fault) {
+				t.Fatal(err)
+			}
+			m.oneLives("refused")
+			if !c.late {
+				m.clock.advance(exactLife)
+				m.live(m.here)
+			} else {
+				m.quiet(func() { m.refused(m.here, exactauth.ErrTemporary) })
+			}
+			if err := m.move(&steps{}); err != nil {
+				t.Fatal(err)
+			}
+			m.arrived()
+		})
+	}
+}
+
+// failing is a store that does not take a result, or cannot say whether it did.
+type failing struct {
+	exactauth.Store
+	saved, late bool
+}
+
+func (s *failing) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	fault := &tokenstore.Error{Op: "write", Name: "there", Err: errBoom, Late: s.late}
+	if !s.late {
+		return fault
+	}
+	err := s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+		b, err := change(ctx, old)
+		if err == nil && !s.saved {
+			err = errBoom
+		}
+		return b, err
+	})
+	return errors.Join(fault, err)
+}
+
+// While it moves, nobody here refreshes, signs in, signs out or changes the
+// secret; afterwards each is told where it is, and only a sign-in that replaces
+// takes the place back.
+func TestMovedHere(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	if err := m.move(&steps{at: 2}); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	calls := func(kind error) {
+		t.Helper()
+		m.quiet(func() {
+			m.refused(m.here, kind)
+			if _, err := m.here.Logout(t.Context()); !errors.Is(m.tell(err), kind) {
+				t.Errorf("Logout: %v", err)
+			}
+			if err := m.here.SetClientSecret(t.Context(), exactauth.NewSecret("xyzXYZ789012"), true); !errors.Is(m.tell(err), kind) {
+				t.Errorf("SetClientSecret: %v", err)
+			}
+			if _, err := m.here.Status(t.Context()); !errors.Is(m.tell(err), kind) {
+				t.Errorf("Status: %v", err)
+			}
+			if _, err := m.signIn(m.here, exactauth.LoginOptions{}); !errors.Is(err, kind) {
+				t.Errorf("Login: %v", err)
+			}
+		})
+	}
+	before := m.record()
+	m.clock.advance(exactLife) // the token would be due
+	calls(exactauth.ErrTemporary)
+	if m.record() != before {
+		t.Error("the record was changed")
+	}
+	if err := m.move(&steps{}); err != nil {
+		t.Fatal(err)
+	}
+	before = m.record()
+	calls(exactauth.ErrConfig)
+	if m.record() != before {
+		t.Error("the record was changed")
+	}
+	m.arrived()
+
+	m.clock.advance(exactLife)
+	m.here.ClientSecret = giveSecret(clientSecret)
+	if _, err := m.signIn(m.here, exactauth.LoginOptions{Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	m.live(m.here)
+}
+
+// What is in one store already, or on its way there, does not go to a third.
+func TestMoveToTwoPlaces(t *testing.T) {
+	for at, kind := range []error{exactauth.ErrConfig, exactauth.ErrTemporary} {
+		t.Run(kind.Error(), func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			if err := m.move(&steps{at: 2 * at}); (err != nil) != (at > 0) {
+				t.Fatal(err)
+			}
+			third := tokenstore.NewFiles(t.TempDir(), nil)
+			if err := m.tell(m.here.MoveTo(t.Context(), third, "postgres://third.test/exact")); !errors.Is(err, kind) {
+				t.Errorf("%v; want %v", err, kind)
+			}
+			if _, err := third.Read(t.Context(), profileName); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the third place: %v", err)
+			}
+			if err := m.move(&steps{}); err != nil {
+				t.Fatal(err)
+			}
+			m.arrived()
+		})
+	}
+}
+
+func TestMoveOfNothing(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.client()
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	for _, f := range []func() error{
+		func() error { return c.MoveTo(t.Context(), files, elsewhere) },
+		func() error { return c.Moved(t.Context()) },
+	} {
+		if err := f(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []exactauth.Store{w.store(), files} {
+		if _, err := s.Read(t.Context(), profileName); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a record was made: %v", err)
+		}
+	}
+	// Moved is nothing if nothing was moved.
+	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+		t.Fatal(err)
+	}
+	before := w.record()
+	if err := c.Moved(t.Context()); err != nil || w.record() != before {
+		t.Errorf("%v", err)
+	}
+	// A client secret without a login moves, too.
+	if err := c.MoveTo(t.Context(), files, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Moved(t.Context()); err != nil || strings.Contains(w.record(), clientSecret) {
+		t.Errorf("%v; left is %s", err, w.record())
+	}
+	there := w.client()
+	there.Store = files
+	if _, err := w.signIn(there, exactauth.LoginOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// The login goes back to where it came from.
+func TestMoveThereAndBack(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	if err := m.move(&steps{}); err != nil {
+		t.Fatal(err)
+	}
+	m.arrived()
+	if err := m.there.MoveTo(t.Context(), m.store(), "this machine's files"); err != nil {
+		t.Fatal(err)
+	}
+	m.oneLives("on its way back")
+	if err := m.there.Moved(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.clock.advance(exactLife)
+	m.live(m.here)
+	m.refused(m.there, exactauth.ErrConfig)
+}
+
+// Another client's login in the other store is not touched, and the one here goes
+// on.
+func TestMoveOntoAnotherClient(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	theirs := wire{Version: 1, BaseURL: m.url, ClientID: "22222222-2222-3333-4444-555555555555", ClientSecret: "theirs", Generation: 3,
+		Login: &wireLogin{AccessToken: "a", RefreshToken: "r", LifeSeconds: 600, RequestedAt: m.clock.now(), RepliedAt: m.clock.now()}}
+	for _, c := range []struct {
+		name string
+		kind error
+		text string
+	}{
+		{"another client", exactauth.ErrConfig, string(theirs.bytes(t))},
+		{"another server", exactauth.ErrConfig, strings.Replace(string(theirs.bytes(t)), m.url, "https://start.exactonline.be", 1)},
+		{"damaged", exactauth.ErrRecord, "{"},
+		{"sealed", exactauth.ErrRecord, "age-encryption.org/v1\n"},
+	} {
+		if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return []byte(c.text), nil }); err != nil {
+			t.Fatal(err)
+		}
+		before := m.record()
+		if err := m.move(&steps{}); !errors.Is(err, c.kind) {
+			t.Errorf("%s: %v; want %v", c.name, err, c.kind)
+		}
+		if b, _ := m.files.Read(t.Context(), profileName); string(b) != c.text {
+			t.Errorf("%s: the record there is %s", c.name, b)
+		}
+		if m.record() != before {
+			t.Errorf("%s: the record here is %s", c.name, m.record())
+		}
+	}
+	m.clock.advance(exactLife)
+	m.live(m.here)
+
+	// A client that is set up there and not signed in is in nobody's way.
+	theirs.Login = nil
+	if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return theirs.bytes(t), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.move(&steps{}); err != nil {
+		t.Fatal(err)
+	}
+	m.arrived()
+}
+
+// Both stores have a login of the same client, each with a history of its own. At
+// Exact the sign-in that came later has ended the other one, however often that
+// was refreshed before.
+func TestMoveOntoALogin(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		hereIsLater bool
+		refreshes   int // of the earlier login, before the later one's sign-in
+		after       int // of the later one
+	}{
+		{"the later one is there", false, 0, 0},
+		{"the later one is there, refreshed more often", false, 1, 3},
+		{"the later one is there, refreshed less often", false, 5, 1},
+		{"the later one is here", true, 0, 0},
+		{"the later one is here, refreshed more often", true, 1, 3},
+		{"the later one is here, refreshed less often", true, 5, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			if err := m.there.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+				t.Fatal(err)
+			}
+			earlier, later := m.here, m.there
+			if c.hereIsLater {
+				earlier, later = m.there, m.here
+				m.clock.advance(exactLife)
+				if _, err := m.signIn(earlier, exactauth.LoginOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range c.refreshes {
+				m.clock.advance(exactLife)
+				m.live(earlier)
+			}
+			m.clock.advance(exactLife)
+			if _, err := m.signIn(later, exactauth.LoginOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			for range c.after {
+				m.clock.advance(exactLife)
+				m.live(later)
+			}
+			if err := m.move(&steps{}); err != nil {
+				t.Fatal(err)
+			}
+			m.oneLives("moved")
+			m.arrived()
+		})
+	}
+}
+
+// Two users' logins do not end each other, so one must not be thrown away for
+// the other.
+func TestMoveOntoAnotherUser(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	if err := m.there.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+		t.Fatal(err)
+	}
+	m.SetAutoApproveUser(bobID)
+	if _, err := m.signIn(m.there, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, before := m.look()
+	err := m.move(&steps{})
+	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, exactauth.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Ann") {
+		t.Errorf("%v; want a TakenError", err)
+	}
+	if _, after := m.look(); after.Login == nil || after.Login.RefreshToken != before.Login.RefreshToken {
+		t.Error("Bob's login is gone")
+	}
+	m.clock.advance(exactLife)
+	m.live(m.here)
+	m.live(m.there)
+}

@@ -1,0 +1,111 @@
+package exactauth_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+// waited is a Client.Waiting for which the end of a wait is no matter.
+func waited(f func(what string, until time.Time)) func(context.Context, string, time.Time) func() {
+	return func(_ context.Context, what string, until time.Time) func() {
+		f(what, until)
+		return func() {}
+	}
+}
+
+// telling counts what Client.Waiting is told.
+type telling struct{ began, over atomic.Int32 }
+
+func (n *telling) to(c *exactauth.Client) {
+	c.Waiting = func(context.Context, string, time.Time) func() {
+		n.began.Add(1)
+		return func() { n.over.Add(1) }
+	}
+}
+
+// A wait for the lock is told once it is long, and is over before Token returns,
+// so that what is printed then does not meet what was shown meanwhile.
+func TestWaitForTheLockIsTold(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(exactLife)
+	var held telling
+	held.to(c)
+	locked, release := make(chan struct{}), make(chan struct{})
+	go w.store().Update(t.Context(), profileName, func(_ context.Context, old []byte) ([]byte, error) {
+		close(locked)
+		<-release
+		return old, nil
+	})
+	<-locked
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.token(c, exactauth.Want{})
+		if began, over := held.began.Load(), held.over.Load(); began != 1 || over != 1 {
+			t.Errorf("Token returned when %d waits had begun and %d were over", began, over)
+		}
+		done <- err
+	}()
+	for end := time.Now().Add(20 * time.Second); held.began.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is told of a wait for the lock")
+		}
+	}
+	if n := held.over.Load(); n != 0 {
+		t.Errorf("%d waits are over while the lock is held", n)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing is told, and nothing started, where nobody waits.
+func TestNoWaitIsTold(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	var quiet telling
+	quiet.to(c)
+	if w.live(c); quiet.began.Load() != 0 {
+		t.Error("a wait is told for a live token")
+	}
+	w.clock.advance(exactLife)
+	w.live(c) // a refresh, which takes long where the disk is slow
+	if began, over := quiet.began.Load(), quiet.over.Load(); began != over {
+		t.Errorf("%d waits began, %d are over", began, over)
+	}
+}
+
+// The wait for the person is over once, before the code is redeemed or in vain.
+func TestLoginTellsThatTheWaitIsOver(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.client()
+	c.ClientSecret = giveSecret(clientSecret)
+	waited := 0
+	o := exactauth.LoginOptions{Waited: func() {
+		waited++
+		if n := w.Counters().Exchanges; n != 0 {
+			t.Errorf("%d exchanges before the wait was over", n)
+		}
+	}}
+	if _, err := w.signIn(c, o); err != nil || waited != 1 {
+		t.Errorf("%v, over %d times", err, waited)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	o.Waited = func() { waited++ }
+	o.Paste = neverRead{ctx}
+	if _, err := c.Login(ctx, o); w.tell(err) == nil || waited != 2 {
+		t.Errorf("%v, over %d times", err, waited)
+	}
+}
+
+type neverRead struct{ ctx context.Context }
+
+func (r neverRead) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, context.Cause(r.ctx)
+}

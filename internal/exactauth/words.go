@@ -1,0 +1,153 @@
+package exactauth
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The words of the pages that the browser shows, in English and in Dutch. What
+// the terminal says is English throughout, and so is what servers and this
+// program's errors say on a page.
+//
+// The language is the one that the browser asks for, and only where it asks for
+// neither of them the one of the terminal's locale: a page is read by whoever
+// sits before the browser, which can run on another machine than exactauth, and
+// machines that run scripts have the locale "C" or none.
+
+// language is one that pages can be had in, as it stands in HTML's lang.
+type language string
+
+const (
+	english language = "en"
+	dutch   language = "nl"
+)
+
+// languageNamed is the language of a tag such as "nl" or "nl-BE"; English, if
+// pages cannot be had in it.
+func languageNamed(tag string) language {
+	if l := language(primary(tag)); l == dutch {
+		return l
+	}
+	return english
+}
+
+func primary(tag string) string {
+	first, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
+	return first
+}
+
+// preferred picks the language that an Accept-Language header (RFC 9110, 12.5.4)
+// ranks highest, or fallback if it asks for none of ours.
+func preferred(header string, fallback language) language {
+	best, rank := fallback, 0.0
+	for part := range strings.SplitSeq(header, ",") {
+		tag, parameters, _ := strings.Cut(part, ";")
+		l := language(primary(tag))
+		if l != english && l != dutch {
+			continue
+		}
+		q := 1.0
+		if value, ok := strings.CutPrefix(strings.TrimSpace(parameters), "q="); ok {
+			var err error
+			if q, err = strconv.ParseFloat(value, 64); err != nil {
+				continue
+			}
+		}
+		if q > rank { // of equals the first
+			best, rank = l, q
+		}
+	}
+	return best
+}
+
+// words is a page's text in one language.
+type words struct {
+	title, text, next string
+	detail            string // what a server or an error says, in English
+}
+
+var footers = map[language]string{
+	english: "exactauth, on this computer",
+	dutch:   "exactauth, op deze computer",
+}
+
+var notHere = page{http.StatusNotFound, map[language]words{
+	english: {
+		title: "Not the answer to a sign-in",
+		text:  "exactauth waits here for the end of one sign-in, and this address does not belong to it.",
+		next:  "Go back to the terminal and open the address that stands there.",
+	},
+	dutch: {
+		title: "Dit hoort niet bij een aanmelding",
+		text:  "exactauth wacht hier op het einde van één aanmelding, en dit adres hoort daar niet bij.",
+		next:  "Ga terug naar het terminalvenster en open het adres dat daar staat.",
+	},
+}}
+
+var notLikeThis = page{http.StatusMethodNotAllowed, map[language]words{
+	english: {
+		title: "Not like this",
+		text:  "Only a browser that was sent here can finish a sign-in.",
+		next:  "You can close this window.",
+	},
+	dutch: {
+		title: "Zo kan het niet",
+		text:  "Alleen een browser die hierheen is gestuurd, kan een aanmelding afronden.",
+		next:  "U kunt dit venster sluiten.",
+	},
+}}
+
+func signedInPage(profile string, user Me) page {
+	en, nl := "Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online."
+	if user.UserID != "" {
+		en = user.String() + " is signed in to Exact Online, as profile " + profile + "."
+		nl = user.String() + " is aangemeld bij Exact Online, met profiel " + profile + "."
+	}
+	return page{http.StatusOK, map[language]words{
+		english: {title: "You are signed in", text: en, next: "You can close this window and go back to the terminal."},
+		dutch:   {title: "U bent aangemeld", text: nl, next: "U kunt dit venster sluiten en teruggaan naar het terminalvenster."},
+	}}
+}
+
+// deniedPage is for an ErrDenied: Exact, which is to say the person, said no.
+func deniedPage(err error) page {
+	en := words{title: "Sign-in was refused", text: sentence(err),
+		next: "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."}
+	nl := words{title: "Aanmelding geweigerd", text: "U bent niet aangemeld.", detail: sentence(err),
+		next: "Er is niets veranderd. Wilt u het opnieuw proberen, ga dan terug naar het terminalvenster en meld u opnieuw aan. U kunt dit venster sluiten."}
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		en.text = "Exact says: " + sentence(refused)
+		nl.text, nl.detail = "Exact meldt:", sentence(refused)
+	}
+	return page{http.StatusOK, map[language]words{english: en, dutch: nl}}
+}
+
+func failedPage(err error) page {
+	return page{http.StatusOK, map[language]words{
+		english: {title: "Sign-in failed", text: sentence(err),
+			next: "Go back to the terminal; what to do is said there. You can close this window."},
+		dutch: {title: "Aanmelden mislukt", text: dutchReason(err), detail: sentence(err),
+			next: "Ga terug naar het terminalvenster; daar staat wat u kunt doen. U kunt dit venster sluiten."},
+	}}
+}
+
+// dutchReason says roughly why a sign-in failed; the error says it exactly.
+func dutchReason(err error) string {
+	var taken *TakenError
+	switch {
+	case errors.As(err, &taken):
+		return "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
+	case errors.Is(err, ErrLoginNeeded):
+		return "Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer."
+	case errors.Is(err, ErrConfig):
+		return "De instellingen van dit profiel kloppen niet."
+	case errors.Is(err, ErrTemporary):
+		return "Exact gaf geen bruikbaar antwoord."
+	}
+	return "De aanmelding kon niet worden bewaard."
+}
+
+// sentence is an error as it stands on a page.
+func sentence(err error) string { return strings.TrimRight(printable(err.Error()), ".") + "." }
