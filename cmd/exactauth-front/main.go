@@ -1,0 +1,206 @@
+// Command exactauth-front stands before exactauth in its packages, under
+// exactauth's name. It prints a live access token, in about half the time that
+// the whole program takes to start, and hands everything else to that: other
+// commands, other flags, and every token that is not plainly live.
+//
+// A Go program pays at each start for all that is linked into it. This one links
+// nothing that speaks to a network, a database or a keyring, and decides nothing:
+// what it prints the whole program would print too, and where it cannot tell it
+// says nothing. docs/performance.md has the figures and what else was tried.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/tokenformat"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+func main() {
+	if text, ok := liveToken(os.Args[1:], os.Getenv, time.Now()); ok {
+		if _, err := io.WriteString(os.Stdout, text); err != nil {
+			fmt.Fprintf(os.Stderr, "exactauth: standard output: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
+	err := become(wholeProgram())
+	fmt.Fprintf(os.Stderr, "exactauth: the rest of the program cannot be run: %v\n"+
+		"exactauth: hint: exactauth-full belongs beside exactauth, or into ../lib/exactauth; install the package again\n", err)
+	os.Exit(1)
+}
+
+// wholeProgram gives the places where the whole program may be, the likelier first.
+func wholeProgram() []string {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	// A package manager may have made a link of it.
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	dir := filepath.Dir(self)
+	return []string{filepath.Join(dir, "exactauth-full"), filepath.Join(dir, "..", "lib", "exactauth", "exactauth-full")}
+}
+
+// request is what the command line asks for.
+type request struct {
+	profile string // empty: what the configuration says
+	format  string
+	json    bool
+}
+
+// asked reads the command line, which must be "token" with no more than a profile's
+// name and how to print it. Written otherwise than most would, it is left to the
+// whole program.
+func asked(args []string) (r request, ok bool) {
+	r.format = "token"
+	for len(args) > 0 {
+		flag, value, joined := strings.Cut(args[0], "=")
+		args = args[1:]
+		switch flag {
+		case "token":
+			if ok || joined {
+				return request{}, false
+			}
+			ok = true
+			continue
+		case "--json":
+			if joined {
+				return request{}, false
+			}
+			r.json = true
+			continue
+		case "-p", "--profile", "--format":
+		default:
+			return request{}, false
+		}
+		if !joined && len(args) > 0 {
+			value, args = args[0], args[1:]
+		}
+		if value == "" || joined && flag == "-p" {
+			return request{}, false
+		}
+		if flag == "--format" {
+			r.format = value
+		} else {
+			r.profile = value
+		}
+	}
+	return r, ok
+}
+
+// liveToken gives what "exactauth token" would print, if the token is plainly live.
+// Whatever is unusual, wrong or not known here is not: the whole program looks at
+// it anew.
+func liveToken(args []string, env func(string) string, now time.Time) (string, bool) {
+	r, ok := asked(args)
+	if !ok {
+		return "", false
+	}
+	for _, variable := range []string{"REGION", "BASE_URL", "CLIENT_ID", "REDIRECT_URI", "LISTEN", "STORE", "SEAL", "DIVISION"} {
+		if env("EXACTAUTH_"+variable) != "" {
+			return "", false
+		}
+	}
+	if r.profile == "" {
+		r.profile = env("EXACTAUTH_PROFILE")
+	}
+	name, p, ok := profile(r.profile, env)
+	if !ok {
+		return "", false
+	}
+	dir, err := config.StateDir(env)
+	if err != nil {
+		return "", false
+	}
+	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
+	record, err := tokenstore.NewFiles(dir, note).Read(context.Background(), name)
+	if err != nil {
+		return "", false
+	}
+	t, ok := open(record, p, now)
+	if !ok {
+		return "", false
+	}
+	t.Profile = name
+	text, err := tokenformat.Write(r.format, t)
+	if err == nil && r.json {
+		text, err = tokenformat.JSON(t, now)
+	}
+	return text, err == nil
+}
+
+// profile reads the configuration's table of that name, or of the default one.
+// Only what the token in its record depends on is looked at.
+func profile(name string, env func(string) string) (string, config.Profile, bool) {
+	dir, err := config.Dir(env)
+	if err != nil {
+		return "", config.Profile{}, false
+	}
+	text, err := config.Read(dir)
+	if err != nil {
+		return "", config.Profile{}, false
+	}
+	conf, plain := plainConfig(text)
+	if !plain {
+		if conf, err = config.Parse(text); err != nil {
+			return "", config.Profile{}, false
+		}
+	}
+	if name == "" {
+		name = conf.Default
+	}
+	if name == "" && len(conf.Profiles) == 1 {
+		for only := range conf.Profiles {
+			name = only
+		}
+	}
+	p, known := conf.Profiles[name]
+	if !known || p.Division < 0 || p.Store != "" && p.Store != "file" || p.Seal != "" && p.Seal != "none" {
+		return "", config.Profile{}, false
+	}
+	if p.BaseURL == "" {
+		if p.Region == "" {
+			p.Region = "nl"
+		}
+		region, err := config.ParseRegion(p.Region)
+		if err != nil {
+			return "", config.Profile{}, false
+		}
+		p.BaseURL = region.BaseURL
+	} else if p.Region != "" {
+		return "", config.Profile{}, false
+	}
+	return name, p, true
+}
+
+// open gives the access token in a record that is p's, if it is fresh.
+func open(record []byte, p config.Profile, now time.Time) (tokenformat.Token, bool) {
+	r, plain := plainRecord(record)
+	if !plain {
+		var err error
+		if r, err = stored.Decode(record); err != nil {
+			return tokenformat.Token{}, false
+		}
+	}
+	if r.Login == nil || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
+		return tokenformat.Token{}, false
+	}
+	times := r.Login.Times()
+	return tokenformat.Token{
+		AccessToken: r.Login.AccessToken, ExpiresAt: times.ExpiresAt(), BaseURL: r.BaseURL, Division: p.Division,
+	}, times.Fresh(now)
+}
+
+var errMissing = errors.New("it is missing")

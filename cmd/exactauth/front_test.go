@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// In its packages the program has a small one in front of it, under its name.
+// Nobody can tell: what is scripted of tokens and profiles holds for both.
+func TestScriptsBehindTheFront(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has the whole program alone")
+	}
+	whole, err := exec.LookPath("exactauth") // as testscript has put it there
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "exactauth"), "../exactauth-front")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	if err := os.Symlink(whole, filepath.Join(dir, "exactauth-full")); err != nil {
+		t.Fatal(err)
+	}
+	var scripts []string
+	for _, topic := range []string{"token", "config", "environment", "profile", "status", "use", "directories", "first_use", "setup", "logout", "seal", "move", "signals"} {
+		some, err := filepath.Glob(filepath.Join("testdata", "script", topic+"*.txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts = append(scripts, some...)
+	}
+	params := scriptParams("")
+	params.Files = scripts
+	params.Deadline = time.Now().Add(3 * time.Minute)
+	params.Setup = func(e *testscript.Env) error {
+		e.Setenv("PATH", dir+string(filepath.ListSeparator)+e.Getenv("PATH"))
+		return setupScript(e)
+	}
+	testscript.RunT(&scriptT{T: t, report: (*testing.T).Errorf}, params)
+}
