@@ -136,8 +136,8 @@ func (s *Store) Hasty() *Store { return &Store{config: s.config, shown: s.shown,
 // String gives the address without password and options.
 func (s *Store) String() string { return s.shown }
 
-// Same reports whether two stores are the same table for all that their addresses
-// tell: of passwords, TLS and time limits nothing depends.
+// Same reports whether two stores are the same table, for all that their addresses
+// tell. Passwords, TLS and time limits do not count.
 func (s *Store) Same(other *Store) bool {
 	for _, name := range []string{"search_path", "options"} {
 		if s.config.RuntimeParams[name] != other.config.RuntimeParams[name] {
