@@ -1,0 +1,135 @@
+//go:build ignore
+
+// measure times whole processes from outside. It is written in C because the peak
+// memory of a process that was started by vfork begins at its parent's.
+//
+//	measure turns ROUNDS WARMUPS SEED OUT -- CMD [ARG...] -- CMD [ARG...] ...
+//	measure burst N OUT -- CMD [ARG...]
+//
+// turns runs each command once a round, in an order that is drawn anew each round,
+// one after the other. burst starts N of one command before it waits for any.
+// Standard output of what is run is appended to OUT, standard error goes where
+// this one's goes, standard input is empty. Of each run that is not a warm-up it
+// prints a line: the command's number, the time from before vfork to wait4 in
+// nanoseconds, user and system time in microseconds, peak memory in KiB, page
+// faults, and the exit code or 128 and the signal. burst ends with "all" and the
+// time from the first start to the last end.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST = 512 };
+
+static int null, out;
+
+static void fail(const char *what) {
+	fprintf(stderr, "measure: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static int64_t now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static pid_t start(char **command) {
+	pid_t pid = vfork();
+	if (pid < 0) fail("vfork");
+	if (pid == 0) {
+		if (dup2(null, 0) < 0 || dup2(out, 1) < 0) _exit(126);
+		execvp(command[0], command);
+		_exit(127);
+	}
+	return pid;
+}
+
+static pid_t reap(pid_t pid, int *code, struct rusage *use) {
+	int status;
+	pid_t ended = wait4(pid, &status, 0, use);
+	if (ended < 0) fail("wait4");
+	*code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return ended;
+}
+
+static void tell(int command, int64_t took, const struct rusage *use, int code) {
+	long long cpu = (use->ru_utime.tv_sec + use->ru_stime.tv_sec) * 1000000LL + use->ru_utime.tv_usec + use->ru_stime.tv_usec;
+	printf("%d %lld %lld %ld %ld %d\n", command, (long long)took, cpu, use->ru_maxrss, use->ru_minflt + use->ru_majflt, code);
+}
+
+static void turns(int rounds, int warmups, char **commands[], int n) {
+	int order[MOST], code;
+	struct rusage use;
+	for (int i = 0; i < n; i++) order[i] = i;
+	for (int round = -warmups; round < rounds; round++) {
+		for (int i = n - 1; i > 0; i--) {
+			int j = random() % (i + 1), other = order[i];
+			order[i] = order[j];
+			order[j] = other;
+		}
+		for (int i = 0; i < n; i++) {
+			int64_t began = now();
+			pid_t pid = start(commands[order[i]]);
+			reap(pid, &code, &use);
+			int64_t took = now() - began;
+			if (round >= 0) tell(order[i], took, &use, code);
+		}
+	}
+}
+
+static void burst(int n, char **command) {
+	pid_t pids[MOST];
+	int64_t began[MOST];
+	for (int i = 0; i < n; i++) {
+		began[i] = now();
+		pids[i] = start(command);
+	}
+	int64_t first = began[0];
+	for (int left = n; left > 0; left--) {
+		int code, i = 0;
+		struct rusage use;
+		pid_t pid = reap(-1, &code, &use);
+		int64_t at = now();
+		while (pids[i] != pid) i++;
+		tell(i, at - began[i], &use, code);
+		if (left == 1) printf("all %lld\n", (long long)(at - first));
+	}
+}
+
+int main(int argc, char **argv) {
+	int turn = argc > 6 && strcmp(argv[1], "turns") == 0, many = argc > 5 && strcmp(argv[1], "burst") == 0;
+	if (!turn && !many) {
+		fprintf(stderr, "usage: measure turns ROUNDS WARMUPS SEED OUT -- CMD... -- CMD...\n       measure burst N OUT -- CMD...\n");
+		return 2;
+	}
+	int head = turn ? 6 : 4, n = 0;
+	char **commands[MOST];
+	for (int i = head; i < argc; i++) {
+		if (strcmp(argv[i], "--") != 0) continue;
+		argv[i] = NULL; // ends the command before
+		if (i + 1 < argc && n < MOST) commands[n++] = &argv[i + 1];
+	}
+	int number = atoi(argv[2]);
+	if (n == 0 || number < 1 || (many && number > MOST)) {
+		fprintf(stderr, "measure: no command, or a number out of range\n");
+		return 2;
+	}
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	out = open(argv[head - 1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (null < 0 || out < 0) fail(argv[head - 1]);
+	if (turn) {
+		srandom(atoi(argv[4]));
+		turns(number, atoi(argv[3]), commands, n);
+	} else {
+		burst(number, commands[0]);
+	}
+	return 0;
+}

@@ -1,0 +1,55 @@
+//go:build steps
+
+// Command steps does what exactauth-front does with a live token, and stops after
+// as many steps as its first argument has letters. The bench builds it together
+// with cmd/exactauth-front/plain.go.
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+func main() {
+	last := len(os.Args[1])
+	if last == 0 {
+		return
+	}
+	dir, err := config.Dir(os.Getenv)
+	check(err == nil)
+	text, err := config.Read(dir)
+	check(err == nil)
+	if last == 1 {
+		return
+	}
+	conf, ok := plainConfig(text)
+	check(ok)
+	if last == 2 {
+		return
+	}
+	dir, err = config.StateDir(os.Getenv)
+	check(err == nil)
+	record, err := tokenstore.NewFiles(dir, nil).Read(context.Background(), conf.Default)
+	check(err == nil)
+	if last == 3 {
+		return
+	}
+	r, ok := plainRecord(record)
+	check(ok && r.Login.Times().Fresh(time.Now()))
+	if last == 4 {
+		return
+	}
+	_, err = os.Stdout.WriteString(r.Login.AccessToken + "\n")
+	check(err == nil)
+}
+
+// check ends a program that does not do what is to be measured.
+func check(ok bool) {
+	if !ok {
+		os.Exit(1)
+	}
+}

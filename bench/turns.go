@@ -1,0 +1,134 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// command is something to measure.
+type command struct {
+	name string
+	args []string
+	want string // its output; not looked at if empty
+	ours bool
+}
+
+// once is one run of a command, as measure.c saw it.
+type once struct {
+	wall, cpu time.Duration
+	rss       int // KiB
+	faults    int // pages that were touched first
+	code      int
+}
+
+// runs are those of one command.
+type runs []once
+
+func (r runs) median(what func(once) float64) float64 {
+	all := make([]float64, len(r))
+	for i, o := range r {
+		all[i] = what(o)
+	}
+	slices.Sort(all)
+	n := len(all)
+	return (all[(n-1)/2] + all[n/2]) / 2
+}
+
+func (r runs) wall() float64   { return r.median(func(o once) float64 { return float64(o.wall) }) }
+func (r runs) cpu() float64    { return r.median(func(o once) float64 { return float64(o.cpu) }) }
+func (r runs) rss() float64    { return r.median(func(o once) float64 { return float64(o.rss) / 1024 }) }
+func (r runs) faults() float64 { return r.median(func(o once) float64 { return float64(o.faults) }) }
+
+// failed is how many did not end with exit code 0.
+func (r runs) failed() (n int) {
+	for _, o := range r {
+		if o.code != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// inTurns runs the commands so many times each, in an order drawn anew each round,
+// after some rounds that do not count. One that fails is an error.
+func (b *bench) inTurns(env []string, rounds int, commands []command) ([]runs, error) {
+	args := []string{"turns", strconv.Itoa(rounds), "5", "1", os.DevNull}
+	for _, c := range commands {
+		path, err := exec.LookPath(c.args[0])
+		if err == nil {
+			path, err = filepath.EvalSymlinks(path)
+		}
+		if err == nil {
+			err = forget(path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		args = append(append(args, "--"), c.args...)
+	}
+	all, _, err := b.measured(env, args, len(commands))
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range all {
+		if n := r.failed(); n > 0 {
+			return nil, fmt.Errorf("%s failed %d times of %d", strings.Join(commands[i].args, " "), n, len(r))
+		}
+	}
+	return all, nil
+}
+
+// measured runs measure.c and reads what it prints: the runs of each command, and
+// how long it took for all.
+func (b *bench) measured(env, args []string, commands int) ([]runs, time.Duration, error) {
+	cmd := exec.CommandContext(b.ctx, b.measure, args...)
+	cmd.Env = env
+	var errs bytes.Buffer
+	cmd.Stderr = &errs // a few lines of those who fail
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, 0, fmt.Errorf("measure: %w\n%.2000s", err, errs.Bytes())
+	}
+	all := make([]runs, commands)
+	var total time.Duration
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		if _, err := fmt.Sscanf(lines.Text(), "all %d", &total); err == nil {
+			continue
+		}
+		var i, cpu int
+		var o once
+		if _, err := fmt.Sscan(lines.Text(), &i, &o.wall, &cpu, &o.rss, &o.faults, &o.code); err != nil {
+			return nil, 0, fmt.Errorf("measure printed %q: %w", lines.Text(), err)
+		}
+		o.cpu = time.Duration(cpu) * time.Microsecond
+		all[i%commands] = append(all[i%commands], o)
+	}
+	return all, total, nil
+}
+
+// works runs a command once and looks at what it prints.
+func (b *bench) works(env []string, c command) error {
+	cmd := exec.CommandContext(b.ctx, c.args[0], c.args[1:]...)
+	cmd.Env = env
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %.300s", strings.Join(c.args, " "), err, bytes.TrimSpace(errs.Bytes()))
+	}
+	if got := strings.TrimSpace(string(out)); c.want != "" && got != c.want {
+		return fmt.Errorf("%s printed %.60q, want %.60q", strings.Join(c.args, " "), got, c.want)
+	}
+	return nil
+}
