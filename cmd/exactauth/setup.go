@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,14 +173,20 @@ func (a *app) knownSecret(ctx context.Context, name string, table config.Profile
 		before.store, before.seal = lived.store, lived.seal
 		at = []profile{before, p}
 	}
+	looked := false // in one of them; the other then need not be readable
 	for _, p := range at {
-		var c *exactauth.Client
-		if c, err = a.client(p); err == nil {
-			known, err = c.HasClientSecret(ctx)
+		c, openErr := a.client(p)
+		if openErr == nil {
+			known, openErr = c.HasClientSecret(ctx)
 		}
 		if known {
 			return true, nil
 		}
+		looked = looked || openErr == nil
+		err = cmp.Or(err, openErr)
+	}
+	if looked {
+		err = nil
 	}
 	return false, err
 }
@@ -310,7 +317,7 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 	if table.ClientID != "" && haveSecret && !again {
 		return table, secret, nil
 	}
-	g.say("Setting up profile %s. Ctrl-C ends this without a change.\n", name)
+	g.say("Setting up profile %s. Ctrl-C ends this without a change.", name)
 	if table.Region == "" && table.BaseURL == "" {
 		region, err := g.askRegion(ctx)
 		if err != nil {
@@ -361,7 +368,7 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 
 func (g *guide) askRegion(ctx context.Context) (config.Region, error) {
 	regions := config.Regions()
-	g.say("Where is your Exact Online? An app works in the country that it is registered in.\n")
+	g.say("\nWhere is your Exact Online? An app works in the country it is registered in.\n")
 	for i, r := range regions {
 		g.say("  %d  %-4s %s", i+1, r.Code, r.Country)
 	}
@@ -405,8 +412,8 @@ Register an app in Exact's App Center, once. Your user needs the right
 %s
 
      exactly as it stands here: Exact compares it letter by letter.
-  4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
-     Copy both now: the secret may be shown only once.
+  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
+     there. Copy both now: the secret may be shown only once.
 `, appCenter, country, redirect)
 	if !g.canOpen() {
 		return nil

@@ -17,7 +17,8 @@ const maxKeyFile = 64 << 10
 // File is the key in an identity file as age-keygen writes it. If there are
 // several identities in it, the first seals and all of them open, so that a key
 // is replaced by putting the new one first. A file that others may read is
-// refused. Make makes the file, 0600, and its directory must be there.
+// refused, but for one of root's that the group may read: that is how containers are
+// handed theirs. Make makes the file, 0600, and its directory must be there.
 func File(path string) *Key {
 	return &Key{
 		place: "age identity " + path,
@@ -31,7 +32,7 @@ func File(path string) *Key {
 				return "", bare(err)
 			case !info.Mode().IsRegular():
 				return "", errors.New("it is not a regular file")
-			case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+			case runtime.GOOS != "windows" && info.Mode().Perm()&^groupMay(info)&0o077 != 0:
 				return "", fmt.Errorf("it is open to other users (%04o); want 0600", info.Mode().Perm())
 			}
 			f, err := os.Open(path)

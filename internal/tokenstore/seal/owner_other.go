@@ -1,0 +1,7 @@
+//go:build !unix
+
+package seal
+
+import "io/fs"
+
+func groupMay(fs.FileInfo) fs.FileMode { return 0 }
