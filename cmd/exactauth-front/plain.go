@@ -22,7 +22,9 @@ func plainRecord(b []byte) (*stored.Record, bool) {
 	f := fields{rest: string(b), more: true, plain: utf8.Valid(b)}
 	var r stored.Record
 	var l stored.Login
-	f.begin("{")
+	if !f.begin("{") {
+		return nil, false
+	}
 	r.Version = f.number("version")
 	r.BaseURL = f.text("base_url")
 	r.ClientID = f.text("client_id")
