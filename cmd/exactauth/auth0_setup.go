@@ -304,9 +304,10 @@ func registration(d tenantDomains, baseURL, next string) string {
 	if r, ok := regionOf(baseURL); ok {
 		country = r.Country
 	}
-	text := fmt.Sprintf(`Register an app for Auth0 in Exact's App Center, once. It is an app of its own: each
-has one Redirect URI, so the one that "exactauth login" uses cannot be shared. Your
-user needs the right "Manage subscription" (Master data > Users > Rights).
+	text := fmt.Sprintf(`Register an app for Auth0 in Exact's App Center, once. It is an app of its own:
+each has one Redirect URI, so the one that "exactauth login" uses cannot be
+shared. Your user needs the right "Manage subscription" (Master data > Users >
+Rights).
 
   1. Open %s, choose %s, and sign in.
      The app works in that country only.
@@ -316,8 +317,8 @@ user needs the right "Manage subscription" (Master data > Users > Rights).
 %s
 
      exactly as it stands here: Exact compares it letter by letter.
-  4. Save. Then Edit, section Authorization: there are Client ID and Client Secret.
-     Copy both now: the secret may be shown only once.
+  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
+     there. Copy both now: the secret may be shown only once.
 `, appCenter, country, d.signIn.Callback())
 	if next != "" {
 		text += "  5. " + next + "\n"

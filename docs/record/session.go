@@ -107,8 +107,9 @@ func record(dir string) ([]frame, error) {
 		return nil, err
 	}
 	defer func() {
-		s.terminal.Close() // hangs up
-		_ = shell.Wait()
+		_ = shell.Process.Kill()
+		_ = shell.Wait() // as the signal has it
+		s.terminal.Close()
 	}()
 	same := stable(exact.BaseURL, exact.RedirectURI)
 
