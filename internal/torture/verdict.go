@@ -422,7 +422,7 @@ func (t *trial) judgeStore() {
 				continue
 			}
 			switch e.Name() {
-			case name, name + ".lock", name + ".tmp":
+			case name, name + ".lock", name + ".tmp", "seal.key.lock":
 				if info.Mode() != 0o600 {
 					t.blame("%s has mode %s", e.Name(), info.Mode())
 				}
