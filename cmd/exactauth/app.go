@@ -61,17 +61,18 @@ func (a *app) rootCmd() *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			hint := "exactauth help"
+			hint := `see "exactauth help"`
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "exactauth " + near[0]
+				hint = fmt.Sprintf("maybe %q", "exactauth "+near[0])
 			}
-			return &hinted{fmt.Errorf("unknown command %q", args[0]), fmt.Sprintf("maybe %q", hint)}
+			return &hinted{fmt.Errorf("unknown command %q", args[0]), hint}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
 		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
 	}
+	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
 	f.StringVarP(&a.profileName, "profile", "p", "", "the profile to use (default: EXACTAUTH_PROFILE, then the one chosen by \"use\")")
 	f.BoolVar(&a.json, "json", false, "print results and errors as JSON")

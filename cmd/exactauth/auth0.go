@@ -42,11 +42,11 @@ and AUTH0_CLIENT_SECRET.`,
 			if len(args) == 0 {
 				return nil
 			}
-			hint := "exactauth auth0 --help"
+			hint := `see "exactauth auth0 --help"`
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "exactauth auth0 " + near[0]
+				hint = fmt.Sprintf("maybe %q", "exactauth auth0 "+near[0])
 			}
-			return &hinted{fmt.Errorf("unknown command %q", "auth0 "+args[0]), fmt.Sprintf("maybe %q", hint)}
+			return &hinted{fmt.Errorf("unknown command %q", "auth0 "+args[0]), hint}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -68,6 +68,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 		Domain:     d.signIn,
 		Connection: cmp.Or(o.connection, auth0.Strategy),
 		Callback:   o.callback,
+		Language:   a.pageLanguage(),
 		Waiting:    a.sayWaiting,
 		Log:        a.logger(),
 	}

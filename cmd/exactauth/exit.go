@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/stored"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -167,6 +168,8 @@ func (a *app) hint(err error) string {
 		return "see that it is installed and in PATH, or name it with its directory"
 	case errors.As(err, &command):
 		return "make it executable: chmod +x"
+	case errors.Is(err, stored.ErrSealed):
+		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.Is(err, exactauth.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):

@@ -45,6 +45,13 @@ func (s *screen) draw(f *os.File, line string) {
 	_, _ = io.WriteString(f, eraseLine+line) // for eyes: without them it is no harm
 }
 
+// forget leaves the line to whoever writes there now.
+func (s *screen) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.line = ""
+}
+
 // logWriter makes the screen an io.Writer, for lines that stay.
 type logWriter struct {
 	*screen
@@ -83,8 +90,10 @@ func (a *app) spin(ctx context.Context, what string, end time.Time, word string)
 		tick := time.NewTicker(spinnerPace)
 		defer tick.Stop()
 		for i := 0; ctx.Err() == nil; i++ {
-			if inForeground(a.err) { // it may be stopped and go on elsewhere
+			if inForeground(a.err) {
 				a.screen.draw(a.err, spinnerLine(frames[i%len(frames)], what, end, word, columns(a.err)))
+			} else { // it was stopped and goes on where the shell's own line stands now
+				a.screen.forget()
 			}
 			select {
 			case <-tick.C:

@@ -37,6 +37,10 @@ type SignIn struct {
 	// Callback URLs just as it is here.
 	Callback string
 
+	// Language is that of the last page, "nl" or "en", if the browser asks for
+	// neither of them. Optional.
+	Language string
+
 	// HTTP makes every request; redirects are never followed. Optional.
 	HTTP *http.Client
 
@@ -104,7 +108,7 @@ func (s SignIn) Run(ctx context.Context, show func(address string)) (User, error
 	if err != nil {
 		return User{}, err
 	}
-	callback, err := exactauth.NewCallback(ctx, s.Callback)
+	callback, err := exactauth.NewCallback(ctx, s.Callback, s.Language)
 	if err != nil {
 		return User{}, err
 	}
@@ -122,9 +126,17 @@ func (s SignIn) Run(ctx context.Context, show func(address string)) (User, error
 	}
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		if err != nil {
-			callback.Finish("Sign-in failed", strings.TrimRight(err.Error(), ".")+".", "Go back to the terminal; what to do is said there. You can close this window.")
+			why := strings.TrimRight(err.Error(), ".") + "."
+			callback.Finish(
+				exactauth.Words{Heading: "Sign-in failed", Text: why, Next: "Go back to the terminal; what to do is said there. You can close this window."},
+				exactauth.Words{Heading: "Aanmelden mislukt", Text: "U bent niet via Auth0 aangemeld.", Detail: why,
+					Next: "Ga terug naar het terminalvenster; daar staat wat u kunt doen. U kunt dit venster sluiten."})
 		} else {
-			callback.Finish("You are signed in", user.String()+" signed in to Exact Online through Auth0, connection "+s.Connection+".", "You can close this window and go back to the terminal.")
+			callback.Finish(
+				exactauth.Words{Heading: "You are signed in", Text: user.String() + " signed in to Exact Online through Auth0, connection " + s.Connection + ".",
+					Next: "You can close this window and go back to the terminal."},
+				exactauth.Words{Heading: "U bent aangemeld", Text: user.String() + " is via Auth0 aangemeld bij Exact Online, met de connectie " + s.Connection + ".",
+					Next: "U kunt dit venster sluiten en teruggaan naar het terminalvenster."})
 		}
 	}
 	return user, err

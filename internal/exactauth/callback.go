@@ -19,7 +19,8 @@ type Callback struct {
 // "http://127.0.0.1:8485/callback", and takes requests from then on: the
 // browser may be sent off. Errors wrap ErrConfig, and ErrPort beside it if the
 // port cannot be had. The caller closes it.
-func NewCallback(ctx context.Context, redirectURI string) (*Callback, error) {
+// Language is as in [LoginOptions].
+func NewCallback(ctx context.Context, redirectURI, language string) (*Callback, error) {
 	if err := checkRedirectURI(redirectURI); err != nil {
 		return nil, failWith(ErrConfig, err, "callback")
 	}
@@ -33,7 +34,7 @@ func NewCallback(ctx context.Context, redirectURI string) (*Callback, error) {
 		return nil, err
 	}
 	a := newAttempt(p, false, "")
-	l.start(a, english)
+	l.start(a, languageNamed(language))
 	return &Callback{l, a}, nil
 }
 
@@ -55,10 +56,13 @@ func (c *Callback) Code(ctx context.Context) (Secret, error) {
 	}
 }
 
-// Finish shows the browser that brought the answer what became of it, in plain
-// text: a heading, what happened, and what to do next. It closes the callback.
-func (c *Callback) Finish(heading, text, next string) {
-	c.l.finish(page{http.StatusOK, map[language]words{english: {title: heading, text: printable(text), next: next}}})
+// Finish shows the browser that brought the answer what became of it, in the
+// language that it asks for, and closes the callback.
+func (c *Callback) Finish(en, nl Words) {
+	for _, w := range []*Words{&en, &nl} {
+		w.Text, w.Detail = printable(w.Text), printable(w.Detail)
+	}
+	c.l.finish(page{http.StatusOK, en, nl})
 }
 
 // Close ends the waiting at once.

@@ -15,12 +15,12 @@ import (
 
 func TestCallback(t *testing.T) {
 	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
-	c, err := exactauth.NewCallback(t.Context(), redirect)
+	c, err := exactauth.NewCallback(t.Context(), redirect, "nl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := exactauth.NewCallback(t.Context(), redirect); !errors.Is(err, exactauth.ErrPort) || !errors.Is(err, exactauth.ErrConfig) {
+	if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, exactauth.ErrPort) || !errors.Is(err, exactauth.ErrConfig) {
 		t.Errorf("a port that is taken: %v", err)
 	}
 	get := func(q url.Values) (int, string) {
@@ -47,15 +47,15 @@ func TestCallback(t *testing.T) {
 	if err != nil || code.Reveal() != "the code" {
 		t.Errorf("%v, %q", err, code.Reveal())
 	}
-	c.Finish("Heading", "Text <b>\x1b[2J", "Next")
-	if text := <-page; !strings.Contains(text, "<h1>Heading</h1>") || !strings.Contains(text, "Text &lt;b&gt;[2J") {
+	c.Finish(exactauth.Words{Heading: "Heading", Text: "Text", Next: "Next"}, exactauth.Words{Heading: "Kop", Text: "Tekst <b>\x1b[2J", Next: "Verder", Detail: "detail"})
+	if text := <-page; !strings.Contains(text, "<h1>Kop</h1>") || !strings.Contains(text, "Tekst &lt;b&gt;[2J") || !strings.Contains(text, `<p lang="en">detail</p>`) {
 		t.Errorf("the last page is %s", text)
 	}
 }
 
 func TestCallbackRefusedAndLate(t *testing.T) {
 	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
-	c, err := exactauth.NewCallback(t.Context(), redirect)
+	c, err := exactauth.NewCallback(t.Context(), redirect, "nl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestCallbackRefusedAndLate(t *testing.T) {
 
 func TestCallbackListensOnLoopbackOnly(t *testing.T) {
 	for _, redirect := range []string{"", "https://127.0.0.1:8485/callback", "http://0.0.0.0:8485/", "http://192.0.2.1:8485/", "http://127.0.0.1/callback", "http://example.com:8485/", "http://127.0.0.1:8485/?x=y", "::"} {
-		if _, err := exactauth.NewCallback(t.Context(), redirect); !errors.Is(err, exactauth.ErrConfig) {
+		if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, exactauth.ErrConfig) {
 			t.Errorf("%q: %v; want ErrConfig", redirect, err)
 		}
 	}

@@ -6,11 +6,10 @@ import (
 	"net/http"
 )
 
-// page is what the browser shows at the end: what happened, and what to do next,
-// in each language that it can be had in. English is always one of them.
+// page is what the browser shows at the end, in both languages.
 type page struct {
 	status int
-	in     map[language]words
+	en, nl Words
 }
 
 const pageStyle = `
@@ -25,30 +24,28 @@ footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .
 // text is the page's HTML. It is put together by hand, between tags only: with
 // html/template linked, the linker can leave out no method of any type, which
 // makes the program a fifth larger and each start of it slower.
-func (p page) text(asked language) string {
-	own := asked
-	if _, ok := p.in[own]; !ok {
-		own = english
+func (p page) text(in language) string {
+	w, footer, detail := p.en, "exactauth, on this computer", ""
+	if in == dutch {
+		w, footer = p.nl, "exactauth, op deze computer"
 	}
-	w := p.in[own]
-	detail := ""
-	if w.detail != "" { // nobody's translation
-		detail = `<p lang="en">` + html.EscapeString(w.detail) + "</p>\n"
+	if w.Detail != "" { // which nobody has translated
+		detail = `<p lang="en">` + html.EscapeString(w.Detail) + "</p>\n"
 	}
 	return `<!doctype html>
-<html lang="` + string(own) + `">
+<html lang="` + string(in) + `">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>` + html.EscapeString(w.title) + ` · exactauth</title>
+<title>` + html.EscapeString(w.Heading) + ` · exactauth</title>
 <style>` + pageStyle + `</style>
 </head>
 <body>
 <main>
-<h1>` + html.EscapeString(w.title) + `</h1>
-<p>` + html.EscapeString(w.text) + `</p>
-` + detail + `<p>` + html.EscapeString(w.next) + `</p>
-<footer>` + footers[own] + `</footer>
+<h1>` + html.EscapeString(w.Heading) + `</h1>
+<p>` + html.EscapeString(w.Text) + `</p>
+` + detail + `<p>` + html.EscapeString(w.Next) + `</p>
+<footer>` + footer + `</footer>
 </main>
 </body>
 </html>
@@ -66,9 +63,9 @@ func guard(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-func (p page) write(w http.ResponseWriter, asked language) {
+func (p page) write(w http.ResponseWriter, in language) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(p.status)
 	// The person may have closed the window; nobody is left to tell.
-	_, _ = io.WriteString(w, p.text(asked))
+	_, _ = io.WriteString(w, p.text(in))
 }

@@ -62,42 +62,37 @@ func preferred(header string, fallback language) language {
 	return best
 }
 
-// words is a page's text in one language.
-type words struct {
-	title, text, next string
-	detail            string // what a server or an error says, in English
+// Words is what a page says in one language: what happened, and what to do next.
+type Words struct {
+	Heading, Text, Next string
+	Detail              string // what a server or an error says, in English; optional
 }
 
-var footers = map[language]string{
-	english: "exactauth, on this computer",
-	dutch:   "exactauth, op deze computer",
+var notHere = page{http.StatusNotFound,
+	Words{
+		Heading: "Not the answer to a sign-in",
+		Text:    "exactauth waits here for the end of one sign-in, and this address does not belong to it.",
+		Next:    "Go back to the terminal and open the address that stands there.",
+	},
+	Words{
+		Heading: "Dit hoort niet bij een aanmelding",
+		Text:    "exactauth wacht hier op het einde van één aanmelding, en dit adres hoort daar niet bij.",
+		Next:    "Ga terug naar het terminalvenster en open het adres dat daar staat.",
+	},
 }
 
-var notHere = page{http.StatusNotFound, map[language]words{
-	english: {
-		title: "Not the answer to a sign-in",
-		text:  "exactauth waits here for the end of one sign-in, and this address does not belong to it.",
-		next:  "Go back to the terminal and open the address that stands there.",
+var notLikeThis = page{http.StatusMethodNotAllowed,
+	Words{
+		Heading: "Not like this",
+		Text:    "Only a browser that was sent here can finish a sign-in.",
+		Next:    "You can close this window.",
 	},
-	dutch: {
-		title: "Dit hoort niet bij een aanmelding",
-		text:  "exactauth wacht hier op het einde van één aanmelding, en dit adres hoort daar niet bij.",
-		next:  "Ga terug naar het terminalvenster en open het adres dat daar staat.",
+	Words{
+		Heading: "Zo kan het niet",
+		Text:    "Alleen een browser die hierheen is gestuurd, kan een aanmelding afronden.",
+		Next:    "U kunt dit venster sluiten.",
 	},
-}}
-
-var notLikeThis = page{http.StatusMethodNotAllowed, map[language]words{
-	english: {
-		title: "Not like this",
-		text:  "Only a browser that was sent here can finish a sign-in.",
-		next:  "You can close this window.",
-	},
-	dutch: {
-		title: "Zo kan het niet",
-		text:  "Alleen een browser die hierheen is gestuurd, kan een aanmelding afronden.",
-		next:  "U kunt dit venster sluiten.",
-	},
-}}
+}
 
 func signedInPage(profile string, user Me) page {
 	en, nl := "Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online."
@@ -105,32 +100,32 @@ func signedInPage(profile string, user Me) page {
 		en = user.String() + " is signed in to Exact Online, as profile " + profile + "."
 		nl = user.String() + " is aangemeld bij Exact Online, met profiel " + profile + "."
 	}
-	return page{http.StatusOK, map[language]words{
-		english: {title: "You are signed in", text: en, next: "You can close this window and go back to the terminal."},
-		dutch:   {title: "U bent aangemeld", text: nl, next: "U kunt dit venster sluiten en teruggaan naar het terminalvenster."},
-	}}
+	return page{http.StatusOK,
+		Words{Heading: "You are signed in", Text: en, Next: "You can close this window and go back to the terminal."},
+		Words{Heading: "U bent aangemeld", Text: nl, Next: "U kunt dit venster sluiten en teruggaan naar het terminalvenster."},
+	}
 }
 
 // deniedPage is for an ErrDenied: Exact, which is to say the person, said no.
 func deniedPage(err error) page {
-	en := words{title: "Sign-in was refused", text: sentence(err),
-		next: "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."}
-	nl := words{title: "Aanmelding geweigerd", text: "U bent niet aangemeld.", detail: sentence(err),
-		next: "Er is niets veranderd. Wilt u het opnieuw proberen, ga dan terug naar het terminalvenster en meld u opnieuw aan. U kunt dit venster sluiten."}
+	en := Words{Heading: "Sign-in was refused", Text: sentence(err),
+		Next: "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."}
+	nl := Words{Heading: "Aanmelding geweigerd", Text: "U bent niet aangemeld.", Detail: sentence(err),
+		Next: "Er is niets veranderd. Wilt u het opnieuw proberen, ga dan terug naar het terminalvenster en meld u opnieuw aan. U kunt dit venster sluiten."}
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		en.text = "Exact says: " + sentence(refused)
-		nl.text, nl.detail = "Exact meldt:", sentence(refused)
+		en.Text = "Exact says: " + sentence(refused)
+		nl.Text, nl.Detail = "Exact meldt:", sentence(refused)
 	}
-	return page{http.StatusOK, map[language]words{english: en, dutch: nl}}
+	return page{http.StatusOK, en, nl}
 }
 
 func failedPage(err error) page {
-	return page{http.StatusOK, map[language]words{
-		english: {title: "Sign-in failed", text: sentence(err),
-			next: "Go back to the terminal; what to do is said there. You can close this window."},
-		dutch: {title: "Aanmelden mislukt", text: dutchReason(err), detail: sentence(err),
-			next: "Ga terug naar het terminalvenster; daar staat wat u kunt doen. U kunt dit venster sluiten."},
-	}}
+	return page{http.StatusOK,
+		Words{Heading: "Sign-in failed", Text: sentence(err),
+			Next: "Go back to the terminal; what to do is said there. You can close this window."},
+		Words{Heading: "Aanmelden mislukt", Text: dutchReason(err), Detail: sentence(err),
+			Next: "Ga terug naar het terminalvenster; daar staat wat u kunt doen. U kunt dit venster sluiten."},
+	}
 }
 
 // dutchReason says roughly why a sign-in failed; the error says it exactly.

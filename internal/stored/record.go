@@ -88,6 +88,9 @@ func (t *Tokens) whole() bool {
 		!t.RequestedAt.IsZero() && !t.RepliedAt.Before(t.RequestedAt)
 }
 
+// ErrSealed is a record that is not damaged but sealed.
+var ErrSealed = errors.New("it is sealed, and this profile has no seal")
+
 // ageHeader begins every sealed record (age-encryption.org/v1).
 const ageHeader = "age-encryption.org/"
 
@@ -98,7 +101,7 @@ func Decode(b []byte) (*Record, error) {
 	case len(b) == 0:
 		return nil, errors.New("it is empty")
 	case bytes.HasPrefix(b, []byte(ageHeader)):
-		return nil, errors.New("it is sealed, and this profile has no seal")
+		return nil, ErrSealed
 	}
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
