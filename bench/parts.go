@@ -53,16 +53,17 @@ func (b *bench) steps() error {
 		return err
 	}
 	unit := all[len(all)-1].wall()
-	t := &table{head: []string{"up to here", "× Go hello", "this step", "page faults"}}
-	before := 0.0
+	cpu := all[len(all)-1].cpu()
+	t := &table{head: []string{"up to here", "× Go hello", "this step", "× in CPU time", "this step", "page faults"}}
+	var before, cpuBefore float64
 	for i, name := range names {
-		x := all[i].wall() / unit
-		t.add(name, ratio(x), ratio(x-before), fmt.Sprintf("%.0f", all[i].faults()))
-		before = x
+		x, y := all[i].wall()/unit, all[i].cpu()/cpu
+		t.add(name, ratio(x), ratio(x-before), ratio(y), ratio(y-cpuBefore), fmt.Sprintf("%.0f", all[i].faults()))
+		before, cpuBefore = x, y
 	}
 	front := all[len(names)]
-	t.add("the front itself", ratio(front.wall()/unit), "", fmt.Sprintf("%.0f", front.faults()))
-	t.add("Go, hello world", "1.00", "", fmt.Sprintf("%.0f", all[len(all)-1].faults()))
+	t.add("the front itself", ratio(front.wall()/unit), "", ratio(front.cpu()/cpu), "", fmt.Sprintf("%.0f", front.faults()))
+	t.add("Go, hello world", "1.00", "", "1.00", "", fmt.Sprintf("%.0f", all[len(all)-1].faults()))
 	return b.show("steps", fmt.Sprintf("Medians of %d rounds in turns", b.rounds), t)
 }
 

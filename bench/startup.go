@@ -56,12 +56,12 @@ func (b *bench) startup(which string) error {
 		b.wrong("calls with a live token sent %d requests", n)
 	}
 
-	t := &table{head: []string{"command", "× Go hello", "wall ms", "user+sys ms", "peak RSS MiB", "binary MB"}}
+	t := &table{head: []string{"command", "× Go hello", "× in CPU time", "wall ms", "user+sys ms", "peak RSS MiB", "binary MB"}}
 	var bars []bar
 	unit := all[hello].wall()
 	for i, c := range commands {
 		r := all[i]
-		t.add(c.name, ratio(r.wall()/unit), ms(r.wall()), ms(r.cpu()), fmt.Sprintf("%.1f", r.rss()), mb(size(c.args[0])))
+		t.add(c.name, ratio(r.wall()/unit), ratio(r.cpu()/all[hello].cpu()), ms(r.wall()), ms(r.cpu()), fmt.Sprintf("%.1f", r.rss()), mb(size(c.args[0])))
 		bars = append(bars, bar{strings.NewReplacer("*", "", "`", "").Replace(c.name), r.wall() / unit, c.ours})
 	}
 	goals := []goal{

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/tokenformat"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -27,7 +29,10 @@ func main() {
 		return
 	}
 	conf, ok := plainConfig(text)
-	check(ok)
+	if !ok {
+		conf, err = config.Parse(text) // linked, as there
+		check(err == nil)
+	}
 	if last == 2 {
 		return
 	}
@@ -39,11 +44,17 @@ func main() {
 		return
 	}
 	r, ok := plainRecord(record)
-	check(ok && r.Login.Times().Fresh(time.Now()))
+	if !ok {
+		r, err = stored.Decode(record)
+		check(err == nil)
+	}
+	check(r.Login.Times().Fresh(time.Now()))
 	if last == 4 {
 		return
 	}
-	_, err = os.Stdout.WriteString(r.Login.AccessToken + "\n")
+	out, err := tokenformat.Write("token", tokenformat.Token{AccessToken: r.Login.AccessToken})
+	check(err == nil)
+	_, err = os.Stdout.WriteString(out)
 	check(err == nil)
 }
 

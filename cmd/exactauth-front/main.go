@@ -124,12 +124,7 @@ func liveToken(args []string, env func(string) string, now time.Time) (string, b
 	if err != nil {
 		return "", false
 	}
-	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
-	record, err := tokenstore.NewFiles(dir, note).Read(context.Background(), name)
-	if err != nil {
-		return "", false
-	}
-	t, ok := open(record, p, now)
+	t, now, ok := fresh(dir, name, p, now)
 	if !ok {
 		return "", false
 	}
@@ -185,22 +180,50 @@ func profile(name string, env func(string) string) (string, config.Profile, bool
 	return name, p, true
 }
 
-// open gives the access token in a record that is p's, if it is fresh.
-func open(record []byte, p config.Profile, now time.Time) (tokenformat.Token, bool) {
+// patience is how long a token is waited for that another process has gone to get.
+const patience = time.Second
+
+// fresh gives the token in the record of that name, if it is fresh, and the time at
+// which it was. If it is expired and another process has gone to renew it, that is
+// waited for: of 200 processes that find it so, all but the first would else have to
+// start as the whole program, to do no more than wait there.
+func fresh(dir, name string, p config.Profile, now time.Time) (t tokenformat.Token, at time.Time, ok bool) {
+	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
+	store := tokenstore.NewFiles(dir, note)
+	began := time.Now()
+	for look := 1; look <= 2; look++ {
+		record, err := store.Read(context.Background(), name)
+		if err != nil {
+			break
+		}
+		t, times, ours := open(record, p)
+		at = now.Add(time.Since(began))
+		if !ours || times.Fresh(at) {
+			return t, at, ours
+		}
+		if look == 1 {
+			claim(filepath.Join(dir, name), patience)
+		}
+	}
+	return tokenformat.Token{}, at, false
+}
+
+// open gives the access token in a record that is p's, and when it is what.
+func open(record []byte, p config.Profile) (t tokenformat.Token, times stored.Times, ours bool) {
 	r, plain := plainRecord(record)
 	if !plain {
 		var err error
 		if r, err = stored.Decode(record); err != nil {
-			return tokenformat.Token{}, false
+			return tokenformat.Token{}, stored.Times{}, false
 		}
 	}
 	if r.Login == nil || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
-		return tokenformat.Token{}, false
+		return tokenformat.Token{}, stored.Times{}, false
 	}
-	times := r.Login.Times()
+	times = r.Login.Times()
 	return tokenformat.Token{
 		AccessToken: r.Login.AccessToken, ExpiresAt: times.ExpiresAt(), BaseURL: r.BaseURL, Division: p.Division,
-	}, times.Fresh(now)
+	}, times, true
 }
 
 var errMissing = errors.New("it is missing")

@@ -105,8 +105,8 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, age int64) {
 		now := noon.Add(time.Duration(age%1_000_000) * time.Second)
-		got, ok := open([]byte(text), config.Profile{BaseURL: baseURL, ClientID: clientID}, now)
-		if !ok {
+		got, times, ours := open([]byte(text), config.Profile{BaseURL: baseURL, ClientID: clientID})
+		if !ours || !times.Fresh(now) {
 			return
 		}
 		if want, err := whole([]byte(text), now); err != nil || got.AccessToken != want {
@@ -121,9 +121,9 @@ func TestOpenTimes(t *testing.T) {
 	for _, text := range []string{record(), record(`"replied_at"`, `"wait_for_expiry": true, "replied_at"`), record("12:00:01Z", "12:00:20Z")} {
 		for age := -100; age < 700; age++ {
 			now := noon.Add(time.Duration(age) * time.Second)
-			_, ok := open([]byte(text), config.Profile{BaseURL: baseURL, ClientID: clientID}, now)
-			if _, err := whole([]byte(text), now); ok != (err == nil) {
-				t.Errorf("at %d s: the front prints it is %v, the whole program says %v\n%s", age, ok, err, text)
+			_, times, ours := open([]byte(text), config.Profile{BaseURL: baseURL, ClientID: clientID})
+			if _, err := whole([]byte(text), now); !ours || times.Fresh(now) != (err == nil) {
+				t.Errorf("at %d s: the front prints it is %v, the whole program says %v\n%s", age, times.Fresh(now), err, text)
 			}
 		}
 	}

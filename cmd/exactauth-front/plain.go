@@ -41,6 +41,7 @@ func plainRecord(b []byte) (*stored.Record, bool) {
 	l.RepliedAt = f.time("replied_at")
 	l.ServerDate = f.time("server_date")
 	l.PreviousRefreshToken = f.text("previous_refresh_token")
+	l.SpentAt = f.time("spent_at")
 	if f.begin(`"user": {`) {
 		l.User = &stored.User{ID: f.text("id"), UserName: f.text("user_name"), FullName: f.text("full_name"), Email: f.text("email"), Division: f.number("division")}
 		f.end()

@@ -58,6 +58,7 @@ func TestPlainIsWhatIsWritten(t *testing.T) {
 	login := stored.Login{Tokens: stored.Tokens{AccessToken: "stampNL001.a-b_c", RefreshToken: "stampNL001.r!", LifeSeconds: 600, RequestedAt: at, RepliedAt: at.Add(time.Second)}}
 	second := login
 	second.PreviousRefreshToken = "stampNL001.p!"
+	second.SpentAt = at
 	second.ServerDate = at.Truncate(time.Second)
 	second.User = &stored.User{ID: "i", UserName: "zoë", FullName: "Zoë O'Neill", Email: "z@voorbeeld.example", Division: 123456}
 	for _, l := range []stored.Login{login, second} {
