@@ -33,16 +33,12 @@ func (b *bench) parts() error {
 // on: what is between two of them is what a step takes in a new process.
 func (b *bench) steps() error {
 	say("steps of a call")
-	overlay, err := b.overlay(map[string]string{filepath.Join(b.root, "bench", "steps", "plain.go"): filepath.Join(b.root, "cmd", "exactauth-front", "plain.go")})
-	if err != nil {
-		return err
-	}
 	const done = "abcde"
 	names := []string{"start: exec, runtime, packages", "read the configuration", "parse it", "read the record", "decode it, judge the times", "write the token"}
 	var commands []command
 	for i := range names {
 		path := filepath.Join(b.dir, "steps"+strconv.Itoa(i)) // a program each, else those that run oftener are in the caches
-		if err := b.goBuild("", path, "./bench/steps", "-tags", "steps", "-overlay", overlay); err != nil {
+		if err := b.goBuild("", path, "./bench/steps"); err != nil {
 			return err
 		}
 		commands = append(commands, command{args: []string{path, done[:i]}})

@@ -1,8 +1,5 @@
-//go:build steps
-
 // Command steps does what exactauth-front does with a live token, and stops after
-// as many steps as its first argument has letters. The bench builds it together
-// with cmd/exactauth-front/plain.go.
+// as many steps as its first argument has letters.
 package main
 
 import (
@@ -28,11 +25,8 @@ func main() {
 	if last == 1 {
 		return
 	}
-	conf, ok := plainConfig(text)
-	if !ok {
-		conf, err = config.Parse(text) // linked, as there
-		check(err == nil)
-	}
+	conf, err := config.Parse(text)
+	check(err == nil)
 	if last == 2 {
 		return
 	}
@@ -43,11 +37,8 @@ func main() {
 	if last == 3 {
 		return
 	}
-	r, ok := plainRecord(record)
-	if !ok {
-		r, err = stored.Decode(record)
-		check(err == nil)
-	}
+	r, err := stored.Decode(record)
+	check(err == nil)
 	check(r.Login.Times().Fresh(time.Now()))
 	if last == 4 {
 		return

@@ -147,11 +147,9 @@ func profile(name string, env func(string) string) (string, config.Profile, bool
 	if err != nil {
 		return "", config.Profile{}, false
 	}
-	conf, plain := plainConfig(text)
-	if !plain {
-		if conf, err = config.Parse(text); err != nil {
-			return "", config.Profile{}, false
-		}
+	conf, err := config.Parse(text)
+	if err != nil {
+		return "", config.Profile{}, false
 	}
 	if name == "" {
 		name = conf.Default
@@ -210,14 +208,8 @@ func fresh(dir, name string, p config.Profile, now time.Time) (t tokenformat.Tok
 
 // open gives the access token in a record that is p's, and when it is what.
 func open(record []byte, p config.Profile) (t tokenformat.Token, times stored.Times, ours bool) {
-	r, plain := plainRecord(record)
-	if !plain {
-		var err error
-		if r, err = stored.Decode(record); err != nil {
-			return tokenformat.Token{}, stored.Times{}, false
-		}
-	}
-	if r.Login == nil || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
+	r, err := stored.Decode(record)
+	if err != nil || r.Login == nil || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
 		return tokenformat.Token{}, stored.Times{}, false
 	}
 	times = r.Login.Times()

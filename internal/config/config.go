@@ -64,6 +64,14 @@ func Read(dir string) ([]byte, error) {
 // Parse reads a configuration. A key that it does not know is an error, since a
 // misspelt one would silently not count.
 func Parse(b []byte) (Config, error) {
+	if c, plain := parsePlain(b); plain {
+		return c, nil
+	}
+	return parseAny(b)
+}
+
+// parseAny reads a configuration in every form that TOML has.
+func parseAny(b []byte) (Config, error) {
 	var c Config
 	dec := toml.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()

@@ -103,12 +103,15 @@ func Decode(b []byte) (*Record, error) {
 	case bytes.HasPrefix(b, []byte(ageHeader)):
 		return nil, ErrSealed
 	}
-	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
-		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-			return nil, fmt.Errorf("no JSON at byte %d of %d", syntax.Offset, len(b))
+	r, plain := decodePlain(b)
+	if !plain {
+		r = new(Record)
+		if err := json.Unmarshal(b, r); err != nil {
+			if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+				return nil, fmt.Errorf("no JSON at byte %d of %d", syntax.Offset, len(b))
+			}
+			return nil, errors.New("a field of it has a wrong type")
 		}
-		return nil, errors.New("a field of it has a wrong type")
 	}
 	if r.Version > newest {
 		return nil, fmt.Errorf("it has version %d, written by a newer exactauth; this one reads version %d", r.Version, newest)
@@ -124,7 +127,7 @@ func Decode(b []byte) (*Record, error) {
 			return nil, errors.New("the sign-in in it is incomplete")
 		}
 	}
-	return &r, nil
+	return r, nil
 }
 
 // Encode writes a record.
