@@ -54,9 +54,9 @@ const (
 func (c exitCode) words() (name, meaning string) {
 	switch c {
 	case exitNotExecutable:
-		return "not_executable", `the command after "exec --" or "proxy --" cannot be executed`
+		return "not_executable", `the command after "exec --", "proxy --" or "sandbox --" cannot be executed`
 	case exitNotFound:
-		return "not_found", `the command after "exec --" or "proxy --" is not found`
+		return "not_found", `the command after "exec --", "proxy --" or "sandbox --" is not found`
 	}
 	w := [...][2]string{
 		exitOK:         {"ok", "done"},

@@ -265,7 +265,7 @@ func (a *app) runInside(ctx context.Context, command, env []string) error {
 		}
 	}
 	if err != nil {
-		return usagef("%v", err)
+		return err
 	}
 	return a.runChild(ctx, path, command, env)
 }
