@@ -230,15 +230,15 @@ func (a *app) profile() (profile, error) {
 	if !known && (env.ClientID == "" || env.Region == "" && env.BaseURL == "") {
 		return profile{}, unknownProfile(name, conf)
 	}
-	if err := noPassword(name, table); err != nil {
+	if err := noPassword(name, table.Store); err != nil {
 		return profile{}, err
 	}
 	return a.decide(name, env, table)
 }
 
 // noPassword refuses a password in the configuration, which is made to be shared.
-func noPassword(name string, table config.Profile) error {
-	if !pgstore.HasPassword(table.Store) {
+func noPassword(name, store string) error {
+	if !pgstore.HasPassword(store) {
 		return nil
 	}
 	return &hinted{usagef("profile %s: there is a password in its store's address, and the configuration is no place for one", name),

@@ -109,6 +109,14 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if o.Division < 0 {
 		return usagef("--division %d: a division's code is a positive number", o.Division)
 	}
+	keptStore := table.Store
+	if pgstore.HasPassword(keptStore) && keptStore == env.Store {
+		keptStore = before.Store // with its password it is for the environment alone
+		a.note("the store's address has a password in it and is not written to the configuration: have EXACTAUTH_STORE set whenever this profile is used")
+	}
+	if err := noPassword(name, keptStore); err != nil {
+		return err
+	}
 	secret, err := a.setupSecret(ctx, o, table)
 	if err != nil {
 		return err
@@ -136,13 +144,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 		return err
 	}
 	save := table
-	if pgstore.HasPassword(save.Store) && save.Store == env.Store {
-		save.Store = before.Store // with its password it is for the environment alone
-		a.note("the store's address has a password in it and is not written to the configuration: have EXACTAUTH_STORE set whenever this profile is used")
-	}
-	if err := noPassword(name, save); err != nil {
-		return err
-	}
+	save.Store = keptStore
 	if lived.Name == "" {
 		lived = p
 	}
