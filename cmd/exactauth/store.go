@@ -163,11 +163,20 @@ func (l *place) kept() *tokenstore.Kept {
 }
 
 // bare is the place without what this machine keeps for the others.
-func (l *place) bare() exactauth.Store {
+func (l *place) bare() exactauth.Store { return l.sealed(l.raw()) }
+
+// raw is the same without the seal.
+func (l *place) raw() exactauth.Store {
 	if l.shared == nil {
-		return l.sealed(l.files)
+		return l.files
 	}
-	return l.sealed(l.shared)
+	return l.shared
+}
+
+// holdsSealed reports whether there is a sealed record.
+func (l *place) holdsSealed(ctx context.Context, name string) bool {
+	b, err := l.raw().Read(ctx, name)
+	return err == nil && seal.Sealed(b)
 }
 
 func (l *place) sealed(raw exactauth.Store) exactauth.Store {
@@ -210,7 +219,9 @@ func (a *app) moveRecord(ctx context.Context, before, p profile) (after func(con
 	if err != nil {
 		return nil, err
 	}
-	if to.key != nil {
+	same := from.store == to.store || from.shared != nil && to.shared != nil && from.shared.Same(to.shared)
+	// What others sealed there needs their key, and a new one in its place would hide that.
+	if to.key != nil && (same && from.seal != to.seal || !to.holdsSealed(ctx, p.Name)) {
 		made, err := to.makeKey(ctx)
 		if err != nil {
 			return nil, err
@@ -220,18 +231,16 @@ func (a *app) moveRecord(ctx context.Context, before, p profile) (after func(con
 		}
 	}
 	nothing := func(context.Context) error { return nil }
-	if from.store == to.store || from.shared != nil && to.shared != nil && from.shared.Same(to.shared) {
+	if same {
 		if from.seal == to.seal {
 			return nothing, nil
 		}
-		raw := exactauth.Store(to.files)
 		if to.shared != nil {
-			raw = to.shared
 			if err := seal.Change(ctx, to.files, tokenstore.KeptName(p.Name), to.key, from.key); err != nil {
 				return nil, err
 			}
 		}
-		return nothing, seal.Change(ctx, raw, p.Name, to.key, from.key)
+		return nothing, seal.Change(ctx, to.raw(), p.Name, to.key, from.key)
 	}
 	if from.shared != nil {
 		if err := from.kept().Settle(ctx, p.Name); err != nil {

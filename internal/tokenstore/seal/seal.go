@@ -36,6 +36,9 @@ type store interface {
 // says of a record that nobody has signed in yet.
 var errNoKey = errors.New("there is no key")
 
+// Sealed reports whether a record is sealed, by whatever key.
+func Sealed(record []byte) bool { return bytes.HasPrefix(record, []byte(header)) }
+
 // Key seals and opens records. It is read from its place when it is first needed,
 // once. A nil Key stands for no seal. See [File] and [Keyring].
 type Key struct {
@@ -126,7 +129,7 @@ func (k *Key) seal(record []byte) ([]byte, error) {
 
 // unseal opens an age file, or says why not.
 func (k *Key) unseal(b []byte) ([]byte, error) {
-	sealed := bytes.HasPrefix(b, []byte(header))
+	sealed := Sealed(b)
 	switch {
 	case k == nil && sealed:
 		return nil, errors.New("it is sealed, and the profile has no seal")
