@@ -19,6 +19,7 @@ func TestPlace(t *testing.T) {
 		"/api/v1/beta/123456/x":                             {"123456", "/api/v1/beta/123456/x"},
 		"/api/v1/123456":                                    {"123456", "/api/v1/123456"},
 		"/api/v1/123456x/y":                                 {"", "/api/v1/123456x/y"},
+		"/api/v1/1/a(b)(c)/d(":                              {"1", "/api/v1/1/a/d("},
 		"/docs/XMLDownload.aspx":                            {"", "/docs/xmldownload.aspx"},
 		"/":                                                 {"", ""},
 	} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,20 +90,28 @@ func newGate(now func() time.Time) *gate {
 	return &gate{now: now, divisions: map[string]*division{}, endpoints: map[string]*endpoint{}}
 }
 
-// divisionPath finds the division in an address; there may be "beta" before it.
-var divisionPath = regexp.MustCompile(`^/api/v1/(?:[a-z]+/)?([0-9]+)(?:/|$)`)
-
-// entityKey is what stands for one record in an address: Accounts(guid'…').
-var entityKey = regexp.MustCompile(`\([^)]*\)`)
-
 // place names the division and the endpoint of a path, whatever record of it is
-// meant.
+// meant. There may be "beta" before the division.
 func place(path string) (divisionName, endpointKey string) {
 	path = strings.ToLower(path)
-	if m := divisionPath.FindStringSubmatch(path); m != nil {
-		divisionName = m[1]
+	if rest, ok := strings.CutPrefix(path, "/api/v1/"); ok {
+		first, rest, _ := strings.Cut(rest, "/")
+		if first != "" && strings.Trim(first, "abcdefghijklmnopqrstuvwxyz") == "" {
+			first, _, _ = strings.Cut(rest, "/")
+		}
+		if strings.Trim(first, "0123456789") == "" {
+			divisionName = first
+		}
 	}
-	return divisionName, strings.TrimRight(entityKey.ReplaceAllString(path, ""), "/")
+	// One record is Accounts(guid'…').
+	for {
+		before, key, _ := strings.Cut(path, "(")
+		_, after, closed := strings.Cut(key, ")")
+		if !closed {
+			return divisionName, strings.TrimRight(path, "/")
+		}
+		path = before + after
+	}
 }
 
 // wait returns when a request to path may be sent; done must then be called with

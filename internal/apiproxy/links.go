@@ -12,18 +12,23 @@ import (
 // "REST API - Restrictions"). It is absolute, so a client that follows it as it
 // stands leaves the proxy.
 
-// linkMarks are what stands before the address of a next page, in a form that
-// text within a value cannot have: there a quote has a backslash before it in
-// JSON, and < is &lt; in Atom.
-var linkMarks = map[string][]string{
-	"application/json":     {`"__next":"`, `"__next": "`},
-	"application/atom+xml": {`<link rel="next" href="`},
+// linkMarks are what stands before the address of a next page in that media type,
+// in a form that text within a value cannot have: there a quote has a backslash
+// before it in JSON, and < is &lt; in Atom.
+func linkMarks(media string) []string {
+	switch media {
+	case "application/json":
+		return []string{`"__next":"`, `"__next": "`}
+	case "application/atom+xml":
+		return []string{`<link rel="next" href="`}
+	}
+	return nil
 }
 
 // replaceLinks has the addresses of next pages begin with prefix.
 func (p *Proxy) replaceLinks(resp *http.Response, prefix string) {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	marks := linkMarks[media]
+	marks := linkMarks(media)
 	if err != nil || marks == nil || resp.Header.Get("Content-Encoding") != "" || resp.Body == nil || resp.Body == http.NoBody ||
 		resp.StatusCode == http.StatusPartialContent || resp.Request.Method == http.MethodHead {
 		return

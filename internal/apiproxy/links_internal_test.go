@@ -86,7 +86,7 @@ func FuzzLinks(f *testing.F) {
 	f.Add(bytes.Repeat([]byte(`"__next"`), 3000), 4000)
 	f.Fuzz(func(t *testing.T, body []byte, size int) {
 		want := string(body)
-		for _, mark := range linkMarks["application/json"] {
+		for _, mark := range linkMarks("application/json") {
 			want = strings.ReplaceAll(want, mark+linkBase+"/", mark+linkPrefix+"/")
 			want = strings.ReplaceAll(want, mark+`https:\/\/start.exactonline.nl\/`, mark+`http:\/\/127.0.0.1:8484\/SECRET\/`)
 		}
