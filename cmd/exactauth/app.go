@@ -43,7 +43,9 @@ const (
 	loginTimeout   = 5 * time.Minute
 )
 
-func (a *app) rootCmd() *cobra.Command {
+// rootCmd makes the commands for a command line: the one that it names first, or all
+// if it names none that way. Nothing is left out of a single one that can be seen.
+func (a *app) rootCmd(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "exactauth",
 		Short: "Sign in to Exact Online once, hand out live access tokens for months",
@@ -90,15 +92,31 @@ func (a *app) rootCmd() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
 	root.SetHelpCommandGroupID("more")
 	root.SetCompletionCommandGroupID("more")
-	root.AddCommand(
-		a.tokenCmd(), a.execCmd(), a.proxyCmd(), a.whoamiCmd(), a.statusCmd(), a.doctorCmd(),
-		a.setupCmd(), a.loginCmd(), a.logoutCmd(), a.useCmd(), a.profilesCmd(), a.relayPageCmd(), a.auth0Cmd(),
-		a.sandboxCmd(), a.versionCmd(), exitCodesTopic(),
-	)
-	if man := a.manCmd(); man != nil {
-		root.AddCommand(man)
+	commands := []struct {
+		name string
+		make func() *cobra.Command
+	}{
+		{"token", a.tokenCmd}, {"exec", a.execCmd}, {"proxy", a.proxyCmd}, {"whoami", a.whoamiCmd}, {"status", a.statusCmd}, {"doctor", a.doctorCmd},
+		{"setup", a.setupCmd}, {"login", a.loginCmd}, {"logout", a.logoutCmd}, {"use", a.useCmd}, {"profiles", a.profilesCmd},
+		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic},
 	}
-	finishCompletionCmd(root)
+	all := true
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name {
+			root.AddCommand(c.make())
+			root.CompletionOptions.DisableDefaultCmd = true
+			all = false
+		}
+	}
+	if all {
+		for _, c := range commands {
+			root.AddCommand(c.make())
+		}
+		if man := a.manCmd(); man != nil {
+			root.AddCommand(man)
+		}
+		finishCompletionCmd(root)
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, err) })
 	hintAtArgs(root)
 	return root

@@ -11,7 +11,7 @@ import (
 // Every command that can be run shows an example, and its help fits a terminal.
 func TestHelp(t *testing.T) {
 	a := &app{env: func(string) string { return "" }}
-	root := a.rootCmd()
+	root := a.rootCmd(nil)
 	root.InitDefaultCompletionCmd()
 	seen := 0
 	var walk func(cmd *cobra.Command)
@@ -56,6 +56,34 @@ func TestHelp(t *testing.T) {
 	walk(root)
 	if seen < 20 {
 		t.Errorf("%d commands were seen", seen)
+	}
+}
+
+// A command that is made alone is the one among all: its help is the same.
+func TestRootCmdOfOne(t *testing.T) {
+	a := &app{env: func(string) string { return "" }}
+	help := func(cmd *cobra.Command) string {
+		var out bytes.Buffer
+		cmd.Root().SetOut(&out)
+		cmd.InitDefaultHelpFlag()
+		if err := cmd.Help(); err != nil {
+			t.Errorf("%s: %v", cmd.CommandPath(), err)
+		}
+		return out.String()
+	}
+	alone := 0
+	for _, want := range a.rootCmd(nil).Commands() {
+		got := a.rootCmd([]string{want.Name()}).Commands()
+		if len(got) != 1 {
+			continue
+		}
+		alone++
+		if got[0].Name() != want.Name() || help(got[0]) != help(want) {
+			t.Errorf("%s alone is %s:\n%s", want.Name(), got[0].Name(), help(got[0]))
+		}
+	}
+	if alone < 16 {
+		t.Errorf("%d commands were made alone", alone)
 	}
 }
 

@@ -25,7 +25,7 @@ func run(args []string) int {
 	defer stop()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, ending: ending, signals: signals}
 	defer a.close()
-	root := a.rootCmd()
+	root := a.rootCmd(args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.started {
