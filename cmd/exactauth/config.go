@@ -247,27 +247,28 @@ func noPassword(name, store string) error {
 
 // nameIn gives the name of the profile in use.
 func (a *app) nameIn(conf config.Config) (string, error) {
-	name := a.profileName
+	name := cmp.Or(a.profileName, a.defaultIn(conf))
 	if name == "" {
-		name = a.env("EXACTAUTH_PROFILE")
-	}
-	if name == "" {
-		name = conf.Default
-	}
-	if name == "" && len(conf.Profiles) > 1 {
 		return "", &hinted{usagef("there are %d profiles and none is the default", len(conf.Profiles)),
 			"name one with --profile, or choose: exactauth use " + slices.Sorted(maps.Keys(conf.Profiles))[0]}
-	}
-	if name == "" {
-		name = "default"
-		for only := range conf.Profiles {
-			name = only
-		}
 	}
 	if err := exactauth.CheckProfileName(name); err != nil {
 		return "", usagef("profile name %w", err)
 	}
 	return name, nil
+}
+
+// defaultIn gives the name of the profile that is in use where none is named, empty
+// if there are several to choose from.
+func (a *app) defaultIn(conf config.Config) string {
+	name := cmp.Or(a.env("EXACTAUTH_PROFILE"), conf.Default)
+	if name == "" && len(conf.Profiles) <= 1 {
+		name = "default"
+		for only := range conf.Profiles {
+			name = only
+		}
+	}
+	return name
 }
 
 func unknownProfile(name string, conf config.Config) error {

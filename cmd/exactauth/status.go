@@ -25,11 +25,12 @@ func (a *app) statusCmd() *cobra.Command {
 		Short:   "Show every profile and whether it is signed in",
 		Long: `Shows every profile, or the one named with --profile: signed in or not, when the
 access token ends, when the login lapses if nobody fetches a token, and what went
-wrong last. It reads the records only and asks no server.
+wrong last. It reads the records, from files or a shared store, and does not ask Exact.
 
 For monitoring: it ends with 0 if all is well, else with the gravest exit code that
 "exactauth token" would end with for one of them: 6 for a record that cannot be
-read, 4 for a sign-in that is needed, 2 for a wrong configuration.
+read, 4 for a sign-in that is needed, 2 for a wrong configuration. What is
+temporary (5) does not count.
 
 With --check it is a plug-in for Nagios, Icinga, Checkmk and their like: one line
 with performance data, and their exit codes: 0 all is well, 1 a login lapses within
@@ -72,13 +73,13 @@ func (a *app) statuses(ctx context.Context) ([]profileStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	inUse, err := a.nameIn(conf)
+	named, err := a.nameIn(conf)
 	names := slices.Sorted(maps.Keys(conf.Profiles))
 	if a.profileName != "" || len(names) == 0 {
 		if err != nil {
 			return nil, err
 		}
-		names = []string{inUse}
+		names = []string{named}
 	}
 	var all []profileStatus
 	for _, name := range names {
@@ -86,7 +87,7 @@ func (a *app) statuses(ctx context.Context) ([]profileStatus, error) {
 		if err != nil {
 			return nil, err // the profile does not exist at all
 		}
-		s.Default = name == inUse
+		s.Default = name == a.defaultIn(conf)
 		all = append(all, s)
 	}
 	return all, nil
