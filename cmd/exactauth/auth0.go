@@ -160,7 +160,7 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 	case errors.Is(err, exactauth.ErrDenied):
 		hint = "to try again: exactauth auth0 test" + d.flags() + " --app APP"
 	case errors.Is(err, exactauth.ErrTemporary):
-		hint = "call again later; what was changed stays, and is not done twice"
+		hint = "call again later; nothing is done twice"
 	case errors.Is(err, exactauth.ErrConfig):
 		hint = "see exactauth auth0 --help"
 	default:

@@ -180,7 +180,7 @@ func (a *app) hint(err error) string {
 		return "nothing was spent or changed; see that the database can be reached and that its role may write the table, and call again"
 	case errors.As(err, &store) && strings.HasPrefix(store.Name, "seal key"):
 		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, and call again; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
-	case errors.As(err, &store) && store.Op == "open":
+	case errors.As(err, &store) && store.Op == "open" && strings.HasPrefix(store.Name, "record "):
 		return fmt.Sprintf(`nothing was spent or changed; to change how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.As(err, &moved):
 		return fmt.Sprintf(`name its place: "exactauth setup%s --store ..."; or give it up: "exactauth logout --forget%s"`, p, p)

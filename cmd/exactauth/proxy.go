@@ -52,8 +52,8 @@ refused. --timeout is for each wait for a token, not for the proxy.
 When the login ends, requests are answered with 502 until somebody signs in.`,
 		Example: `  exactauth proxy
   exactauth proxy --read-only -- python3 export.py
-  exactauth proxy --json --port 8765 >proxy.json &
-  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json |
+  (umask 077; exactauth proxy --json --port 8765 >proxy.json) &
+  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once it is there
       curl -H "Accept: application/json" -K -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			command, err := commandOf(cmd, args)

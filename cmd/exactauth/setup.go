@@ -296,9 +296,9 @@ func (a *app) explainRedirect(ctx context.Context, p profile) {
 			"They are useless without the client secret; still, a name that leads\n"+
 			"nowhere is better.\n", u.Hostname(), strings.Join(addrs, ", "))
 	default:
-		a.say("%s leads nowhere, on purpose: nobody else can ever receive your\n"+
-			"codes. After signing in the browser says that the page cannot be reached,\n"+
-			"and you copy the address from its address bar into the terminal.\n", u.Hostname())
+		a.say("%s leads nowhere, so your codes go nowhere. After\n"+
+			"signing in the browser says that the page cannot be reached, and you\n"+
+			"copy the address from its address bar into the terminal.\n", u.Hostname())
 	}
 	file := "/etc/hosts"
 	if runtime.GOOS == "windows" {

@@ -23,7 +23,7 @@ func (a *app) tokenCmd() *cobra.Command {
 		GroupID: "daily",
 		Short:   "Print a live access token",
 		Long: `Prints an access token that works now, and a newline. While the token at hand is
-live that is one small file read; when it is about to end, one process refreshes
+live that is two small files read; when it is about to end, one process refreshes
 it for all. It never opens a browser: without a login it ends with exit code 4.
 
 A refresh that was sent is seen through (at most 60s) even if --timeout or Ctrl-C

@@ -66,11 +66,14 @@ type ScopeError struct {
 }
 
 func (e *ScopeError) Error() string {
-	sep := " and "
-	if e.AnyOf {
+	scope, sep := "scope ", " and "
+	switch {
+	case e.AnyOf:
 		sep = " or "
+	case len(e.Missing) > 1:
+		scope = "scopes "
 	}
-	return "the management token lacks the scope " + strings.Join(e.Missing, sep)
+	return "the management token lacks the " + scope + strings.Join(e.Missing, sep)
 }
 
 // APIError is a refusal in Auth0's words, of the Management API (statusCode,
