@@ -209,7 +209,7 @@ func fresh(dir, name string, p config.Profile, now time.Time) (t tokenformat.Tok
 // open gives the access token in a record that is p's, and when it is what.
 func open(record []byte, p config.Profile) (t tokenformat.Token, times stored.Times, ours bool) {
 	r, err := stored.Decode(record)
-	if err != nil || r.Login == nil || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
+	if err != nil || r.Login == nil || r.Login.Unproven || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
 		return tokenformat.Token{}, stored.Times{}, false
 	}
 	times = r.Login.Times()

@@ -91,6 +91,7 @@ var records = []string{
 	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "failures": -1`),
 	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "refused": {"text": "no", "at": "2026-11-22T12:00:01Z", "client": "x"}`),
 	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "pending": {}`),
+	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "unproven": true`),
 	record(`"generation": 3`, `"generation": -3`), record(`"generation": 3`, `"generation": "3"`),
 	record(`"login"`, `"Login"`), record(`"access_token"`, `"ACCESS_TOKEN"`), record(baseURL, "https://start.exactonline.be"),
 }

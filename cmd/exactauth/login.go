@@ -183,7 +183,7 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 
 func (a *app) showLogin(p profile, done exactauth.Login) error {
 	if done.UserError != nil {
-		a.note("signed in, but Exact did not say as whom: " + done.UserError.Error())
+		a.note("signed in, but it is not known as whom: " + done.UserError.Error())
 	}
 	if a.json {
 		return a.printJSON(struct {

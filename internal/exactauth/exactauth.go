@@ -93,6 +93,9 @@ func (c *Client) log() *slog.Logger {
 // waited for can be a login lost, and Exact has been seen to take half a minute.
 const requestLimit = 60 * time.Second
 
+// meLimit bounds the question whose a token is, which a sign-in can do without.
+const meLimit = 15 * time.Second
+
 // http returns the client for every request. Redirects are refused: a 307 would
 // send client secret and refresh token again, to a place nobody registered. No
 // cookies are kept: Exact's load balancer sets some that bind to one machine.

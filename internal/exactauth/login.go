@@ -2,6 +2,7 @@ package exactauth
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -53,7 +54,7 @@ type Login struct {
 	Token            Token
 	RefreshExpiresAt time.Time // unless a token is fetched before
 	User             Me        // zero if Exact did not say
-	UserError        error     // why it did not; the sign-in holds all the same
+	UserError        error     // why User is not known or not saved; the sign-in holds all the same
 }
 
 // Login signs a person in: it listens where the browser will arrive, shows the
@@ -263,6 +264,7 @@ func pasteAdvice(err error, redirectURI string) string {
 // login's place unasked, so beside a login they are pending until that is known.
 func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions) (Login, error) {
 	var came tokens
+	pending := false
 	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
 		rec, err := c.loginRecord(old, o)
 		if err != nil {
@@ -282,7 +284,7 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 		}
 		came = tokens{a.access, a.refresh, a.life, a.sentAt, a.repliedAt, a.serverDate}
 		if rec.signedIn() && rec.user.UserID != "" && !o.Replace {
-			rec.pending = &came
+			rec.pending, pending = &came, true
 			rec.generation++
 			return rec.encode()
 		}
@@ -295,13 +297,18 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 	if err != nil {
 		return Login{}, err
 	}
-	t := Token{came.access, "Bearer", (&record{tokens: came}).expiresAt(), c.Profile.BaseURL, c.Profile.Division}
-	login := Login{Token: t, RefreshExpiresAt: (&record{tokens: came}).refreshExpiresAt()}
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	login := Login{Token: c.token(came), RefreshExpiresAt: (&record{tokens: came}).refreshExpiresAt()}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), meLimit)
 	defer cancel()
-	login.User, login.UserError = c.Me(asking, t)
-	if err := c.confirm(asking, came, login.User, o); err != nil {
+	login.User, login.UserError = c.Me(asking, login.Token)
+	// A time of its own: a server that hung undoes no sign-in.
+	confirming, cancel := context.WithTimeout(context.WithoutCancel(ctx), meLimit)
+	defer cancel()
+	switch err := c.confirm(confirming, came, login.User, o); {
+	case err != nil && pending:
 		return Login{}, err
+	case err != nil: // the tokens are saved, and only the name is not
+		login.UserError = cmp.Or(login.UserError, fmt.Errorf("it could not be saved: %w", err))
 	}
 	return login, nil
 }

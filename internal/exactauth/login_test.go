@@ -925,7 +925,7 @@ func TestFailurePageTellsTheReason(t *testing.T) {
 func TestUnknownUserDoesNotUndoALogin(t *testing.T) {
 	for name, fault := range map[string]exactsim.Fault{
 		"dropped": {Kind: exactsim.Drop}, "401": {Kind: exactsim.HTML, Status: 401}, "403": {Kind: exactsim.Status, Status: 403},
-		"10 MB": {Kind: exactsim.Huge}, "nobody": {Kind: exactsim.Raw, Body: `{"d":{"results":[]}}`},
+		"hangs": {Kind: exactsim.Slow, Delay: time.Minute}, "10 MB": {Kind: exactsim.Huge}, "nobody": {Kind: exactsim.Raw, Body: `{"d":{"results":[]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, exactLife, exactsim.Config{})

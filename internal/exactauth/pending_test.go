@@ -46,6 +46,39 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 			t.Errorf("%v, %v; want Ann", me, err)
 		}
 	})
+	t.Run("another user does not follow on a login that has ended", func(t *testing.T) {
+		w, c := killed(t, bobID)
+		w.Revoke(clientID, annID)
+		w.clock.advance(exactLife)
+		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
+		w.refused(c, exactauth.ErrTemporary)
+		w.ClearFaults()
+		if s, err := c.Status(t.Context()); err != nil || s.User != (exactauth.Me{}) {
+			t.Errorf("status: %+v, %v; want a user who is not known", s, err)
+		}
+		err := w.refused(c, exactauth.ErrLoginNeeded)
+		if !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
+			t.Error(err)
+		}
+		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.clock.advance(exactLife)
+		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.SetAutoApproveUser(annID)
+		if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
+			t.Errorf("%v, %v; want Ann", me, err)
+		}
+	})
+	t.Run("nobody knows who follows on a login that has ended", func(t *testing.T) {
+		w, c := killed(t, bobID)
+		w.Revoke(clientID, annID)
+		w.clock.advance(exactLife)
+		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403, Times: -1})
+		w.refused(c, exactauth.ErrLoginNeeded)
+		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	})
 	t.Run("the first sign-in", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		c := w.client()
@@ -54,8 +87,8 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		}
 		crash := w.client()
 		crash.Store = &crashing{Store: w.store(), at: 3, before: true}
-		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
-			t.Fatal(err)
+		if login, err := w.signIn(crash, exactauth.LoginOptions{}); err != nil || !errors.Is(login.UserError, errCrash) {
+			t.Fatal(login.UserError, err) // only the name is not saved
 		}
 		w.live(c)
 		w.clock.advance(exactLife)

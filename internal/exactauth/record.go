@@ -41,6 +41,11 @@ type record struct {
 	// user may take this login's place; nil mostly.
 	pending *tokens
 
+	// unproven says that the tokens came with a sign-in that was killed before it was
+	// known whose they are, and took the place of a login that has ended since. They
+	// are handed out once they have proved to be user's.
+	unproven bool
+
 	// waitForExpiry is learned when the server refuses a refresh in the window
 	// that its documentation allows: from then on expiry is waited for.
 	waitForExpiry bool
@@ -81,6 +86,16 @@ func (r *record) promote() bool {
 		baseURL: r.baseURL, clientID: r.clientID, clientSecret: r.clientSecret, generation: r.generation,
 		tokens: *r.pending, waitForExpiry: r.waitForExpiry,
 	}
+	return true
+}
+
+// promoteUnproven is promote where nobody can say whose they are.
+func (r *record) promoteUnproven() bool {
+	user := r.user
+	if !r.promote() {
+		return false
+	}
+	r.user, r.unproven = user, user.UserID != "" // one who is not known cannot be compared
 	return true
 }
 
@@ -133,6 +148,7 @@ func (r *record) encode() ([]byte, error) {
 		w.Login = &stored.Login{
 			Tokens:               r.tokens.encode(),
 			PreviousRefreshToken: r.previous.Reveal(),
+			Unproven:             r.unproven,
 			WaitForExpiry:        r.waitForExpiry,
 			SpentAt:              r.spentAt.UTC(),
 			LostAt:               r.lostAt.UTC(),
@@ -194,7 +210,7 @@ func decodeRecord(b []byte) (*record, error) {
 		pending := decodeTokens(l.Pending)
 		r.pending = &pending
 	}
-	r.waitForExpiry, r.spentAt, r.lostAt = l.WaitForExpiry, l.SpentAt, l.LostAt
+	r.unproven, r.waitForExpiry, r.spentAt, r.lostAt = l.Unproven, l.WaitForExpiry, l.SpentAt, l.LostAt
 	r.retryAt, r.failedAt, r.failures, r.failure = l.RetryAt, l.FailedAt, l.Failures, l.Failure
 	if f := l.Refused; f != nil {
 		r.refused = &refusal{f.Config, f.Text, f.At, f.Client}

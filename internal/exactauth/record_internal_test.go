@@ -23,7 +23,7 @@ func fullRecord() *record {
 			access: NewSecret("pending"), refresh: NewSecret("pending!"),
 			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
 		},
-		waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
+		unproven: true, waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
 		failures: 3, failure: "it did <not> answer", refused: &refusal{true, "text", at, "abcdef"},
 		user: Me{UserID: "i", UserName: "u", FullName: "f", Email: "e", CurrentDivision: 7},
 	}

@@ -36,6 +36,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		RefreshExpiresAt: rec.refreshExpiresAt(),
 		User:             rec.user,
 	}
+	if rec.unproven {
+		s.User = Me{}
+	}
 	call := &tokenCall{Client: c}
 	if rec.refused != nil { // it is lifted by another secret
 		if err := call.findSecret(ctx); err != nil {

@@ -57,7 +57,7 @@ func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 			if c.Log != nil { // a clock time costs the time zone's file
 				c.Log.Debug("token at hand", "profile", c.Profile.Name, "expires", rec.expiresAt())
 			}
-			return Token{rec.access, "Bearer", rec.expiresAt(), c.Profile.BaseURL, c.Profile.Division}, nil
+			return c.token(rec.tokens), nil
 		case giveUp:
 			return Token{}, step.err
 		case wait:
@@ -65,6 +65,8 @@ func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 				return Token{}, err
 			}
 			rec, err = c.load(ctx)
+		case prove:
+			rec, err = call.prove(ctx, rec)
 		case refresh:
 			var next *record
 			if next, err = call.refresh(ctx); err == nil {
@@ -80,6 +82,11 @@ func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 			return Token{}, err
 		}
 	}
+}
+
+// token is what is handed out of these tokens.
+func (c *Client) token(t tokens) Token {
+	return Token{t.access, "Bearer", (&record{tokens: t}).expiresAt(), c.Profile.BaseURL, c.Profile.Division}
 }
 
 // load reads the record without a lock and holds it against the profile.
@@ -146,6 +153,7 @@ type action int
 const (
 	handOut action = iota
 	wait
+	prove
 	refresh
 	giveUp
 )
@@ -171,6 +179,9 @@ func (c *tokenCall) next(r *record) step {
 		}
 		return step{do: giveUp, err: err}
 	}
+	if r.unproven && r.alive(now) {
+		return step{do: prove}
+	}
 	if may := r.mayRefreshAt(); now.Before(may) && !r.clockWentBack(now) {
 		return step{do: wait, why: "Exact allows a refresh", until: may}
 	}
@@ -181,7 +192,7 @@ func (c *tokenCall) next(r *record) step {
 // came while the call was under way does: there is no better one.
 func (c *tokenCall) serves(r *record) bool {
 	now := c.now()
-	if !r.alive(now) {
+	if !r.alive(now) || r.unproven {
 		return false
 	}
 	return c.granted || r.requestedAt.After(c.began) || !c.want.Force && r.expiresAt().Sub(now) >= c.want.MinValid
@@ -202,7 +213,7 @@ func (c *tokenCall) blocked(r *record, now time.Time) error {
 	if r.held(now) {
 		return failWith(ErrTemporary, &WaitError{"the next attempt is due", r.retryAt, false}, "no new token: %s; the login is kept", r.failure)
 	}
-	if c.granted { // it ended before it arrived, or the clock jumped
+	if c.granted && !(r.unproven && r.alive(now)) { // it ended before it arrived, or the clock jumped
 		return fail(ErrTemporary, "the new token is not valid by this machine's clock, which says %s", clock(now))
 	}
 	return nil
@@ -337,13 +348,13 @@ func (c *tokenCall) spend(ctx context.Context, rec *record) {
 		c.settle(rec, rec.refresh, a)
 	}
 	if a.verdict == deadToken {
-		rec.promote()
+		rec.promoteUnproven()
 	}
 	if a.verdict != oldToken {
 		return
 	}
 	// A sign-in may have ended this login and been killed before it took its place.
-	if rec.promote() {
+	if rec.promoteUnproven() {
 		return
 	}
 	// The record may have been replaced behind the lock, by a restored backup.
@@ -362,6 +373,43 @@ func (c *tokenCall) spend(ctx context.Context, rec *record) {
 			c.settle(rec, used, b)
 		}
 	}
+}
+
+// prove asks whose the tokens are that nobody has vouched for, and writes it down.
+// Those of another user, or of one who is not told, are refused until somebody
+// signs in: they would have scripts work in another's name.
+func (c *tokenCall) prove(ctx context.Context, r *record) (*record, error) {
+	asking, cancel := context.WithTimeout(ctx, meLimit)
+	defer cancel()
+	user, meErr := c.Me(asking, c.token(r.tokens))
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, context.Cause(ctx)
+	case errors.Is(meErr, ErrTemporary):
+		return nil, failWith(ErrTemporary, meErr, "profile %s: its login has ended, and whose the sign-in after it was cannot be asked now", c.Profile.Name)
+	}
+	var rec *record
+	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
+		if old == nil {
+			return nil, c.nobody()
+		}
+		if rec, err = c.open(old); err != nil {
+			return nil, err
+		}
+		if !rec.unproven || rec.refresh.Reveal() != r.refresh.Reveal() {
+			return old, nil // somebody else has
+		}
+		switch {
+		case meErr != nil:
+			rec.refused = &refusal{false, fmt.Sprintf("the login of %s has ended, and Exact does not say whose the sign-in after it was (%v)", rec.user, meErr), c.now(), c.fingerprint(rec)}
+		case user.differs(rec.user):
+			rec.refused = &refusal{false, fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.user, user), c.now(), c.fingerprint(rec)}
+		default:
+			rec.user, rec.unproven = user, false
+		}
+		return rec.encode()
+	})
+	return rec, err
 }
 
 // retryPause says whether, in the same call, the server is asked again after

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -47,6 +46,7 @@ type Login struct {
 	Tokens
 	PreviousRefreshToken string    `json:"previous_refresh_token,omitempty"`
 	Pending              *Tokens   `json:"pending,omitempty"`
+	Unproven             bool      `json:"unproven,omitempty"` // the tokens are nobody's to be handed out
 	WaitForExpiry        bool      `json:"wait_for_expiry,omitempty"`
 	SpentAt              time.Time `json:"spent_at,omitzero"`
 	LostAt               time.Time `json:"lost_at,omitzero"`
@@ -83,8 +83,12 @@ func (l *Login) Times() Times {
 // Life is the life of the access token that the server stated.
 func (t *Tokens) Life() time.Duration { return time.Duration(t.LifeSeconds) * time.Second }
 
+// MaxLifeSeconds is the longest life that a record can have, a year. At Exact it is
+// ten minutes; pauses are multiples of it, which must not overflow.
+const MaxLifeSeconds = 366 * 24 * 3600
+
 func (t *Tokens) whole() bool {
-	return t.AccessToken != "" && t.RefreshToken != "" && t.LifeSeconds > 0 && t.LifeSeconds <= math.MaxInt32 &&
+	return t.AccessToken != "" && t.RefreshToken != "" && t.LifeSeconds > 0 && t.LifeSeconds <= MaxLifeSeconds &&
 		!t.RequestedAt.IsZero() && !t.RepliedAt.Before(t.RequestedAt)
 }
 
