@@ -18,8 +18,7 @@ type Callback struct {
 // NewCallback binds redirectURI, an http URL on a loopback address such as
 // "http://127.0.0.1:8485/callback", and takes requests from then on: the
 // browser may be sent off. Errors wrap ErrConfig, and ErrPort beside it if the
-// port cannot be had. The caller closes it.
-// Language is as in [LoginOptions].
+// port cannot be had. The caller closes it. Language is as in [LoginOptions].
 func NewCallback(ctx context.Context, redirectURI, language string) (*Callback, error) {
 	if err := checkRedirectURI(redirectURI); err != nil {
 		return nil, failWith(ErrConfig, err, "callback")

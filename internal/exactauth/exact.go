@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/exactauth/exactauth/internal/stored"
 )
 
 // This file alone speaks to the token endpoint and reads Exact's error texts;
@@ -120,6 +122,7 @@ func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Conte
 	if a.life <= 0 {
 		a.life = exactLife
 	}
+	a.life = min(a.life, stored.MaxLifeSeconds*time.Second)
 	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "verdict", a.verdict.String(),
 		slog.Int("status", rec.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
 	return a

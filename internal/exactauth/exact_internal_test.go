@@ -1,10 +1,13 @@
 package exactauth
 
 import (
+	"math"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/stored"
 )
 
 // The table of answers (design, section 6): text first, status second.
@@ -107,9 +110,15 @@ func TestRetryAfter(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	t.Parallel()
-	for failures, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 6: 20, 11: 20, 64: 20, 1 << 40: 20} {
+	for failures, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 6: 20, 11: 20, 64: 20, math.MaxInt: 20} {
 		if got := backoff(time.Second, failures, 20*time.Second); got != want*time.Second {
 			t.Errorf("%d failures: %s, want %d s", failures, got, want)
+		}
+	}
+	longest := stored.MaxLifeSeconds * time.Second
+	for failures := range 70 {
+		if got := backoff(longest/10, failures+1, 6*longest); got < longest/10 || got > 6*longest {
+			t.Errorf("%d failures of the longest life: %s", failures+1, got)
 		}
 	}
 }

@@ -138,6 +138,9 @@ func (c *Client) get(ctx context.Context, t Token, address string, d any) error 
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
 	c.log().Debug("asked the API", "path", u.Path, "status", resp.StatusCode)
 	if resp.StatusCode != http.StatusOK {
 		return refusedByAPI(resp, body)

@@ -48,7 +48,10 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 		p.ServerDate = date
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return Probe{}, context.Cause(ctx)
+	case err != nil:
 		return p, failWith(ErrTemporary, transportError(err), "the answer of %s broke off", c.Profile.BaseURL)
 	}
 	text := strings.ToLower(string(body))
