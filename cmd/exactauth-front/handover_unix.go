@@ -25,9 +25,10 @@ func become(programs []string) error {
 // claim makes this process the one that renews the record at path. If another is
 // that already, claim returns when it has ended, or after patience.
 //
-// The claim is a lock on the very file, which a renewed record replaces. It stays
-// with the program that this process becomes, and ends with it however that ends.
-// It guards nothing: who cannot have it, or is not known here, does no harm.
+// The claim is a lock on the very file. It stays with the program that this process
+// becomes, and with what that starts, and ends with them however they end; a renewed
+// record is another file, which nobody has claimed. It guards nothing: who cannot
+// have it does no harm, and whoever keeps it for long costs others their patience.
 func claim(path string, patience time.Duration) {
 	// Without O_CLOEXEC, so that it survives become.
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NOFOLLOW, 0)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,7 +75,8 @@ func (e *faultsError) Error() string {
 func (e *faultsError) Unwrap() []error { return append([]error{ErrConfig}, e.faults...) }
 
 // CheckProfileName reports whether name can be a profile's name. There is no
-// dot in it, so that profiles never meet the stores' other records.
+// dot in it, so that profiles never meet the stores' other records, and it is no
+// device of Windows, where such a file cannot be made.
 func CheckProfileName(name string) error {
 	ok := name != "" && len(name) <= 64 && name[0] != '-' && name[0] != '_'
 	for _, r := range name {
@@ -82,6 +84,11 @@ func CheckProfileName(name string) error {
 	}
 	if !ok {
 		return fmt.Errorf("%q: want 1 to 64 letters, digits, '-' and '_', a letter or digit first", name)
+	}
+	lower := strings.ToLower(name)
+	numbered := len(lower) == 4 && (lower[:3] == "com" || lower[:3] == "lpt") && '0' <= lower[3] && lower[3] <= '9'
+	if numbered || slices.Contains([]string{"con", "prn", "aux", "nul"}, lower) {
+		return fmt.Errorf("%q: Windows has a device of that name", name)
 	}
 	return nil
 }

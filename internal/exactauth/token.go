@@ -12,7 +12,6 @@ import (
 // Token is a live access token and where it works.
 type Token struct {
 	AccessToken Secret
-	Type        string    // always "Bearer"
 	ExpiresAt   time.Time // by this machine's clock, rather too early than too late
 	BaseURL     string
 	Division    int // the profile's pinned one, 0 if none is
@@ -86,7 +85,7 @@ func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 
 // token is what is handed out of these tokens.
 func (c *Client) token(t tokens) Token {
-	return Token{t.access, "Bearer", (&record{tokens: t}).expiresAt(), c.Profile.BaseURL, c.Profile.Division}
+	return Token{t.access, (&record{tokens: t}).expiresAt(), c.Profile.BaseURL, c.Profile.Division}
 }
 
 // load reads the record without a lock and holds it against the profile.

@@ -42,7 +42,7 @@ func TestFreshTokenCostsNothing(t *testing.T) {
 	if w.record() != before {
 		t.Error("the record was written")
 	}
-	if first.Type != "Bearer" || first.BaseURL != w.url || first.Division != 0 {
+	if first.BaseURL != w.url || first.Division != 0 {
 		t.Errorf("got %+v", first)
 	}
 }

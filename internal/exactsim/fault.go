@@ -14,11 +14,11 @@ import (
 type Endpoint int
 
 const (
-	TokenEndpoint     Endpoint = iota
-	AuthorizeEndpoint          // not the pages behind it
-	APIEndpoint                // all of /api/v1, the two below included
-	MeEndpoint                 // current/Me
-	DivisionsEndpoint          // the three lists of divisions
+	TokenEndpoint     Endpoint = iota // /api/oauth2/token
+	AuthorizeEndpoint                 // not the pages behind it
+	APIEndpoint                       // all of /api/v1, the two below included
+	MeEndpoint                        // current/Me
+	DivisionsEndpoint                 // the three lists of divisions
 	noEndpoint
 )
 
