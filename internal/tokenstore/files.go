@@ -108,19 +108,7 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 		case bytes.Equal(changed, old):
 			return nil
 		}
-		// What change did may be undone by nobody, so a moment's fault of the disk
-		// is waited out, in a new room.
-		for pause := 50 * time.Millisecond; ; pause *= 2 {
-			if err = room.commit(changed); err == nil || pause > 2*time.Second {
-				break
-			}
-			time.Sleep(pause)
-			if again, roomErr := makeRoom(root, name, len(changed)); roomErr == nil {
-				room.discard()
-				*room = *again
-			}
-		}
-		if err != nil {
+		if err := room.save(changed); err != nil {
 			return &Error{Op: "write", Name: s.path(name), Err: err, Late: true}
 		}
 		return nil
@@ -364,12 +352,33 @@ func (r *room) commit(data []byte) error {
 	return syncDir(r.root)
 }
 
+// save commits data. What change did may be undone by nobody, so a moment's fault
+// of the disk is waited out, each time in a new room.
+func (r *room) save(data []byte) error {
+	first := r.commit(data)
+	err := first
+	for pause := 50 * time.Millisecond; err != nil && pause < 2*time.Second; pause *= 2 {
+		time.Sleep(pause)
+		r.discard() // first, since the next one has the same name
+		var again *room
+		if again, err = makeRoom(r.root, r.name, len(data)); err == nil {
+			*r = *again
+			err = r.commit(data)
+		}
+	}
+	if err != nil && err.Error() != first.Error() {
+		return fmt.Errorf("%w; then %w", first, err)
+	}
+	return err
+}
+
 // discard gives the room back if it was not needed.
 func (r *room) discard() {
 	if r.f == nil {
 		return
 	}
 	r.f.Close()
+	r.f = nil
 	// If it stays, the next Update removes it.
 	_ = r.root.Remove(r.name + roomSuffix)
 }
