@@ -218,8 +218,8 @@ func (s *Store) Update(ctx context.Context, name string, change func(ctx context
 	})
 	switch {
 	case err == nil:
-	case is(err, lockNotAvailable), late(ctx) && !isConnect(err):
-		return s.fail("lock", name, fmt.Errorf("somebody else has held it for the %s that this process waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded))
+	case lockedOut(ctx, err):
+		return s.failLock(name, began)
 	case ctx.Err() != nil && !late(ctx):
 		return context.Cause(ctx)
 	default:
@@ -290,14 +290,17 @@ func (s *Store) saveAgain(ctx context.Context, name string, held *row, result []
 	return nil
 }
 
-// Delete removes the record when its lock is free. Deleting what does not exist
-// is no error.
+// Delete removes the record when its lock is free, also the lock of one that is
+// only being made. Deleting what does not exist is no error.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := tokenstore.CheckName(name); err != nil {
 		return err
 	}
+	began := time.Now()
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
-		if err := run(ctx, c, begin(ctx)); err != nil {
+		// DELETE alone would not see, and so not wait for, a row that another
+		// transaction has made and not committed.
+		if _, err := lock(ctx, c, name); err != nil {
 			return err
 		}
 		if _, err := query(ctx, c, `DELETE FROM exactauth_records WHERE name = $1`, name); err != nil {
@@ -311,10 +314,21 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return nil
 	case is(err, undefinedTable):
 		return nil
+	case lockedOut(ctx, err):
+		return s.failLock(name, began)
 	case ctx.Err() != nil && !late(ctx):
 		return context.Cause(ctx)
 	}
 	return s.fail("delete", name, err)
+}
+
+// lockedOut reports whether the lock could not be had in time.
+func lockedOut(ctx context.Context, err error) bool {
+	return is(err, lockNotAvailable) || late(ctx) && !isConnect(err)
+}
+
+func (s *Store) failLock(name string, began time.Time) error {
+	return s.fail("lock", name, fmt.Errorf("somebody else has held it for the %s that this process waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded))
 }
 
 func (s *Store) place(name string) string { return s.shown + " record " + name }

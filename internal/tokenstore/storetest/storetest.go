@@ -241,6 +241,39 @@ func Run(t *testing.T, empty func(t *testing.T) func() Store) {
 		want(t, s, "a", "first")
 	})
 
+	// What does not exist yet cannot be seen, but its lock can be held.
+	t.Run("delete waits for a record that is being made", func(t *testing.T) {
+		open := empty(t)
+		s := open()
+		write(t, s, "b", "so that the store is there")
+		held, release := make(chan struct{}), make(chan struct{})
+		made := make(chan error, 1)
+		go func() {
+			made <- open().Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+				close(held)
+				<-release
+				return []byte("made"), nil
+			})
+		}()
+		<-held
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		if err := s.Delete(short, "a"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting in vain: %v; want context.DeadlineExceeded", err)
+		}
+		deleted := make(chan error, 1)
+		go func() { deleted <- s.Delete(ctx, "a") }()
+		close(release)
+		for _, err := range []error{<-made, <-deleted} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read after Delete: %v; want fs.ErrNotExist", err)
+		}
+	})
+
 	t.Run("a change outlives its caller's context", func(t *testing.T) {
 		s := empty(t)()
 		stopping, stop := context.WithCancel(ctx)
