@@ -196,14 +196,16 @@ func (k *Kept) Settle(ctx context.Context, name string) error {
 	return k.local.Delete(ctx, KeptName(name))
 }
 
-// Delete removes the record from the shared store and from this machine.
+// Delete removes the record from the shared store and from this machine. If the
+// shared store cannot be reached, nothing is removed.
 func (k *Kept) Delete(ctx context.Context, name string) error {
 	if err := k.shared.Delete(ctx, name); err != nil {
+		return err // and what is kept stays: there may be no other live token
+	}
+	if err := k.local.Delete(ctx, KeptName(name)); err != nil {
 		return err
 	}
-	err := k.local.Delete(ctx, KeptName(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	// Between the two, another process of this machine may have read that there
+	// was none, and have brought there what was kept alone.
+	return k.shared.Delete(ctx, name)
 }

@@ -44,6 +44,13 @@ func (s *shared) Update(ctx context.Context, name string, change func(context.Co
 	return s.Files.Update(ctx, name, change)
 }
 
+func (s *shared) Delete(ctx context.Context, name string) error {
+	if s.away {
+		return errAway
+	}
+	return s.Files.Delete(ctx, name)
+}
+
 // further takes the longer record for the later one.
 func further(kept, shared []byte) []byte {
 	if len(kept) > len(shared) {
@@ -219,4 +226,68 @@ func TestKeptOfWhatIsDeleted(t *testing.T) {
 			t.Errorf("%s reads %q, %v", name, b, err)
 		}
 	}
+}
+
+// watched is a store that another process uses whenever something was deleted.
+type watched struct {
+	storetest.Store
+	deleted func()
+}
+
+func (s watched) Delete(ctx context.Context, name string) error {
+	defer s.deleted()
+	return s.Store.Delete(ctx, name)
+}
+
+// Another process of the machine that reads in the middle of a deletion brings
+// nothing back that is kept.
+func TestReadWithinDelete(t *testing.T) {
+	_, two, s, dir := machines(t)
+	here := tokenstore.NewFiles(dir, nil)
+	other := tokenstore.NewKept(s, here, further, nil)
+	reads := 0
+	read := func() {
+		reads++
+		if _, err := other.Read(t.Context(), "a"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	one := tokenstore.NewKept(watched{s, read}, watched{here, read}, further, nil)
+	s.loses = true
+	set(t, one, "secret kept alone")
+	s.loses = false
+	if err := one.Delete(t.Context(), "a"); err != nil || reads == 0 {
+		t.Fatalf("%v, read %d times meanwhile", err, reads)
+	}
+	for who, k := range map[string]*tokenstore.Kept{"the one": one, "its other process": other, "the other": two} {
+		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s reads %q, %v", who, b, err)
+		}
+	}
+	nothingKept(t, dir)
+}
+
+// A deletion that fails has not thrown away what only this machine knows: what the
+// shared store has may be of no use any more.
+func TestDeleteWhileAway(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	s.loses, s.away = false, true
+	if err := one.Delete(t.Context(), "a"); !errors.Is(err, errAway) {
+		t.Errorf("Delete: %v", err)
+	}
+	s.away = false
+	has(t, "the one", one, "secret 2.")
+	has(t, "the other", two, "secret 2.")
+	if err := one.Delete(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	for who, k := range map[string]*tokenstore.Kept{"the one": one, "the other": two} {
+		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s reads %q, %v", who, b, err)
+		}
+	}
+	nothingKept(t, dir)
 }
