@@ -71,8 +71,7 @@ type Kept struct {
 }
 
 // NewKept joins the two stores. latest gives the record to go on from if there is
-// one in both. Words about what was
-// kept and why go to warn, which may be nil.
+// one in both. Words about what was kept and why go to warn, which may be nil.
 func NewKept(shared, local store, latest func(kept, shared []byte) []byte, warn func(string)) *Kept {
 	if warn == nil {
 		warn = func(string) {}
