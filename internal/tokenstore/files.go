@@ -25,10 +25,6 @@ const (
 	// minRoom is made for a record that does not exist yet. An Exact record
 	// takes 2 to 4 KiB, the longest codes and tokens seen 1 KiB each.
 	minRoom = 16 << 10
-
-	// maxRecord bounds what is read, so that a file that is no record cannot
-	// take all memory.
-	maxRecord = 4 << 20
 )
 
 // Files is a store of one file per record in one directory. The directory is
@@ -76,7 +72,8 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 // If the lock cannot be had until ctx ends, if there is no room or no
 // permission, change is not called. If change fails, its error is returned and
 // the record stays as it was; an equal result is not written. change must
-// neither alter old nor give an empty result: only Delete deletes.
+// neither alter old nor give an empty result, as only Delete deletes, nor one of
+// more than MaxRecord, which could not be read again.
 func (s *Files) Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error {
 	return s.locked(ctx, name, func(root *os.Root) error {
 		old, err := s.read(root, name)
@@ -105,6 +102,8 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 			return err
 		case len(changed) == 0:
 			return &Error{Op: "write", Name: s.path(name), Err: errors.New("the new record is empty")}
+		case len(changed) > MaxRecord:
+			return &Error{Op: "write", Name: s.path(name), Err: fmt.Errorf("it has %d bytes; no record is as large as that", len(changed)), Late: true}
 		case bytes.Equal(changed, old):
 			return nil
 		}
@@ -267,7 +266,7 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 		}
 		s.warn(fmt.Sprintf("record %s was open to other users (%04o); it is 0600 now", s.path(name), info.Mode().Perm()))
 	}
-	if info.Size() > maxRecord {
+	if info.Size() > MaxRecord {
 		return nil, fmt.Errorf("it has %d bytes; no record is as large as that", info.Size())
 	}
 	b := make([]byte, 0, info.Size()+1)

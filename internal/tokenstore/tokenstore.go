@@ -15,6 +15,11 @@ import (
 	"strings"
 )
 
+// MaxRecord is how many bytes a record may have, as it lies in the store. It bounds
+// what is read, so that a file that is no record cannot take all memory, and hence
+// what is saved. An Exact record takes 2 to 4 KiB.
+const MaxRecord = 4 << 20
+
 // Error says that a store could not do what it was asked, for a reason that
 // lies in the store: it is full, locked, not writable, not to be trusted.
 // A record that does not exist is no Error but fs.ErrNotExist, and an error of

@@ -59,9 +59,8 @@ const (
 	connectLimit = 10 * time.Second
 	refusedLimit = 3 * time.Second
 
-	// minRoom and maxRecord are the file store's.
-	minRoom   = 16 << 10
-	maxRecord = 4 << 20
+	// minRoom is the file store's.
+	minRoom = 16 << 10
 )
 
 // Store is a store of one row per record. It is safe for use by many processes,
@@ -232,7 +231,7 @@ func (s *Store) Update(ctx context.Context, name string, change func(ctx context
 	case err != nil:
 	case len(changed) == 0:
 		err = s.fail("write", name, errors.New("the new record is empty"))
-	case len(changed) > maxRecord:
+	case len(changed) > tokenstore.MaxRecord:
 		err = &tokenstore.Error{Op: "write", Name: s.place(name), Err: fmt.Errorf("it has %d bytes; no record is as large as that", len(changed)), Late: true}
 	case !bytes.Equal(changed, held.record):
 		return s.save(ctx, c, name, held, changed)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // Store is what is tested: see the tokenstore package for the contract.
@@ -132,6 +134,23 @@ func Run(t *testing.T, empty func(t *testing.T) func() Store) {
 		}
 		want(t, s, "a", "old")
 		write(t, s, "a", "new")
+	})
+
+	// What no store gives back is not saved by any, and is not half a record either.
+	t.Run("too large", func(t *testing.T) {
+		s := empty(t)()
+		write(t, s, "a", "old")
+		err := s.Update(ctx, "a", set(bytes.Repeat([]byte("x"), tokenstore.MaxRecord+1)))
+		var fault *tokenstore.Error
+		if !errors.As(err, &fault) || !fault.Late {
+			t.Errorf("Update: %v; want a Late error", err)
+		}
+		want(t, s, "a", "old")
+		large := bytes.Repeat([]byte("x"), tokenstore.MaxRecord/2) // a seal adds to it
+		write(t, s, "a", string(large))
+		if got, err := s.Read(ctx, "a"); err != nil || !bytes.Equal(got, large) {
+			t.Errorf("Read of %d bytes: %d, %v", len(large), len(got), err)
+		}
 	})
 
 	t.Run("change panics", func(t *testing.T) {
