@@ -148,7 +148,9 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 		return &Error{Op: "make", Name: "state directory " + s.dir, Err: err}
 	}
 	root, err := s.open()
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) { // though it was made: it is a link to nowhere
+		return &Error{Op: "open", Name: "state directory " + s.dir, Err: err}
+	} else if err != nil {
 		return err
 	}
 	defer root.Close()

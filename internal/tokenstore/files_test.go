@@ -188,6 +188,30 @@ func TestFilesRefuses(t *testing.T) {
 	}
 }
 
+// A directory that is a link to nowhere, as to a disk that is not mounted, has no
+// record yet, and none can be made there. That is the store's fault.
+func TestFilesLinkToNowhere(t *testing.T) {
+	needUnix(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Symlink("nowhere", dir); err != nil {
+		t.Fatal(err)
+	}
+	s := tokenstore.NewFiles(dir, nil)
+	var fault *tokenstore.Error
+	if _, err := s.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) || errors.As(err, &fault) {
+		t.Errorf("Read: %v; want fs.ErrNotExist alone", err)
+	}
+	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+		t.Error("change was called")
+		return nil, nil
+	})
+	for what, err := range map[string]error{"Update": err, "Delete": s.Delete(t.Context(), "a")} {
+		if !errors.As(err, &fault) || !strings.Contains(err.Error(), "state directory "+dir) {
+			t.Errorf("%s: %v; want a tokenstore.Error about the directory", what, err)
+		}
+	}
+}
+
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
