@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode"
 
@@ -530,7 +529,7 @@ func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 			return c, nil
 		}
 		busy := is(err, tooManyConnections, cannotConnectNow)
-		if !busy && (!errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > refusedLimit) {
+		if !busy && (!errors.Is(err, errRefused) || time.Since(began) > refusedLimit) {
 			return nil, err
 		}
 		select {
