@@ -188,8 +188,13 @@ func (k *Kept) Settle(ctx context.Context, name string) error {
 	}
 	if parseKept(text) != nil {
 		notTaken, err := k.update(ctx, name, func(_ context.Context, old []byte) ([]byte, error) { return old, nil })
-		if err != nil || notTaken != nil {
-			return errors.Join(err, notTaken)
+		switch {
+		case err != nil && notTaken != nil:
+			return fmt.Errorf("%w; %w", notTaken, err)
+		case err != nil:
+			return err
+		case notTaken != nil:
+			return notTaken
 		}
 	}
 	return k.local.Delete(ctx, KeptName(name))

@@ -185,6 +185,32 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// full is a store that takes nothing of what a change gives.
+type full struct{ storetest.Store }
+
+func (s full) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+		if _, err := change(ctx, old); err != nil {
+			return nil, err
+		}
+		return nil, &tokenstore.Error{Op: "write", Name: "kept", Err: errors.New("full"), Late: true}
+	})
+}
+
+// Where neither store takes it, both reasons are told, in one line.
+func TestSettleNowhere(t *testing.T) {
+	one, _, s, dir := machines(t)
+	s.loses = true
+	set(t, one, "secret 1")
+	k := tokenstore.NewKept(s, full{tokenstore.NewFiles(dir, nil)}, further, nil)
+	err := k.Settle(t.Context(), "a")
+	var fault *tokenstore.Error
+	if !errors.As(err, &fault) || err.Error() != "write shared: away; write kept: full" {
+		t.Errorf("Settle: %q", err)
+	}
+	has(t, "the one", one, "secret 1")
+}
+
 // What is kept of a record that another machine deletes meanwhile does not come
 // back; what is kept where there never was one does.
 func TestKeptOfWhatIsDeleted(t *testing.T) {
