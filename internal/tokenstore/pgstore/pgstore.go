@@ -28,9 +28,9 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// Schema makes the table. A Store runs it when it finds no table; where its role
+// schema makes the table. A Store runs it when it finds no table; where its role
 // may not, somebody who may runs it once.
-const Schema = `CREATE TABLE IF NOT EXISTS exactauth_records (
+const schema = `CREATE TABLE IF NOT EXISTS exactauth_records (
   name    text PRIMARY KEY,
   record  bytea NOT NULL,
   room    bytea,
@@ -430,11 +430,11 @@ func makeTable(ctx context.Context, c *pgconn.PgConn) error {
 	if err := run(ctx, c, `ROLLBACK`); err != nil {
 		return err
 	}
-	err := run(ctx, c, Schema)
+	err := run(ctx, c, schema)
 	// Somebody else may be making it at this very moment: IF NOT EXISTS does not
 	// see what is not committed, and then a catalogue's key is there twice.
 	if is(err, uniqueViolation) || is(err, duplicateTable) || is(err, duplicateObject) {
-		err = run(ctx, c, Schema)
+		err = run(ctx, c, schema)
 	}
 	return err
 }

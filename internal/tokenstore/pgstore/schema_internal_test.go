@@ -1,0 +1,19 @@
+package pgstore
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Who makes the table by hand takes it from the page.
+func TestSchemaIsOnThePage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "shared-store.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "\n```sql\n"+schema+";\n") {
+		t.Errorf("docs/shared-store.md does not show the table as it is made: %s", schema)
+	}
+}
