@@ -105,7 +105,7 @@ func (k *Kept) Read(ctx context.Context, name string) ([]byte, error) {
 	if k.updating.Load() == 0 && !bytes.Equal(latest, b) {
 		trying, cancel := context.WithTimeout(ctx, readTrying)
 		defer cancel()
-		_, _ = k.update(trying, name, func(_ context.Context, old []byte) ([]byte, error) { return old, nil })
+		_, _ = k.update(trying, name, asItIs)
 	}
 	return latest, nil
 }
@@ -129,11 +129,21 @@ func (k *Kept) Update(ctx context.Context, name string, change func(ctx context.
 			return nil
 		case <-time.After(pause):
 		}
-		notTaken, err := k.update(trying, name, func(_ context.Context, old []byte) ([]byte, error) { return old, nil })
-		if err == nil && notTaken == nil {
+		notTaken, err := k.update(trying, name, asItIs)
+		if err == nil && notTaken == nil || errors.Is(err, errGone) {
 			return nil
 		}
 	}
+}
+
+var errGone = errors.New("the shared record was deleted")
+
+// asItIs is a change that brings what is kept, unless the record was deleted since.
+func asItIs(_ context.Context, old []byte) ([]byte, error) {
+	if old == nil {
+		return nil, errGone
+	}
+	return old, nil
 }
 
 // update also says why, if the result is durable on this machine only.
@@ -187,8 +197,9 @@ func (k *Kept) Settle(ctx context.Context, name string) error {
 		return err
 	}
 	if parseKept(text) != nil {
-		notTaken, err := k.update(ctx, name, func(_ context.Context, old []byte) ([]byte, error) { return old, nil })
+		notTaken, err := k.update(ctx, name, asItIs)
 		switch {
+		case errors.Is(err, errGone):
 		case err != nil && notTaken != nil:
 			return fmt.Errorf("%w; %w", notTaken, err)
 		case err != nil:

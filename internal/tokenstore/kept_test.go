@@ -211,6 +211,22 @@ func TestSettleNowhere(t *testing.T) {
 	has(t, "the one", one, "secret 1")
 }
 
+// What another machine has deleted is not to be brought anywhere.
+func TestSettleWhatIsDeleted(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, two, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2, further")
+	s.loses = false
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Settle(t.Context(), "a"); err != nil {
+		t.Errorf("Settle: %v", err)
+	}
+	nothingKept(t, dir)
+}
+
 // What is kept of a record that another machine deletes meanwhile does not come
 // back; what is kept where there never was one does.
 func TestKeptOfWhatIsDeleted(t *testing.T) {
