@@ -21,7 +21,7 @@ func run(args []string) int {
 	ending := endingSignals()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, ending...)
-	ctx, stop := interruptible(context.Background())
+	ctx, stop := interruptible(context.Background(), signals)
 	defer stop()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, ending: ending, signals: signals}
 	defer a.close()
@@ -46,8 +46,9 @@ func (e *interrupted) Error() string { return "ended by " + e.signal.String() }
 // interruptible ends the context on the first SIGINT, SIGTERM or SIGHUP, so that
 // what must not be cut off can finish; the second ends the program at once. A
 // reader that has gone ends nothing: the write that fails tells of it, since a
-// line of the log must not cost a token that is not saved yet.
-func interruptible(ctx context.Context) (context.Context, func()) {
+// line of the log must not cost a token that is not saved yet. What has come before
+// is in came, and stays there.
+func interruptible(ctx context.Context, came chan os.Signal) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -56,6 +57,17 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 	}
 	// Not signal.Ignore, which programs that are started here would inherit.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	select {
+	case got := <-came:
+		if sig, ok := got.(syscall.Signal); ok {
+			cancel(&interrupted{sig})
+		}
+		select {
+		case came <- got:
+		default: // another has come
+		}
+	default:
+	}
 	go func() {
 		for first := true; ; first = false {
 			got, open := <-signals

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -214,4 +215,19 @@ func exitOf(err error) (int, bool) {
 		return childStatus(ended), true
 	}
 	return 0, false
+}
+
+// A signal that came before interruptible looks is not lost: neither to it nor to
+// whoever looks later.
+func TestInterruptibleHearsWhatCameBefore(t *testing.T) {
+	came := make(chan os.Signal, 1)
+	came <- syscall.SIGTERM
+	ctx, stop := interruptible(t.Context(), came)
+	defer stop()
+	if got := (*interrupted)(nil); !errors.As(context.Cause(ctx), &got) || got.signal != syscall.SIGTERM {
+		t.Errorf("the context's end: %v", context.Cause(ctx))
+	}
+	if len(came) != 1 {
+		t.Error("nobody else hears of it")
+	}
 }
