@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,21 +66,22 @@ func (c *claimed) end(renewed string) {
 func TestFreshWaits(t *testing.T) {
 	p := config.Profile{BaseURL: baseURL, ClientID: clientID}
 	expired := noon.Add(11 * time.Minute)
+	began := time.Now()
+	now := func() time.Time { return expired.Add(time.Since(began)) }
 
 	c := newClaimed(t, record())
 	go c.end(record("12:00:0", "12:11:0", "stampNL001.access", "stampNL001.next"))
-	began := time.Now()
-	got, at, ok := fresh(c.dir, "acme", p, expired)
+	got, at, ok := fresh(c.dir, "acme", p, now)
 	if !ok || got.AccessToken != "stampNL001.next" {
 		t.Errorf("renewed: got %q, %v", got.AccessToken, ok)
 	}
-	if at.Before(expired.Add(20*time.Millisecond)) || at.After(expired.Add(time.Since(began))) {
+	if at.Before(expired.Add(20*time.Millisecond)) || at.After(now()) {
 		t.Errorf("renewed: the time is said to be %s", at)
 	}
 
 	c = newClaimed(t, record())
 	go c.end("")
-	if _, _, ok := fresh(c.dir, "acme", p, expired); ok {
+	if _, _, ok := fresh(c.dir, "acme", p, now); ok {
 		t.Error("not renewed: an expired token is called fresh")
 	}
 }
@@ -154,5 +156,24 @@ func TestClaimIsHandedOver(t *testing.T) {
 	_ = front.Wait() // killed
 	if !free() {
 		t.Error("the claim has outlived the process")
+	}
+}
+
+// A whole program that is only another name of the front is told of, and not run
+// for ever.
+func TestBecomeItself(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "exactauth-full")
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := become([]string{filepath.Join(t.TempDir(), "none"), link}); err == nil || !strings.Contains(err.Error(), link) {
+		t.Error(err)
+	}
+	if err := become([]string{filepath.Join(t.TempDir(), "none")}); !errors.Is(err, errMissing) {
+		t.Error(err)
 	}
 }

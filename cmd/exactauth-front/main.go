@@ -26,12 +26,16 @@ import (
 )
 
 func main() {
-	if text, ok := liveToken(os.Args[1:], os.Getenv, time.Now()); ok {
-		if _, err := io.WriteString(os.Stdout, text); err != nil {
+	if text, ok := liveToken(os.Args[1:], os.Getenv, time.Now); ok {
+		n, err := io.WriteString(os.Stdout, text)
+		if err == nil {
+			return
+		}
+		if n > 0 {
 			fmt.Fprintf(os.Stderr, "exactauth: standard output: %v\n", err)
 			os.Exit(1)
 		}
-		return
+		// The whole program will not fare better, and tells that as it tells all else.
 	}
 	err := become(wholeProgram())
 	fmt.Fprintf(os.Stderr, "exactauth: the rest of the program cannot be run: %v\n"+
@@ -42,8 +46,8 @@ func main() {
 // wholeProgram gives the places where the whole program may be, the likelier first.
 func wholeProgram() []string {
 	self, err := os.Executable()
-	if err != nil {
-		return nil
+	if err != nil { // there is no /proc
+		return []string{"/usr/lib/exactauth/exactauth-full"} // where Linux packages have it
 	}
 	// A package manager may have made a link of it.
 	if real, err := filepath.EvalSymlinks(self); err == nil {
@@ -103,7 +107,7 @@ func asked(args []string) (r request, ok bool) {
 // liveToken gives what "exactauth token" would print, if the token is plainly live.
 // Whatever is unusual, wrong or not known here is not: the whole program looks at
 // it anew.
-func liveToken(args []string, env func(string) string, now time.Time) (string, bool) {
+func liveToken(args []string, env func(string) string, now func() time.Time) (string, bool) {
 	r, ok := asked(args)
 	if !ok {
 		return "", false
@@ -124,14 +128,14 @@ func liveToken(args []string, env func(string) string, now time.Time) (string, b
 	if err != nil {
 		return "", false
 	}
-	t, now, ok := fresh(dir, name, p, now)
+	t, at, ok := fresh(dir, name, p, now)
 	if !ok {
 		return "", false
 	}
 	t.Profile = name
 	text, err := tokenformat.Write(r.format, t)
 	if err == nil && r.json {
-		text, err = tokenformat.JSON(t, now)
+		text, err = tokenformat.JSON(t, at)
 	}
 	return text, err == nil
 }
@@ -185,17 +189,16 @@ const patience = time.Second
 // which it was. If it is expired and another process has gone to renew it, that is
 // waited for: of 200 processes that find it so, all but the first would else have to
 // start as the whole program, to do no more than wait there.
-func fresh(dir, name string, p config.Profile, now time.Time) (t tokenformat.Token, at time.Time, ok bool) {
+func fresh(dir, name string, p config.Profile, now func() time.Time) (t tokenformat.Token, at time.Time, ok bool) {
 	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
 	store := tokenstore.NewFiles(dir, note)
-	began := time.Now()
 	for look := 1; look <= 2; look++ {
 		record, err := store.Read(context.Background(), name)
 		if err != nil {
 			break
 		}
 		t, times, ours := open(record, p)
-		at = now.Add(time.Since(began))
+		at = now()
 		if !ours || times.Fresh(at) {
 			return t, at, ours
 		}

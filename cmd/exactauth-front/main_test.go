@@ -223,7 +223,7 @@ func TestLiveToken(t *testing.T) {
 				name, value, _ := strings.Cut(pair, "=")
 				env[name] = value
 			}
-			got, ok := liveToken(strings.Fields(c.args), func(name string) string { return env[name] }, noon.Add(time.Minute))
+			got, ok := liveToken(strings.Fields(c.args), func(name string) string { return env[name] }, func() time.Time { return noon.Add(time.Minute) })
 			if ok != (c.want != "") || ok && got != c.want+"\n" {
 				t.Errorf("got %q, %v; want %q", got, ok, c.want)
 			}

@@ -17,6 +17,7 @@ var version, commit, date = "dev", "", ""
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	ownClaim()
 	// First of all, so that none is overlooked; see app.become.
 	ending := endingSignals()
 	signals := make(chan os.Signal, 1)

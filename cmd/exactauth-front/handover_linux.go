@@ -1,0 +1,25 @@
+package main
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// giveBack has the system itself end this process on these signals, unless they are
+// ignored. Otherwise the Go runtime's handler does, in a thread that the system may
+// just be ending to make room for the program that takes our place, and the signal
+// is lost.
+func giveBack() {
+	const (
+		maskSize = 8 // bytes
+		ignored  = 1 // SIG_IGN
+	)
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
+		// The handler is first in each; all zero is the default, in whatever order the rest is.
+		var now, byDefault [16]uintptr
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&now)), maskSize, 0, 0)
+		if now[0] != ignored {
+			_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, maskSize, 0, 0)
+		}
+	}
+}
