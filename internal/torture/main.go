@@ -7,6 +7,7 @@
 // have kept it?
 //
 //	go run ./internal/torture -rounds 10000 -seed 1
+//	go run ./internal/torture -rounds 10000 -seed 1 -front
 //	go run ./internal/torture -rounds 10000 -seed 1 -store postgres -seal age
 //
 // With -store postgres each login is shared by two machines, which are two state
@@ -49,6 +50,7 @@ type options struct {
 	seed    uint64
 	worlds  int
 	binary  string
+	front   bool // the binary is exactauth's front, the whole program behind it
 	race    bool
 	verbose bool
 	only    string
@@ -104,6 +106,7 @@ func parse(args []string, errOut io.Writer) (o options, err error) {
 	f.Uint64Var(&o.seed, "seed", 0, "seed of what is drawn; 0 draws one")
 	f.IntVar(&o.worlds, "worlds", 16*runtime.NumCPU(), "how many logins are tortured at a time; rounded up to a multiple of 16, which is how many sorts there are")
 	f.StringVar(&o.binary, "binary", "", "the exactauth to torture (default: build it)")
+	f.BoolVar(&o.front, "front", false, "build it as packages have it, with the front before the whole program")
 	f.BoolVar(&o.race, "race", false, "build it with the race detector")
 	f.BoolVar(&o.verbose, "v", false, "say every round")
 	f.StringVar(&o.only, "only", "", "only scenarios whose name has this in it")
@@ -115,6 +118,10 @@ func parse(args []string, errOut io.Writer) (o options, err error) {
 	}
 	if o.store != "file" && o.store != "postgres" || o.seal != "none" && o.seal != "age" {
 		fmt.Fprintln(errOut, "torture: want -store file or postgres, -seal none or age")
+		return o, errors.New("usage")
+	}
+	if o.front && (o.store != "file" || o.seal != "none") {
+		fmt.Fprintln(errOut, "torture: the front leaves all but unsealed files to the whole program")
 		return o, errors.New("usage")
 	}
 	o.worlds = (max(o.worlds, 1) + sorts - 1) / sorts * sorts
@@ -134,6 +141,9 @@ func (o options) shared() bool { return o.store == "postgres" }
 // place says where the logins are, if not where they usually are.
 func (o options) place() string {
 	text := ""
+	if o.front {
+		text = ", behind the front"
+	}
 	if o.shared() {
 		text = ", two machines each, in PostgreSQL"
 	}
@@ -145,16 +155,31 @@ func (o options) place() string {
 
 func build(o options) (string, error) {
 	path := filepath.Join(o.dir, "exactauth")
-	args := []string{"build", "-o", path}
-	if o.race {
-		args = append(args, "-race")
+	programs := map[string]string{path: "exactauth"}
+	if o.front {
+		programs = map[string]string{path: "exactauth-front", path + "-whole": "exactauth"}
+		// What the front would not take itself reaches the whole program behind its back.
+		script := "#!/bin/sh\nexec " + path + "-whole \"$@\" $" + flagsEnv + "\n"
+		if err := os.WriteFile(path+"-full", []byte(script), 0o755); err != nil {
+			return "", err
+		}
 	}
-	text, err := exec.Command("go", append(args, "github.com/exactauth/exactauth/cmd/exactauth")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, text)
+	for path, name := range programs {
+		args := []string{"build", "-o", path}
+		if o.race {
+			args = append(args, "-race")
+		}
+		text, err := exec.Command("go", append(args, "github.com/exactauth/exactauth/cmd/"+name)...).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, text)
+		}
 	}
 	return path, nil
 }
+
+// flagsEnv has the flags that a call has only for the torture's sake: with them the
+// front would not answer it.
+const flagsEnv = "TORTURE_FLAGS"
 
 // run tortures and reports.
 func run(o options, out, errOut io.Writer) int {

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 // TestTorture is a short torture with another seed each time, which it tells.
 func TestTorture(t *testing.T) { short(t, "-rounds", "300") }
 
+// TestTortureBehindTheFront is one of the program as packages have it.
+func TestTortureBehindTheFront(t *testing.T) { short(t, "-rounds", "160", "-front") }
+
 // TestTortureShared is one over PostgreSQL, sealed or not.
 func TestTortureShared(t *testing.T) {
 	pgtest.Need(t)

@@ -428,14 +428,21 @@ type sentSignal struct {
 // start starts a process, and what is to befall it.
 func (w *world) start(c call, s *stage) *proc {
 	p := &proc{call: c, done: make(chan struct{})}
-	args := append([]string{w.binary}, c.args...)
+	args, flags := c.args, ""
+	if i := slices.Index(args, "--timeout"); w.front && args[0] == "token" && args[1] == "-v" && i == len(args)-2 {
+		args, flags = append([]string{"token"}, args[2:i]...), "-v --timeout "+args[i+1]
+	}
+	args = append([]string{w.binary}, args...)
 	if c.fileSize > 0 {
 		args = append([]string{"/bin/sh", "-c", `ulimit -f "$0" && exec "$@"`, strconv.Itoa(c.fileSize)}, args...)
 	}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") }),
 		"EXACTAUTH_CONFIG_DIR="+filepath.Join(w.base, "config"), "EXACTAUTH_STATE_DIR="+w.machines[c.machine].state, "EXACTAUTH_PROFILE="+profileName,
-		"EXACTAUTH_SEAL="+w.sealing)
+		flagsEnv+"="+flags)
+	if w.seal != "none" {
+		p.cmd.Env = append(p.cmd.Env, "EXACTAUTH_SEAL="+w.sealing)
+	}
 	if w.pg != nil {
 		p.cmd.Env = append(p.cmd.Env, "EXACTAUTH_STORE="+w.address, "PGPASSFILE="+w.db.passFile)
 	}
