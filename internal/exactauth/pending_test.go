@@ -8,6 +8,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // A sign-in is killed after its tokens were saved and before it was asked whose
@@ -117,4 +118,51 @@ func TestLostAnswerWhileTheTokenLivesIsNoFlood(t *testing.T) {
 	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
 	w.clock.advance(exactLife)
 	w.live(c)
+}
+
+// A store that machines share can lose a lock while the answer to a refresh is
+// under way to the one that held it, so whoever is told that the refresh token was
+// used waits for that answer. But once: two machines that call at the same time
+// always find a note of each other's, and each look costs two errors.
+func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	c.Shared = true
+	elsewhere := w.client()
+	elsewhere.Store = tokenstore.NewFiles(t.TempDir(), nil)
+	if err := elsewhere.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.signIn(elsewhere, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	notes := func() {
+		t.Helper()
+		other := w.client()
+		other.Shared = true
+		other.Store = &crashing{Store: w.store(), at: 2, before: true}
+		if _, err := w.token(other, exactauth.Want{}); !errors.Is(err, errCrash) || w.field("spent_at") == "" {
+			t.Fatalf("no note: %v", err)
+		}
+	}
+	w.clock.advance(exactLife)
+	notes()
+	if n := w.asks(func() {
+		if err := w.refused(c, exactauth.ErrTemporary); !strings.Contains(err.Error(), "under way to another machine") {
+			t.Error(err)
+		}
+	}); n != 1 {
+		t.Errorf("the server was asked %d times, want once", n)
+	}
+	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.clock.advance(exactLife / 4)
+	notes()
+	w.refused(c, exactauth.ErrLoginNeeded)
+	w.clock.advance(exactLife)
+	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if w.live(c); strings.Contains(w.record(), "awaited_at") {
+		t.Error("a new login has it that an answer is awaited")
+	}
 }

@@ -56,6 +56,11 @@ type record struct {
 	// refresh token.
 	spentAt, lostAt time.Time
 
+	// awaitedAt is since when the answer to another machine's refresh is waited for,
+	// which happens once: two machines that call at the same time would else always
+	// find a note of the other one.
+	awaitedAt time.Time
+
 	retryAt  time.Time // the server is not asked again before this
 	failedAt time.Time // when that was decided
 	failures int       // refreshes in a row without a usable answer
@@ -152,6 +157,7 @@ func (r *record) encode() ([]byte, error) {
 			WaitForExpiry:        r.waitForExpiry,
 			SpentAt:              r.spentAt.UTC(),
 			LostAt:               r.lostAt.UTC(),
+			AwaitedAt:            r.awaitedAt.UTC(),
 			RetryAt:              r.retryAt.UTC(),
 			FailedAt:             r.failedAt.UTC(),
 			Failures:             r.failures,
@@ -211,6 +217,7 @@ func decodeRecord(b []byte) (*record, error) {
 		r.pending = &pending
 	}
 	r.unproven, r.waitForExpiry, r.spentAt, r.lostAt = l.Unproven, l.WaitForExpiry, l.SpentAt, l.LostAt
+	r.awaitedAt = l.AwaitedAt
 	r.retryAt, r.failedAt, r.failures, r.failure = l.RetryAt, l.FailedAt, l.Failures, l.Failure
 	if f := l.Refused; f != nil {
 		r.refused = &refusal{f.Config, f.Text, f.At, f.Client}

@@ -23,7 +23,7 @@ func fullRecord() *record {
 			access: NewSecret("pending"), refresh: NewSecret("pending!"),
 			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
 		},
-		unproven: true, waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
+		unproven: true, waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), awaitedAt: at.Add(6 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
 		failures: 3, failure: "it did <not> answer", refused: &refusal{true, "text", at, "abcdef"},
 		user: Me{UserID: "i", UserName: "u", FullName: "f", Email: "e", CurrentDivision: 7},
 	}
@@ -67,7 +67,7 @@ func TestRecordHasTimesInUTC(t *testing.T) {
 	r := fullRecord()
 	want, _ := r.encode()
 	zone := time.FixedZone("x", 5*3600+1800)
-	for _, at := range []*time.Time{&r.requestedAt, &r.repliedAt, &r.serverDate, &r.spentAt, &r.lostAt, &r.retryAt, &r.failedAt, &r.refused.at} {
+	for _, at := range []*time.Time{&r.requestedAt, &r.repliedAt, &r.serverDate, &r.spentAt, &r.lostAt, &r.awaitedAt, &r.retryAt, &r.failedAt, &r.refused.at} {
 		*at = at.In(zone)
 	}
 	if got, _ := r.encode(); !bytes.Equal(got, want) {

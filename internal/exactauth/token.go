@@ -356,6 +356,9 @@ func (c *tokenCall) spend(ctx context.Context, rec *record) {
 	if rec.promoteUnproven() {
 		return
 	}
+	if rec.refused == nil {
+		return // another machine's answer is waited for
+	}
 	// The record may have been replaced behind the lock, by a restored backup.
 	if b, err := c.Store.Read(bounded, c.Profile.Name); err == nil {
 		if other, err := c.open(b); err == nil && other.signedIn() && other.refresh.Reveal() != rec.refresh.Reveal() {
@@ -453,7 +456,8 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	case granted:
 		rec.access, rec.life = a.access, a.life
 		rec.requestedAt, rec.repliedAt, rec.serverDate = a.sentAt, a.repliedAt, a.serverDate
-		rec.lostAt, rec.retryAt, rec.failedAt, rec.failures, rec.failure, rec.refused = time.Time{}, time.Time{}, time.Time{}, 0, "", nil
+		rec.lostAt, rec.awaitedAt, rec.retryAt, rec.failedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		rec.failures, rec.failure, rec.refused = 0, "", nil
 		// A sign-in of the same user would have ended this login.
 		rec.pending = nil
 		rec.generation++
@@ -505,7 +509,8 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 	case oldToken:
 		// Who noted that may be alive: the server of a shared store can end a session,
 		// and with it the lock, while the answer is under way to its machine.
-		if until := c.foreign.Add(rec.life / 8); c.Shared && !c.foreign.IsZero() && now.Before(until) {
+		if until := c.foreign.Add(rec.life / 8); c.Shared && !c.foreign.IsZero() && now.Before(until) && rec.awaitedAt.IsZero() {
+			rec.awaitedAt, rec.refused = now, nil
 			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", clock(c.foreign)), until.Sub(now))
 			return
 		}

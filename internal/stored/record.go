@@ -50,6 +50,7 @@ type Login struct {
 	WaitForExpiry        bool      `json:"wait_for_expiry,omitempty"`
 	SpentAt              time.Time `json:"spent_at,omitzero"`
 	LostAt               time.Time `json:"lost_at,omitzero"`
+	AwaitedAt            time.Time `json:"awaited_at,omitzero"`
 	RetryAt              time.Time `json:"retry_at,omitzero"`
 	FailedAt             time.Time `json:"failed_at,omitzero"`
 	Failures             int       `json:"failures,omitempty"`

@@ -285,8 +285,9 @@ func (t *trial) judgeShared() {
 }
 
 const (
-	keptWords  = "are kept on this machine"
-	askedWords = "asked the token endpoint"
+	keptWords    = "are kept on this machine"
+	askedWords   = "asked the token endpoint"
+	awaitedWords = "may still be under way to another machine"
 )
 
 // leaks looks for secrets where the database keeps more than the table: in its
