@@ -48,20 +48,21 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	over := func() {}
+	over, restore := func() {}, func() {}
 	options := exactauth.LoginOptions{
 		ForceLogin: o.forceLogin,
 		Replace:    o.replace,
 		Language:   a.pageLanguage(),
 		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
-		Waited:     func() { over() },
+		// What follows is not cut off by a first Ctrl-C, and a second ends the program
+		// at once: the terminal must be as it was by then.
+		Waited: func() { over(); restore() },
 	}
 	if o.paste || a.interactive() {
 		options.Paste = a.in
 	}
 	if options.Paste != nil && isTerminal(a.in) {
-		restore, err := pasteMode(a.in)
-		if err != nil {
+		if restore, err = pasteMode(a.in); err != nil {
 			return fmt.Errorf("terminal: %w", err)
 		}
 		defer restore()

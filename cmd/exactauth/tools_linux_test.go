@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -75,4 +76,20 @@ func openTerminal() (us, them *os.File, err error) {
 	}
 	them, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
 	return us, them, err
+}
+
+// terminalModes gives the modes that a shell's prompt relies on, of those that are on.
+func terminalModes(us *os.File) (string, error) {
+	t, err := unix.IoctlGetTermios(int(us.Fd()), unix.TCGETS)
+	if err != nil {
+		return "", err
+	}
+	var on []string
+	if t.Lflag&unix.ECHO != 0 {
+		on = append(on, "echo")
+	}
+	if t.Lflag&unix.ICANON != 0 {
+		on = append(on, "lines")
+	}
+	return strings.Join(on, " "), nil
 }

@@ -21,3 +21,5 @@ func cmdTmpfs(ts *testscript.TestScript, _ bool, _ []string) { ts.Fatalf("no tmp
 func openTerminal() (us, them *os.File, err error) {
 	return nil, nil, errors.New("no terminal for tests here")
 }
+
+func terminalModes(*os.File) (string, error) { return "", errors.New("no terminal for tests here") }

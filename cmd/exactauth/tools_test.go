@@ -176,7 +176,8 @@ func togetherMain() {
 // NAME.err, what is appended to NAME.in as its input, its number in NAME.pid and
 // in the end its exit code in NAME.exit.
 //
-// as -tty NAME CMD [ARG...] gives it a terminal for all three, TTY_COLUMNS wide.
+// as -tty NAME CMD [ARG...] gives it a terminal for all three, TTY_COLUMNS wide, and
+// tells in NAME.modes which of "echo" and "lines" it has in the end.
 func asMain() {
 	args := os.Args[1:]
 	onTerminal := args[0] == "-tty"
@@ -196,9 +197,11 @@ func asMain() {
 	errs, err := os.Create(name + ".err")
 	check(err)
 	var in io.Writer
+	var us *os.File
 	copied := make(chan struct{})
 	if onTerminal {
-		us, them, err := openTerminal()
+		var them *os.File
+		us, them, err = openTerminal()
 		check(err)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = them, them, them
 		check(cmd.Start())
@@ -226,6 +229,11 @@ func asMain() {
 	}()
 	code, _ := exitOf(cmd.Wait())
 	<-copied
+	if onTerminal {
+		modes, err := terminalModes(us)
+		check(err)
+		check(os.WriteFile(name+".modes", []byte(modes+"\n"), 0o600))
+	}
 	check(os.WriteFile(name+".exit~", []byte(strconv.Itoa(code)), 0o600))
 	check(os.Rename(name+".exit~", name+".exit"))
 }
