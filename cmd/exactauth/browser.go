@@ -8,15 +8,18 @@ import (
 	"github.com/pkg/browser"
 )
 
+// ownBrowser gives $BROWSER, empty if there are but blanks in it.
+func (a *app) ownBrowser() string { return strings.TrimSpace(a.env("BROWSER")) }
+
 // canOpen reports whether openBrowser has a browser to open. Without this look
 // the opener on Linux would start a text browser in the person's terminal.
-func (a *app) canOpen() bool { return a.env("BROWSER") != "" || a.whereabouts().display }
+func (a *app) canOpen() bool { return a.ownBrowser() != "" || a.whereabouts().display }
 
 // openBrowser opens address in $BROWSER if that is set, else in the system's
 // browser, and does not wait for it. A browser that fails is a note: the address
 // has been shown.
 func (a *app) openBrowser(address string) {
-	own := a.env("BROWSER")
+	own := a.ownBrowser()
 	go func() {
 		var err error
 		if own != "" {

@@ -286,10 +286,10 @@ func (e *examination) signIn(ctx context.Context, p profile, offline bool) {
 	if u, err := url.Parse(p.RedirectURI); err == nil && !offline && u.Scheme == "https" && !p.Relay && p.Listen == "" && net.ParseIP(u.Hostname()) == nil && u.Hostname() != "localhost" {
 		e.redirectName(ctx, u.Hostname())
 	}
-	switch where := e.whereabouts(); {
-	case e.env("BROWSER") != "":
-		command := strings.Fields(e.env("BROWSER"))[0]
-		if _, err := exec.LookPath(e.env("BROWSER")); err != nil {
+	switch where, own := e.whereabouts(), e.ownBrowser(); {
+	case own != "":
+		command := strings.Fields(own)[0]
+		if _, err := exec.LookPath(own); err != nil {
 			if _, err := exec.LookPath(command); err != nil {
 				e.warn("browser", "correct BROWSER, or unset it", "BROWSER names %s, which is not there", command)
 				return
