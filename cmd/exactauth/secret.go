@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -66,7 +67,8 @@ func (a *app) runSecretCommand(ctx context.Context, command string) (exactauth.S
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, &out, a.err
 	cmd.WaitDelay = time.Second // what the shell started may outlive it and hold the pipe
-	if err := cmd.Run(); err != nil {
+	// That is no fault: what a command that succeeded had to say has been read by then.
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		if ctx.Err() != nil {
 			return exactauth.Secret{}, fmt.Errorf("client_secret_command: %w", context.Cause(ctx))
 		}
