@@ -77,6 +77,9 @@ func (a *app) changeConfig(ctx context.Context, change func(*config.Config) erro
 	}
 	lock := flock.New(filepath.Join(dir, config.Name+".lock"), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		if ctx.Err() != nil { // another process holds it, and nothing is wrong with the configuration
+			return fmt.Errorf("configuration %s: waiting for its lock: %w", dir, context.Cause(ctx))
+		}
 		return usagef("configuration %s: cannot lock it: %w", dir, err)
 	}
 	defer lock.Close()

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
@@ -144,6 +145,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"current":       cmdCurrent,
 	"lives":         cmdLives,
 	"moves":         cmdMoves,
+	"hold":          cmdHold,
 }
 
 // cmdSim acts on the script's simulator.
@@ -749,4 +751,14 @@ func cmdEmptyFile(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s has %q", file, text)
 		}
 	}
+}
+
+// cmdHold: hold FILE locks a file, as another process would, until the script is over.
+func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: hold FILE")
+	}
+	lock := flock.New(ts.MkAbs(args[0]))
+	ts.Check(lock.Lock())
+	ts.Defer(func() { lock.Close() })
 }
