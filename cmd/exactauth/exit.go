@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,19 +119,35 @@ func (a *app) exit(err error) int {
 	if errors.As(err, &all) {
 		return int(all.code)
 	}
+	return int(a.tell(err))
+}
+
+// tell says what went wrong and what can be done about it, and gives the exit code
+// for it.
+func (a *app) tell(err error) exitCode {
 	code, text, hint := codeOf(err), err.Error(), a.hint(err)
 	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
 		text = "the time was over: " + text
 	}
 	if a.json {
 		a.sayJSON(code, text, hint)
-		return int(code)
+		return code
 	}
 	a.say("exactauth: %s", text)
 	if hint != "" {
 		a.say("exactauth: hint: %s", hint)
 	}
-	return int(code)
+	return code
+}
+
+// graver gives the one of two codes that more has to be done about: what will pass
+// by itself counts least, what nobody thought of most.
+func graver(c, d exitCode) exitCode {
+	ranks := []exitCode{exitOK, exitTemporary, exitLogin, exitDenied, exitConfig, exitStore, exitUnexpected}
+	if slices.Index(ranks, c) < slices.Index(ranks, d) {
+		return d
+	}
+	return c
 }
 
 func (a *app) sayJSON(code exitCode, text, hint string) {

@@ -41,26 +41,32 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	if o.all {
-		if a.profileName != "" {
-			return usagef("--all and --profile: give one of them")
-		}
-		names = slices.Sorted(maps.Keys(conf.Profiles))
-	} else {
+	if !o.all {
 		name, err := a.nameIn(conf)
 		if err != nil {
 			return err
 		}
-		names = []string{name}
+		return a.logoutOne(ctx, name, o.forget)
 	}
-	var failed []error
-	for _, name := range names {
-		if err := a.logoutOne(ctx, name, o.forget); err != nil {
-			failed = append(failed, err)
+	if a.profileName != "" {
+		return usagef("--all and --profile: give one of them")
+	}
+	worst := exitOK
+	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
+		err := a.logoutOne(ctx, name, o.forget)
+		var signal *interrupted
+		if errors.As(err, &signal) {
+			return err
+		}
+		if err != nil {
+			// At once, since the next one has another name and another hint.
+			worst = graver(worst, a.tell(err))
 		}
 	}
-	return errors.Join(failed...)
+	if worst != exitOK {
+		return &told{worst}
+	}
+	return nil
 }
 
 func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
@@ -75,7 +81,7 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 	}
 	c, err := a.client(p)
 	if err != nil {
-		return err
+		return fmt.Errorf("profile %s: %w", name, err)
 	}
 	if forget {
 		conf, err := a.readConfig()
@@ -84,13 +90,13 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		}
 		if _, configured := conf.Profiles[name]; !configured {
 			if known, err := c.Known(ctx); err != nil {
-				return err
+				return fmt.Errorf("profile %s: %w", name, err)
 			} else if !known {
 				return unknownProfile(name, conf)
 			}
 		}
 		if err := c.Forget(ctx); err != nil {
-			return err
+			return fmt.Errorf("profile %s: %w", name, err)
 		}
 		err = a.changeConfig(ctx, func(conf *config.Config) error {
 			delete(conf.Profiles, name)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -347,7 +346,12 @@ func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]exactauth.
 		})
 	}
 	all.Wait()
-	return tokens, errors.Join(errs...)
+	for _, err := range errs {
+		if err != nil {
+			return nil, err // the others met with the same
+		}
+	}
+	return tokens, nil
 }
 
 func distinct(secrets []exactauth.Secret) int {
