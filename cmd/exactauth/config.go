@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -104,11 +105,15 @@ func (a *app) changeConfig(ctx context.Context, change func(*config.Config) erro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return usagef("configuration: %w", err)
 	}
-	if text, err = editConfig(text, before, after); err != nil {
+	edited, anew, err := editConfig(text, before, after)
+	if err != nil {
 		return err
 	}
-	if err := replaceFile(path, text); err != nil {
+	if err := replaceFile(path, edited); err != nil {
 		return usagef("configuration: %w", err)
+	}
+	if anew && bytes.ContainsRune(text, '#') {
+		a.note(fmt.Sprintf("configuration %s: a part of it could not be changed alone, so all of it was written anew, without its comments", path))
 	}
 	return nil
 }
@@ -116,7 +121,7 @@ func (a *app) changeConfig(ctx context.Context, change func(*config.Config) erro
 // editConfig turns the text of before into one of after by replacing only the
 // tables that differ. If that does not come out right, since TOML can be written
 // in many ways, the file is written anew.
-func editConfig(text []byte, before, after config.Config) ([]byte, error) {
+func editConfig(text []byte, before, after config.Config) (edited []byte, anew bool, err error) {
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	if len(text) == 0 {
 		lines = []string{"# exactauth's profiles. There is no secret in this file.", ""}
@@ -153,23 +158,32 @@ func editConfig(text []byte, before, after config.Config) ([]byte, error) {
 		if keep {
 			b, err := toml.Marshal(table)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			body = append([]string{"[profiles." + name + "]"}, strings.Split(strings.TrimRight(string(b), "\n"), "\n")...)
 		}
 		lines = replaceTable(lines, "[profiles."+name+"]", body)
 	}
-	edited := []byte(strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n")
+	edited = []byte(strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n")
 	if got, err := parseConfig(edited); err == nil && got.Default == after.Default &&
 		(len(got.Profiles) == 0 && len(after.Profiles) == 0 || reflect.DeepEqual(got.Profiles, after.Profiles)) {
-		return edited, nil
+		return edited, false, nil
 	}
-	return toml.Marshal(after)
+	edited, err = toml.Marshal(after)
+	return edited, true, err
+}
+
+// plainHeader gives a table's header as it is usually written, without the comment
+// behind it. There is no blank, quote or # in the name of a profile.
+func plainHeader(line string) string {
+	line, _, _ = strings.Cut(line, "#")
+	return strings.NewReplacer(" ", "", "\t", "", "\r", "", `"`, "", "'", "").Replace(line)
 }
 
 // replaceTable puts body in the place of the table with this header, or at the end.
+// A header that is there stays as it is written.
 func replaceTable(lines []string, header string, body []string) []string {
-	from := slices.IndexFunc(lines, func(l string) bool { return strings.TrimSpace(l) == header })
+	from := slices.IndexFunc(lines, func(l string) bool { return plainHeader(l) == header })
 	if from < 0 {
 		if len(body) == 0 {
 			return lines
@@ -178,6 +192,9 @@ func replaceTable(lines []string, header string, body []string) []string {
 			lines = lines[:len(lines)-1]
 		}
 		return append(append(lines, ""), body...)
+	}
+	if len(body) > 0 {
+		body[0] = lines[from]
 	}
 	to := from + 1
 	for to < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[to]), "[") {

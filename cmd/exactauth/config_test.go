@@ -67,7 +67,7 @@ func FuzzConfig(f *testing.F) {
 
 func mustEdit(t *testing.T, text []byte, before, after config.Config) []byte {
 	t.Helper()
-	edited, err := editConfig(text, before, after)
+	edited, _, err := editConfig(text, before, after)
 	if err != nil {
 		t.Skipf("%v", err) // what TOML cannot hold
 	}
@@ -118,6 +118,31 @@ region = "de"
 	after = config.Config{Default: "acme", Profiles: maps.Clone(before.Profiles)}
 	after.Profiles["zeta"] = config.Profile{Region: "fr"}
 	keeps(mustEdit(t, []byte(text), before, after), `region = "de"`)
+}
+
+// However a header is written, and whatever is said behind it: its table is found.
+func TestEditConfigKeepsHeaders(t *testing.T) {
+	for _, header := range []string{
+		"[profiles.a]", "[profiles.a] # main", "[profiles.a]# [profiles.b]", "  [ profiles . a ]\t# main", `[profiles."a"] # main`, "[profiles.'a']",
+		"[profiles.a] # main\r",
+	} {
+		text := "# mine\n\n" + header + "\nregion = \"nl\"\n\n[profiles.b] # other\nregion = \"be\"\n"
+		before, err := parseConfig([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := config.Config{Profiles: maps.Clone(before.Profiles)}
+		after.Profiles["a"] = config.Profile{Region: "nl", Division: 7}
+		edited, anew, err := editConfig([]byte(text), before, after)
+		if err != nil || anew {
+			t.Errorf("%q: written anew is %v, %v", header, anew, err)
+		}
+		for _, want := range []string{"# mine\n", header + "\n", "division = 7\n", "[profiles.b] # other\n"} {
+			if !strings.Contains(string(edited), want) {
+				t.Errorf("%q: %q is lost:\n%s", header, want, edited)
+			}
+		}
+	}
 }
 
 // Lines that end as on Windows are kept so, comments and all.
