@@ -210,7 +210,7 @@ func replaceTable(lines []string, header string, body []string) []string {
 	return slices.Replace(lines, from, to, body...)
 }
 
-// replaceFile writes a file so that it is whole after any crash.
+// replaceFile writes a file so that it is whole after any crash. It is open to whom the one before was open to, a new one to nobody else.
 func replaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -218,6 +218,9 @@ func replaceFile(path string, text []byte) error {
 	}
 	defer os.Remove(f.Name()) // gone already if all went well
 	_, err = f.Write(text)
+	if before, statErr := os.Stat(path); err == nil && statErr == nil {
+		err = permitAs(f, before)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -228,6 +231,19 @@ func replaceFile(path string, text []byte) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// permitAs gives f the permissions of the file that it is to replace.
+func permitAs(f *os.File, before fs.FileInfo) error {
+	mode := before.Mode().Perm()
+	if !keepGroup(f, before) {
+		mode &^= 0o070 // they were another group's
+	}
+	now, err := f.Stat()
+	if err != nil || now.Mode().Perm() == mode { // as where a file system has but one mode for all
+		return err
+	}
+	return f.Chmod(mode)
 }
 
 // profile decides everything about the profile in use: flag, then environment,

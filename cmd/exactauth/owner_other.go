@@ -2,6 +2,11 @@
 
 package main
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
 
 func ours(fs.FileInfo) bool { return true }
+
+func keepGroup(*os.File, fs.FileInfo) bool { return true }

@@ -19,8 +19,8 @@ func inode(info fs.FileInfo) string { return fmt.Sprint(info.Sys().(*syscall.Sta
 // unprivilegedMain runs a command for which permissions count even if it is root's.
 func unprivilegedMain() {
 	runtime.LockOSThread()
-	const dropCapability, dacOverride, dacReadSearch = 24, 1, 2
-	for _, capability := range []uintptr{dacOverride, dacReadSearch} {
+	const dropCapability, chown, dacOverride, dacReadSearch = 24, 0, 1, 2
+	for _, capability := range []uintptr{chown, dacOverride, dacReadSearch} {
 		_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, dropCapability, capability, 0)
 		if errno != 0 && os.Geteuid() == 0 {
 			fmt.Fprintln(os.Stderr, "unprivileged:", errno)
