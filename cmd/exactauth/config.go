@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,7 +211,8 @@ func replaceTable(lines []string, header string, body []string) []string {
 	return slices.Replace(lines, from, to, body...)
 }
 
-// replaceFile writes a file so that it is whole after any crash. It is open to whom the one before was open to, a new one to nobody else.
+// replaceFile writes a file so that it is whole after any crash, and there when this
+// returns. It is open to whom the one before was open to, a new one to nobody else.
 func replaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -230,7 +232,10 @@ func replaceFile(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // permitAs gives f the permissions of the file that it is to replace.
@@ -244,6 +249,20 @@ func permitAs(f *os.File, before fs.FileInfo) error {
 		return err
 	}
 	return f.Chmod(mode)
+}
+
+// syncDir makes a rename last. Without it a power cut could bring the file of before
+// back when what that names is gone.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil // it cannot be done there
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // profile decides everything about the profile in use: flag, then environment,
