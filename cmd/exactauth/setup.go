@@ -33,9 +33,10 @@ func (a *app) setupCmd() *cobra.Command {
 		Use:     "setup",
 		GroupID: "setup",
 		Short:   "Set up a profile: which registered app, where",
-		Long: `Sets up a profile, or changes one: values that are not given stay. On a terminal it
-guides you through registering an app in Exact's App Center and asks for what is
-missing. Without one everything comes from flags, the environment or stdin.
+		Long: `Sets up a profile, or changes one: values that are not given stay, and those given
+empty go (--listen "", --relay=false, --division 0). On a terminal it guides you
+through registering an app in Exact's App Center and asks for what is missing.
+Without one everything comes from flags, the environment or stdin.
 
 The client secret is never taken from the command line, where other users could
 read it: it is asked for, or comes from --client-secret-file, EXACTAUTH_CLIENT_SECRET,
@@ -53,8 +54,8 @@ is in the keyring or in a file. Both can be changed later: the login moves along
   exactauth setup -p acme \
       --store "postgres://exactauth@db.example/exactauth?sslmode=verify-full"`,
 		Args: cobra.NoArgs,
-		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.setup(ctx, o) }),
 	}
+	cmd.RunE = a.runE(0, func(ctx context.Context, _ []string) error { return a.setup(ctx, o, cmd.Flags().Changed) })
 	var codes []string
 	for _, r := range config.Regions() {
 		codes = append(codes, r.Code)
@@ -80,7 +81,45 @@ is in the keyring or in a file. Both can be changed later: the login moves along
 	return cmd
 }
 
-func (a *app) setup(ctx context.Context, o setupOptions) error {
+// without takes out of c what flags were given empty for, which is another thing than
+// not to give them: Under, which lays the others over it, does not tell the two apart.
+func (o setupOptions) without(c config.Profile, given func(flag string) bool) (left config.Profile, taken bool, err error) {
+	empty := func(flag string, is bool) bool {
+		taken = taken || is && given(flag)
+		return is && given(flag)
+	}
+	place := o.Region + o.BaseURL // either of them replaces both
+	for _, f := range []struct{ flag, is, was string }{
+		{"region", place, c.Region}, {"base-url", place, c.BaseURL}, {"client-id", o.ClientID, c.ClientID},
+		{"store", o.Store, c.Store}, {"seal", o.Seal, c.Seal},
+	} {
+		// They have words for what is usual, or none is. An empty variable in a script is
+		// not to take a seal off.
+		if empty(f.flag, f.is == "") && f.was != "" {
+			return c, taken, &hinted{usagef("--%s: it is empty, and the profile has one", f.flag), "leave it out, or say which: exactauth setup --help"}
+		}
+	}
+	for _, f := range []struct {
+		flag, is string
+		of       *string
+	}{
+		{"redirect-uri", o.RedirectURI, &c.RedirectURI}, {"listen", o.Listen, &c.Listen}, {"tls-cert", o.TLSCert, &c.TLSCert},
+		{"tls-key", o.TLSKey, &c.TLSKey}, {"client-secret-command", o.ClientSecretCommand, &c.ClientSecretCommand},
+	} {
+		if empty(f.flag, f.is == "") {
+			*f.of = ""
+		}
+	}
+	if empty("relay", !o.Relay) {
+		c.Relay = false
+	}
+	if empty("division", o.Division == 0) {
+		c.Division = 0
+	}
+	return c, taken, nil
+}
+
+func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string) bool) error {
 	conf, err := a.readConfig()
 	if err != nil {
 		return err
@@ -105,7 +144,11 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	}
 	o.Store, o.Seal = absolute(o.Store, storeInFile), absolute(o.Seal, sealAge)
 	before := conf.Profiles[name]
-	table := before.Under(env).Under(o.Profile)
+	table, taken, err := o.without(before.Under(env), given)
+	if err != nil {
+		return err
+	}
+	table = table.Under(o.Profile)
 	if o.Division < 0 {
 		return usagef("--division %d: a division's code is a positive number", o.Division)
 	}
@@ -132,7 +175,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	haveSecret := !secret.IsZero() || table.ClientSecretCommand != "" || known
 	if a.interactive() {
 		g := &guide{app: a, in: bufio.NewReader(a.in)}
-		again := o == setupOptions{} && table.ClientSecretCommand == ""
+		again := o == setupOptions{} && !taken && table.ClientSecretCommand == ""
 		if table, secret, err = g.run(ctx, name, table, secret, haveSecret, again); err != nil {
 			return err
 		}
