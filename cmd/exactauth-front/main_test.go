@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,12 +150,13 @@ func TestLiveToken(t *testing.T) {
 	const live = "stampNL001.access"
 
 	for name, c := range map[string]struct {
-		args   string
-		env    string // NAME=value, separated by blanks
-		config string
-		mode   os.FileMode
-		record string
-		want   string
+		args    string
+		env     string // NAME=value, separated by blanks
+		config  string
+		mode    os.FileMode
+		dirMode os.FileMode
+		record  string
+		want    string
 	}{
 		"usual":                     {args: "token", want: live},
 		"named before":              {args: "-p acme token", want: live},
@@ -192,6 +194,7 @@ func TestLiveToken(t *testing.T) {
 		"no TOML":                   {args: "token", config: "<html>"},
 		"no configuration":          {args: "token", config: " "},
 		"open to all":               {args: "token", mode: 0o666},
+		"its directory open to all": {args: "token", dirMode: 0o777},
 		"another base URL outside":  {args: "token", env: "EXACTAUTH_BASE_URL=" + baseURL},
 		"a seal outside":            {args: "token", env: "EXACTAUTH_SEAL=keyring"},
 		"a division outside":        {args: "token", env: "EXACTAUTH_DIVISION=x"},
@@ -210,6 +213,9 @@ func TestLiveToken(t *testing.T) {
 				mode = 0o600
 			}
 			write(filepath.Join(conf, config.Name), text, mode)
+			if err := os.Chmod(conf, cmp.Or(c.dirMode, 0o700)); err != nil {
+				t.Fatal(err)
+			}
 			rec := c.record
 			if rec == "" {
 				rec = record()

@@ -40,17 +40,23 @@ func (a *app) readConfig() (config.Config, error) {
 	}
 	path := filepath.Join(dir, config.Name)
 	b, err := config.Read(dir)
-	switch {
-	case errors.Is(err, config.ErrOpen):
-		return config.Config{}, &hinted{usagef("configuration %s: %w", path, err), "chmod o-w " + path}
-	case err != nil:
-		return config.Config{}, usagef("configuration: %w", err)
+	if err != nil {
+		return config.Config{}, configError(err)
 	}
 	c, err := parseConfig(b)
 	if err != nil {
 		return config.Config{}, &hinted{usagef("configuration %s: %w", path, err), "mend the file by hand; nothing was changed"}
 	}
 	return c, nil
+}
+
+// configError tells why the configuration cannot be used.
+func configError(err error) error {
+	var open *config.OpenError
+	if errors.As(err, &open) {
+		return &hinted{usagef("configuration %s: %w", open.Path, err), "chmod o-w " + open.Path}
+	}
+	return usagef("configuration: %w", err)
 }
 
 // parseConfig reads a configuration whose profiles have the names of profiles.
@@ -76,6 +82,9 @@ func (a *app) changeConfig(ctx context.Context, change func(*config.Config) erro
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return usagef("configuration: %w", err)
+	}
+	if err := config.CheckDir(dir); err != nil { // what is written there could not be read
+		return configError(err)
 	}
 	lock := flock.New(filepath.Join(dir, config.Name+".lock"), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {

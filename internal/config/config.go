@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,23 +43,55 @@ type Profile struct {
 // Name is the configuration's file name in its directory.
 const Name = "config.toml"
 
-// ErrOpen is returned by Read for a file that every user of the machine can
-// change: it can name a command to run and a server to send the secret to.
-var ErrOpen = errors.New("every user of this machine can change it")
+// OpenError is returned by Read for a configuration that every user of the machine
+// can change: it can name a command to run and a server to send the secret to.
+type OpenError struct {
+	Path string // what is open
+	dir  bool
+}
+
+func (e *OpenError) Error() string {
+	if e.dir {
+		return "every user of this machine can put another " + Name + " there"
+	}
+	return "every user of this machine can change it"
+}
 
 // Read gives the text of the configuration in dir, nothing if there is none.
 func Read(dir string) ([]byte, error) {
 	path := filepath.Join(dir, Name)
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
-		return nil, ErrOpen
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return nil, &OpenError{Path: path}
 	}
-	return b, nil
+	if err := CheckDir(dir); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
+}
+
+// CheckDir gives an OpenError for a directory in which every user of the machine can
+// put another configuration in the place of the one there.
+func CheckDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	mode := info.Mode()
+	// With the sticky bit only its owner replaces a file. A volume that Kubernetes makes
+	// of a ConfigMap has a mode that is open to all, and is read-only.
+	if runtime.GOOS != "windows" && mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 && !readOnly(dir) {
+		return &OpenError{Path: dir, dir: true}
+	}
+	return nil
 }
 
 // Parse reads a configuration. A key that it does not know is an error, since a
