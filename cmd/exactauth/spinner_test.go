@@ -130,13 +130,9 @@ func TestSpinnerEnds(t *testing.T) {
 				in.SetWriteDeadline(time.Time{})
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			began := time.Now()
 			over := a.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
 			if !read {
-				over()
-				if took := time.Since(began); took > 10*time.Second {
-					t.Errorf("a terminal that takes nothing held it up for %s", took)
-				}
+				over() // would never return if it waited for this terminal
 				cancel()
 				in.Close()
 				return
