@@ -388,7 +388,8 @@ func cmdLives(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdMoves: moves N FLAG... | FLAG... has "exactauth setup" change the default
 // profile's place N times, with each of these lists of flags in turn. Each time it
-// is killed first, at a random moment, and then done.
+// is killed first, at a random moment, and then done. On a machine where that moment
+// is often too late there are more rounds, until it was not in a quarter of N.
 func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	n, err := strconv.Atoi(args[0])
@@ -403,7 +404,7 @@ func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	takes := time.Second / 2
 	killed := 0
-	for i := range n {
+	for i := 0; i < n || killed < n/4 || (i-n)%len(ways) != 0; i++ {
 		way := ways[i%len(ways)]
 		if code, _ := exitOf(ts.Exec("killed", append([]string{takes.String(), "exactauth"}, way...)...)); code == 137 {
 			killed++
@@ -417,9 +418,6 @@ func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 			place = "table"
 		}
 		cmdLives(ts, false, []string{"default", place})
-	}
-	if killed < n/4 {
-		ts.Fatalf("of %d only %d were killed", n, killed)
 	}
 }
 
