@@ -132,6 +132,10 @@ func TestSpinnerEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			over := a.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
 			if !read {
+				for a.screen.mu.TryLock() { // until it is being drawn
+					a.screen.mu.Unlock()
+					time.Sleep(time.Millisecond)
+				}
 				over() // would never return if it waited for this terminal
 				cancel()
 				in.Close()
