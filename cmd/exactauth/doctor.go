@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -213,6 +214,7 @@ func (e *examination) login(ctx context.Context, p profile, c *exactauth.Client)
 	if err == nil {
 		err = s.Problem
 	}
+	user := cmp.Or(s.User.String(), "a user who is not known")
 	switch {
 	case errors.Is(err, exactauth.ErrTemporary):
 		e.warn("login", e.hint(err), "%v", err)
@@ -224,9 +226,9 @@ func (e *examination) login(ctx context.Context, p profile, c *exactauth.Client)
 		e.fail("login", fix, err)
 	case time.Until(s.RefreshExpiresAt) < 7*24*time.Hour:
 		e.warn("login", "fetch a token now and then, by a timer: see docs/automation.md", "signed in as %s, but nobody has fetched a token for long: it lapses in %s",
-			s.User, days(time.Until(s.RefreshExpiresAt)))
+			user, days(time.Until(s.RefreshExpiresAt)))
 	default:
-		e.ok("login", "signed in as %s, lapses in %s unless a token is fetched", s.User, days(time.Until(s.RefreshExpiresAt)))
+		e.ok("login", "signed in as %s, lapses in %s unless a token is fetched", user, days(time.Until(s.RefreshExpiresAt)))
 	}
 }
 

@@ -60,6 +60,10 @@ func (e *OpenError) Error() string {
 // Read gives the text of the configuration in dir, nothing if there is none.
 func Read(dir string) ([]byte, error) {
 	path := filepath.Join(dir, Name)
+	// Before it is opened, since opening a pipe would wait for a writer.
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, fmt.Errorf("%s is a named pipe, not a file", path)
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
