@@ -41,7 +41,7 @@ func TestScriptsBehindTheFront(t *testing.T) {
 	}
 	params := scriptParams("")
 	params.Files = scripts
-	params.Deadline = time.Now().Add(3 * time.Minute)
+	params.Deadline = time.Now().Add(5 * time.Minute)
 	params.Setup = func(e *testscript.Env) error {
 		e.Setenv("PATH", dir+string(filepath.ListSeparator)+e.Getenv("PATH"))
 		return setupScript(e)
