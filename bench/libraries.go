@@ -100,11 +100,7 @@ func (b *bench) libraries() error {
 	t := &table{head: []string{base.name + ", and", "× Go hello", "more by", "instructions, million", "init ms", "binary MB", "more by"}}
 	for i, l := range all {
 		c := commands[i]
-		_, sum, err := b.initTimes(c.args)
-		if err != nil {
-			return err
-		}
-		instructions, err := b.instructions(c.args, 3)
+		instructions, sum, err := b.counted(c.args)
 		if err != nil {
 			return err
 		}

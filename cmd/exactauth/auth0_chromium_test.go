@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http/httptest"
@@ -18,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/chromiumtest"
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
@@ -35,7 +35,8 @@ func TestChromiumThroughAuth0(t *testing.T) {
 }
 
 func throughAuth0(t *testing.T, signInAt string) {
-	ctx := auth0Chromium(t)
+	// The simulator's certificate is of its own making.
+	ctx := chromiumtest.Start(t, 90*time.Second, chromedp.Flag("ignore-certificate-errors", true))
 	exact := exactsim.New(exactsim.Config{Region: "be"})
 	exactServer := httptest.NewTLSServer(exact) // Auth0 takes https only
 	t.Cleanup(exactServer.Close)
@@ -168,42 +169,4 @@ func throughAuth0(t *testing.T, signInAt string) {
 	if _, err := os.Stat(filepath.Join(dir, "state")); err == nil {
 		t.Error("something was kept")
 	}
-}
-
-func auth0Chromium(t *testing.T) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil && path == "" {
-			path = p
-		}
-	}
-	if path == "" {
-		if required("chromium") {
-			t.Fatal("EXACTAUTH_TEST_REQUIRE demands Chromium and there is none")
-		}
-		t.Skip("there is no Chromium on this machine")
-	}
-	home := t.TempDir()
-	ctx, cancelLimit := context.WithTimeout(t.Context(), 90*time.Second)
-	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx,
-		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(900, 640),
-		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home),
-		// Nothing but this machine is to be reached; the simulator's certificate is of its own making.
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("ignore-certificate-errors", true),
-	)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // closed in order, so that the browser is gone before its directory is
-		cancel()
-		cancelAllocator()
-		cancelLimit()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return ctx
 }

@@ -154,17 +154,7 @@ exec exactauth token
 exec sh -c 'exactauth token >&2'
 exec sh -c 'grep -o "gAAAA.*" copy | cut -c1-60'
 `
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "leaky.txtar"), []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	t.Run("group", func(t *testing.T) {
-		testscript.RunT(&scriptT{T: t, report: func(_ *testing.T, format string, args ...any) {
-			found = append(found, fmt.Sprintf(format, args...))
-		}}, scriptParams(dir))
-	})
-	all := strings.Join(found, "\n")
+	all := leaksOf(t, script)
 	for _, want := range []string{
 		"an access token in the stdout of: exec cat $STATE/default\n",
 		"a refresh token in the stdout of: exec cat $STATE/default\n",
@@ -180,4 +170,20 @@ exec sh -c 'grep -o "gAAAA.*" copy | cut -c1-60'
 	if strings.Contains(all, "of: exec exactauth token\n") {
 		t.Errorf("the output of token is no leak:\n%s", all)
 	}
+}
+
+// leaksOf runs a script and gives what was reported of its leaks, one a line.
+func leaksOf(t *testing.T, script string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "leaky.txtar"), []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	t.Run("group", func(t *testing.T) {
+		testscript.RunT(&scriptT{T: t, report: func(_ *testing.T, format string, args ...any) {
+			found = append(found, fmt.Sprintf(format, args...))
+		}}, scriptParams(dir))
+	})
+	return strings.Join(found, "\n")
 }

@@ -1,13 +1,9 @@
 package apiproxy_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/exactauth/exactauth/internal/apiproxy"
+	"github.com/exactauth/exactauth/internal/chromiumtest"
 )
 
 // attack is a page that knows even the secret, and tries every way by which a
@@ -60,7 +57,7 @@ func TestChromiumPagesGetNothing(t *testing.T) {
 	}))
 	defer page.Close()
 	_, port, _ := strings.Cut(strings.TrimPrefix(s.origin, "http://"), ":")
-	ctx := chromium(t, "MAP evil.example 127.0.0.1")
+	ctx := chromiumtest.Start(t, 90*time.Second, chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1"))
 
 	var title, seen, text string
 	for _, from := range []string{page.URL, strings.Replace(page.URL, "127.0.0.1", "localhost", 1), strings.Replace(page.URL, "127.0.0.1", "evil.example", 1)} {
@@ -101,43 +98,4 @@ func TestChromiumPagesGetNothing(t *testing.T) {
 	if err != nil || title != "the books" || len(upstream.requests()) == 0 {
 		t.Errorf("typed by a person: title %q, %v", title, err)
 	}
-}
-
-func chromium(t *testing.T, names string) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil && path == "" {
-			path = p
-		}
-	}
-	if path == "" {
-		if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "chromium") {
-			t.Fatal("EXACTAUTH_TEST_REQUIRE demands Chromium and there is none")
-		}
-		t.Skip("there is no Chromium on this machine")
-	}
-	home := t.TempDir()
-	options := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home),
-		// Nothing but this machine is to be reached.
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("host-resolver-rules", names),
-	}
-	ctx, cancelLimit := context.WithTimeout(t.Context(), 90*time.Second)
-	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // in order, so that the browser is gone before its directory is
-		cancel()
-		cancelAllocator()
-		cancelLimit()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return ctx
 }

@@ -8,9 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/exactauth/exactauth/internal/chromiumtest"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -29,42 +28,7 @@ import (
 
 func chromium(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil && path == "" {
-			path = p
-		}
-	}
-	if path == "" {
-		if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "chromium") {
-			t.Fatal("EXACTAUTH_TEST_REQUIRE demands Chromium and there is none")
-		}
-		t.Skip("there is no Chromium on this machine")
-	}
-	home := t.TempDir()
-	options := append([]chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(900, 640),
-		// Crash reports, certificates and caches lie beside the profile's directory.
-		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home),
-		// Nothing but this machine is to be reached.
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true),
-	}, flags...)
-	ctx, cancelLimit := context.WithTimeout(t.Context(), 60*time.Second)
-	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		// Closed in order, so that the browser is gone before its directory is.
-		_ = chromedp.Cancel(ctx)
-		cancel()
-		cancelAllocator()
-		cancelLimit()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return ctx
+	return chromiumtest.Start(t, 60*time.Second, flags...)
 }
 
 // shot keeps a picture of the page for people, below the directory that
