@@ -7,6 +7,4 @@ import (
 	"os"
 )
 
-func ours(fs.FileInfo) bool { return true }
-
 func keepGroup(*os.File, fs.FileInfo) bool { return true }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
@@ -108,16 +107,14 @@ func (a *app) place(p profile) (*place, error) {
 }
 
 // readAddress reads a database URL, which may hold a password, from a file that
-// other users must not read. One of root's may be read by the group: that is how
-// containers are handed theirs.
+// other users must not read.
 func readAddress(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return "", usagef("store: %w", err)
 	}
-	mode := info.Mode().Perm()
-	if runtime.GOOS != "windows" && (mode&0o037 != 0 || mode&0o040 != 0 && ours(info)) {
-		return "", &hinted{usagef("store: %s is open to other users (%04o)", file, mode), "chmod 600 " + file}
+	if seal.OpenToOthers(info) {
+		return "", &hinted{usagef("store: %s is open to other users (%04o)", file, info.Mode().Perm()), "chmod 600 " + file}
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -32,7 +32,7 @@ func File(path string) *Key {
 				return "", bare(err)
 			case !info.Mode().IsRegular():
 				return "", errors.New("it is not a regular file")
-			case runtime.GOOS != "windows" && info.Mode().Perm()&^groupMay(info)&0o077 != 0:
+			case OpenToOthers(info):
 				return "", fmt.Errorf("it is open to other users (%04o); want 0600", info.Mode().Perm())
 			}
 			f, err := os.Open(path)
@@ -45,6 +45,12 @@ func File(path string) *Key {
 		},
 		create: func(_ context.Context, identities string) error { return createFile(path, identities) },
 	}
+}
+
+// OpenToOthers reports whether others than its owner may use a file with a secret in
+// it. One of root's may be read by the group: that is how containers are handed theirs.
+func OpenToOthers(info fs.FileInfo) bool {
+	return runtime.GOOS != "windows" && info.Mode().Perm()&^groupMay(info)&0o077 != 0
 }
 
 // createFile makes a file that is whole and durable, or fails if there is one:
