@@ -50,7 +50,6 @@ func (s sender) RoundTrip(req *http.Request) (*http.Response, error) {
 			discard(resp)
 			return nil, errors.New("switched protocols without being asked")
 		case resp.StatusCode == http.StatusUnauthorized && !renewed && repeatable(req):
-			s.tokens.refused(token)
 			next, err := s.tokens.get(ctx)
 			if err != nil {
 				discard(resp)
@@ -60,9 +59,6 @@ func (s sender) RoundTrip(req *http.Request) (*http.Response, error) {
 				return resp, nil
 			}
 			renewed = true
-		case resp.StatusCode == http.StatusUnauthorized:
-			s.tokens.refused(token)
-			return resp, nil
 		case resp.StatusCode == http.StatusTooManyRequests:
 			refusal := s.limitOf(resp, x)
 			if refusal == nil {
@@ -98,6 +94,10 @@ func (s sender) once(req *http.Request, token Token, w *waiter, x *exchange) (*h
 		o.status, o.header = resp.StatusCode, resp.Header
 		// The answer keeps the request; what reads it has no use for the token.
 		resp.Request = req
+		// Before done lets the next one go, which would else go with the same token.
+		if resp.StatusCode == http.StatusUnauthorized {
+			s.tokens.refused(token)
+		}
 	}
 	x.minuteLeft, x.dayLeft = s.gate.done(w, o)
 	return resp, err
