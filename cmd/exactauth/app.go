@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // app is what all commands share: the outside world and the global flags.
@@ -157,7 +158,7 @@ func (a *app) client(p profile) (*exactauth.Client, error) {
 		Store:        l.records(),
 		Shared:       l.shared != nil,
 		Certificates: l.certificates(),
-		ClientSecret: func(ctx context.Context) (exactauth.Secret, error) { return a.clientSecret(ctx, p) },
+		ClientSecret: func(ctx context.Context) (fault.Secret, error) { return a.clientSecret(ctx, p) },
 		Notice:       a.note,
 		Waiting:      a.waiting,
 		Log:          a.logger(),

@@ -13,6 +13,7 @@ import (
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // auth0Options are what all commands below "auth0" know.
@@ -114,8 +115,8 @@ func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
 
 // envSecret is a secret from the environment. A mistaken quote or line end that
 // HTTP headers cannot carry is no part of it.
-func (a *app) envSecret(name string) exactauth.Secret {
-	return exactauth.NewSecret(strings.TrimSpace(a.env(name)))
+func (a *app) envSecret(name string) fault.Secret {
+	return fault.NewSecret(strings.TrimSpace(a.env(name)))
 }
 
 // managementScopes are all that setup, test and status can use.
@@ -129,7 +130,7 @@ var managementScopes = []string{
 func (a *app) auth0Error(err error, d tenantDomains) error {
 	var h *hinted
 	var scope *auth0.ScopeError
-	var later *exactauth.WaitError
+	var later *fault.WaitError
 	var untrue *auth0.TokenError
 	hint := ""
 	switch {
@@ -157,11 +158,11 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 		hint = "end that program; or choose another port with --callback http://127.0.0.1:PORT/callback, and allow it to the app: exactauth auth0 setup --allow-test-callback --callback ..."
 	case errors.As(err, &untrue):
 		hint = tokenHint(untrue)
-	case errors.Is(err, exactauth.ErrDenied):
+	case errors.Is(err, fault.ErrDenied):
 		hint = "to try again: exactauth auth0 test" + d.flags() + " --app APP"
-	case errors.Is(err, exactauth.ErrTemporary):
+	case errors.Is(err, fault.ErrTemporary):
 		hint = "call again later; nothing is done twice"
-	case errors.Is(err, exactauth.ErrConfig):
+	case errors.Is(err, fault.ErrConfig):
 		hint = "see exactauth auth0 --help"
 	default:
 		return err
@@ -181,7 +182,7 @@ func (a *app) grantHint(d tenantDomains, missing, have []string) string {
 	}
 	var scopes []string
 	for _, s := range append(append([]string{}, have...), missing...) {
-		scopes = append(scopes, `"`+exactauth.Printable(s)+`"`)
+		scopes = append(scopes, `"`+fault.Printable(s)+`"`)
 	}
 	list := "[" + strings.Join(scopes, ",") + "]"
 	where := "grant it in Auth0's dashboard: Applications > APIs > Auth0 Management API > Machine to Machine Applications; or with Auth0's CLI: "
@@ -225,7 +226,7 @@ func (a *app) findTestApp(ctx context.Context, d tenantDomains, idOrName string)
 	}
 	t, err := a.tenant(d)
 	if err != nil {
-		return "", &hinted{usagef("app %q: that is not a client id, and to look a name up takes the right to manage %s", exactauth.Printable(idOrName), d.own),
+		return "", &hinted{usagef("app %q: that is not a client id, and to look a name up takes the right to manage %s", fault.Printable(idOrName), d.own),
 			"give the client id: Applications > your app > Settings > Client ID; or set AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET"}
 	}
 	found, err := t.FindApp(ctx, idOrName)

@@ -17,8 +17,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
-	"github.com/exactauth/exactauth/internal/chromiumtest"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/tools/chromiumtest"
 )
 
 // TestChromiumThroughAuth0 goes all the way with the program itself: "auth0

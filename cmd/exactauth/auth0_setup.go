@@ -14,6 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 type auth0SetupOptions struct {
@@ -385,7 +386,7 @@ func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 		app := wish.App
 		if !auth0.LooksLikeClientID(app) {
 			app = "APP_CLIENT_ID"
-			steps = append(steps, step{"The client id of " + exactauth.Printable(wish.App) + ", in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
+			steps = append(steps, step{"The client id of " + fault.Printable(wish.App) + ", in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
 		}
 		steps = append(steps, step{"Let the app use it.", []string{
 			fmt.Sprintf(`auth0 api patch "connections/$ID/clients" --data '[{"client_id":"%s","status":true}]'`, app)}})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // auth0TestTimeout is how long a person has to sign in. Who is shown an error
@@ -86,7 +87,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 		return err
 	}
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
-	if refused := (*exactauth.RefusedError)(nil); errors.Is(err, exactauth.ErrDenied) && !errors.As(err, &refused) {
+	if refused := (*exactauth.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
 		// Auth0 shows an error page, and the browser never comes.
 		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if it was Exact that showed an error, its App Center must have %s",
 			o.callback, d.flags(), s.ClientID, callbackFlag(o.callback), d.signIn.Callback())}
@@ -106,7 +107,7 @@ func callbackFlag(callback string) string {
 
 // auth0AppSecret gives the app's secret, zero if none was given: native and
 // single-page apps have none.
-func (a *app) auth0AppSecret(o auth0TestOptions) (exactauth.Secret, error) {
+func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
 	switch file := a.env("AUTH0_APP_SECRET_FILE"); {
 	case o.secretFile == "-":
 		return readSecret("standard input", a.in)
@@ -117,7 +118,7 @@ func (a *app) auth0AppSecret(o auth0TestOptions) (exactauth.Secret, error) {
 	case file != "":
 		return readSecretFile("AUTH0_APP_SECRET_FILE", file)
 	}
-	return exactauth.Secret{}, nil
+	return fault.Secret{}, nil
 }
 
 func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // verdict is a state of the Monitoring Plugins' guidelines, whose exit code is its
@@ -77,7 +77,7 @@ func (a *app) verdict(v verdict, text, data string) error {
 // verdict judges one profile.
 func (s *profileStatus) verdict(now time.Time, warn time.Duration) (verdict, string) {
 	switch {
-	case errors.Is(s.err, exactauth.ErrTemporary):
+	case errors.Is(s.err, fault.ErrTemporary):
 		return warning, s.Problem
 	case s.err != nil:
 		return critical, s.Problem

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // complete offers a flag's values to the shell's completion.
@@ -71,7 +71,7 @@ func (a *app) divisionAtSignIn(p profile) int {
 	if err != nil {
 		return 0
 	}
-	c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, nil }
+	c.ClientSecret = func(context.Context) (fault.Secret, error) { return fault.Secret{}, nil }
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s, err := c.Status(ctx)

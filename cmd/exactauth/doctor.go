@@ -22,6 +22,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func (a *app) doctorCmd() *cobra.Command {
@@ -200,10 +201,10 @@ func (e *examination) store(ctx context.Context, p profile) (*exactauth.Client, 
 	defer cancel()
 	err = c.TryStore(trying)
 	switch {
-	case errors.Is(err, exactauth.ErrLoginNeeded): // told of the login
+	case errors.Is(err, fault.ErrLoginNeeded): // told of the login
 	case err != nil:
 		e.fail("store", "", err)
-		return c, !errors.Is(err, exactauth.ErrRecord) && errors.Is(err, context.DeadlineExceeded)
+		return c, !errors.Is(err, fault.ErrRecord) && errors.Is(err, context.DeadlineExceeded)
 	}
 	e.ok("store", "%s can be locked, read and written; seal %s", shown, p.seal)
 	return c, true
@@ -216,11 +217,11 @@ func (e *examination) login(ctx context.Context, p profile, c *exactauth.Client)
 	}
 	user := cmp.Or(s.User.String(), "a user who is not known")
 	switch {
-	case errors.Is(err, exactauth.ErrTemporary):
+	case errors.Is(err, fault.ErrTemporary):
 		e.warn("login", e.hint(err), "%v", err)
 	case err != nil:
 		fix := ""
-		if errors.Is(err, exactauth.ErrConfig) {
+		if errors.Is(err, fault.ErrConfig) {
 			fix = "compare with the App Center (an app that was made anew has another id and secret), then: exactauth setup -p " + p.Name + " --client-secret-file FILE"
 		}
 		e.fail("login", fix, err)
@@ -338,7 +339,7 @@ func (e *examination) network(ctx context.Context, p profile) {
 	if proxy == nil && net.ParseIP(u.Hostname()) == nil {
 		if _, err := net.DefaultResolver.LookupHost(ctx, u.Hostname()); err != nil {
 			e.fail("DNS", "look at the network and its name server (/etc/resolv.conf); behind a proxy set HTTPS_PROXY",
-				fmt.Errorf("%w: the name %s is not found", exactauth.ErrTemporary, u.Hostname()))
+				fmt.Errorf("%w: the name %s is not found", fault.ErrTemporary, u.Hostname()))
 			return
 		}
 		e.ok("DNS", "%s is found", u.Hostname())

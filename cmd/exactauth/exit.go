@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/stored"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -81,15 +82,15 @@ func codeOf(err error) exitCode {
 		return exitOK
 	case errors.As(err, &command):
 		return command.code
-	case errors.As(err, &store), errors.Is(err, exactauth.ErrRecord):
+	case errors.As(err, &store), errors.Is(err, fault.ErrRecord):
 		return exitStore
-	case errors.As(err, &usage), errors.Is(err, exactauth.ErrConfig):
+	case errors.As(err, &usage), errors.Is(err, fault.ErrConfig):
 		return exitConfig
-	case errors.Is(err, exactauth.ErrDenied):
+	case errors.Is(err, fault.ErrDenied):
 		return exitDenied
-	case errors.Is(err, exactauth.ErrLoginNeeded):
+	case errors.Is(err, fault.ErrLoginNeeded):
 		return exitLogin
-	case errors.Is(err, exactauth.ErrTemporary), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, fault.ErrTemporary), errors.Is(err, context.DeadlineExceeded):
 		return exitTemporary
 	}
 	return exitUnexpected
@@ -169,7 +170,7 @@ func (a *app) sayJSON(code exitCode, text, hint string) {
 // hint says what to type. Only here do errors meet the names of commands.
 func (a *app) hint(err error) string {
 	var h *hinted
-	var later *exactauth.WaitError
+	var later *fault.WaitError
 	var tooLong *exactauth.LifeError
 	var store *tokenstore.Error
 	var moved *exactauth.MovedError
@@ -187,7 +188,7 @@ func (a *app) hint(err error) string {
 		return "make it executable: chmod +x"
 	case errors.Is(err, stored.ErrSealed):
 		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
-	case errors.Is(err, exactauth.ErrRecord):
+	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
 		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
@@ -203,9 +204,9 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`name its place: "exactauth setup%s --store ..."; or give it up: "exactauth logout --forget%s"`, p, p)
 	case errors.As(err, &store):
 		return "nothing was spent or changed; mend that (disk space, owner, permissions) and call again"
-	case errors.Is(err, exactauth.ErrLoginNeeded):
+	case errors.Is(err, fault.ErrLoginNeeded):
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
-	case errors.Is(err, exactauth.ErrDenied):
+	case errors.Is(err, fault.ErrDenied):
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", country or client id are wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.As(err, &tooLong):
 		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
@@ -214,11 +215,11 @@ func (a *app) hint(err error) string {
 			return fmt.Sprintf("call again in %s", rough(time.Until(later.Until)))
 		}
 		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
-	case errors.Is(err, exactauth.ErrTemporary):
+	case errors.Is(err, fault.ErrTemporary):
 		return "call again later; nothing is lost"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "call again, or allow more time with --timeout"
-	case errors.Is(err, exactauth.ErrConfig):
+	case errors.Is(err, fault.ErrConfig):
 		return fmt.Sprintf(`correct it: "exactauth setup%s"; what else may be wrong: "exactauth doctor%[1]s"`, p)
 	}
 	return ""

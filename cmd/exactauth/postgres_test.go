@@ -26,7 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
-	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
+	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 // The places where a login is kept beside a file: a PostgreSQL and a keyring of

@@ -18,8 +18,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/exactauth/exactauth/internal/apiproxy"
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 type proxyOptions struct {
@@ -201,7 +202,7 @@ func (a *app) listenProxy(o proxyOptions) (net.Listener, error) {
 // proxyServer is a running proxy.
 type proxyServer struct {
 	*http.Server
-	proxy *apiproxy.Proxy
+	proxy *exactapi.Proxy
 }
 
 func (a *app) newProxyServer(source *tokenSource, p profile, o proxyOptions, address, secret string) (*proxyServer, error) {
@@ -209,9 +210,9 @@ func (a *app) newProxyServer(source *tokenSource, p profile, o proxyOptions, add
 	if _, port, err := net.SplitHostPort(address); err == nil {
 		hosts = []string{"127.0.0.1:" + port, "localhost:" + port}
 	}
-	proxy, err := apiproxy.New(apiproxy.Config{
+	proxy, err := exactapi.New(exactapi.Config{
 		BaseURL:  p.BaseURL,
-		Secret:   exactauth.NewSecret(secret),
+		Secret:   fault.NewSecret(secret),
 		Token:    source.forProxy,
 		Hosts:    hosts,
 		ReadOnly: o.readOnly,
@@ -272,11 +273,11 @@ func (s *tokenSource) notice(text string) {
 	}
 }
 
-// forProxy is apiproxy's Config.Token.
-func (s *tokenSource) forProxy(ctx context.Context) (apiproxy.Token, error) {
+// forProxy is exactapi's Config.Token.
+func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
 	t, err := s.token(ctx)
 	if ctx.Err() != nil { // the proxy is ending
-		return apiproxy.Token{}, err
+		return exactapi.Token{}, err
 	}
 	s.mu.Lock()
 	was := s.ill
@@ -288,22 +289,22 @@ func (s *tokenSource) forProxy(ctx context.Context) (apiproxy.Token, error) {
 			s.app.say("exactauth: %v", err)
 			s.app.say("exactauth: hint: requests are answered with %d until that is mended%s", refusal.Status, colon(refusal.Hint))
 		}
-		return apiproxy.Token{}, refusal
+		return exactapi.Token{}, refusal
 	}
 	if was {
 		s.app.note("there is a live token again")
 	}
-	return apiproxy.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, nil
+	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, nil
 }
 
 // refusal says by HTTP what else the exit code and the words on stderr say. What
 // only a person can mend is a 502, since a client takes a 401 for a fault of its
 // own and asks for another password; what passes by itself is a 503, with the
 // time to come back.
-func (s *tokenSource) refusal(err error) *apiproxy.Refusal {
+func (s *tokenSource) refusal(err error) *exactapi.Refusal {
 	code := codeOf(err)
 	name, _ := code.words()
-	r := &apiproxy.Refusal{Status: http.StatusBadGateway, Code: name, Message: err.Error()}
+	r := &exactapi.Refusal{Status: http.StatusBadGateway, Code: name, Message: err.Error()}
 	if code != exitTemporary {
 		r.Hint = s.app.hint(err)
 		return r
@@ -311,7 +312,7 @@ func (s *tokenSource) refusal(err error) *apiproxy.Refusal {
 	// Nobody knows how long a network is away; each call has tried more than once.
 	const unknown = 30 * time.Second
 	r.Status, r.Until = http.StatusServiceUnavailable, time.Now().Add(unknown)
-	var later *exactauth.WaitError
+	var later *fault.WaitError
 	if errors.As(err, &later) {
 		r.Until = later.Until
 	}

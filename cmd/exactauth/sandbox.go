@@ -22,6 +22,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -177,7 +178,7 @@ func (b *sandbox) client(dir string) *exactauth.Client {
 	return &exactauth.Client{
 		Profile:      b.profile,
 		Store:        tokenstore.NewFiles(dir, nil),
-		ClientSecret: func(context.Context) (exactauth.Secret, error) { return exactauth.NewSecret(b.secret), nil },
+		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(b.secret), nil },
 	}
 }
 
@@ -213,7 +214,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	}}
 	p := b.profile
 	c := b.client(filepath.Join(dir, "state"))
-	if err := c.SetClientSecret(ctx, exactauth.NewSecret(b.secret), false); err != nil {
+	if err := c.SetClientSecret(ctx, fault.NewSecret(b.secret), false); err != nil {
 		return err
 	}
 	err = inner.changeConfig(ctx, func(conf *config.Config) error {
@@ -336,8 +337,8 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 }
 
 // askAtOnce asks as n scripts would: each with a store of its own on dir.
-func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]exactauth.Secret, error) {
-	tokens, errs := make([]exactauth.Secret, n), make([]error, n)
+func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]fault.Secret, error) {
+	tokens, errs := make([]fault.Secret, n), make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
@@ -354,7 +355,7 @@ func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]exactauth.
 	return tokens, nil
 }
 
-func distinct(secrets []exactauth.Secret) int {
+func distinct(secrets []fault.Secret) int {
 	seen := map[string]bool{}
 	for _, s := range secrets {
 		seen[s.Reveal()] = true
@@ -363,7 +364,7 @@ func distinct(secrets []exactauth.Secret) int {
 }
 
 // shortened shows enough of a token to tell it from another.
-func shortened(s exactauth.Secret) string {
+func shortened(s fault.Secret) string {
 	const shown = 24
 	text := s.Reveal()
 	if len(text) <= shown {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
 
@@ -195,7 +196,7 @@ func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string)
 }
 
 // setupSecret gives the secret that is to be kept, zero if none was given.
-func (a *app) setupSecret(ctx context.Context, o setupOptions, table config.Profile) (exactauth.Secret, error) {
+func (a *app) setupSecret(ctx context.Context, o setupOptions, table config.Profile) (fault.Secret, error) {
 	switch {
 	case o.secretFile == "-":
 		return readSecret("standard input", a.in)
@@ -257,7 +258,7 @@ func missingForSetup(name string, table config.Profile, haveSecret bool, decide 
 	return usagef("%w; missing: %s", err, strings.Join(missing, "; "))
 }
 
-func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Profile, secret exactauth.Secret) error {
+func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Profile, secret fault.Secret) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	c, err := a.client(p)
@@ -271,7 +272,7 @@ func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Prof
 	// The record first: a configuration without its secret would be half a profile.
 	keep := table.ClientSecretCommand == "" // else a stored one would be one copy too many
 	if err := c.SetClientSecret(ctx, secret, keep); err != nil {
-		if errors.Is(err, exactauth.ErrConfig) {
+		if errors.Is(err, fault.ErrConfig) {
 			return &hinted{err, fmt.Sprintf(`use another name: "exactauth setup --profile NAME"; or end that login: "exactauth logout --profile %s"`, p.Name)}
 		}
 		return err
@@ -358,7 +359,7 @@ type guide struct {
 
 // run asks for what table and secret lack. again has it ask for a secret though
 // there is one, since who calls setup without a flag may have mistyped it.
-func (g *guide) run(ctx context.Context, name string, table config.Profile, secret exactauth.Secret, haveSecret, again bool) (config.Profile, exactauth.Secret, error) {
+func (g *guide) run(ctx context.Context, name string, table config.Profile, secret fault.Secret, haveSecret, again bool) (config.Profile, fault.Secret, error) {
 	if table.ClientID != "" && haveSecret && !again {
 		return table, secret, nil
 	}

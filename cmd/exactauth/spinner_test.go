@@ -13,7 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/exactauth/exactauth/internal/vt"
+	"github.com/exactauth/exactauth/tools/vt"
 )
 
 // cmdScreen: screen NAME makes NAME.screen of NAME.out: what a person sees on the

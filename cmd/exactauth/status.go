@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // statusSchema is raised when a field of the JSON changes its meaning or goes.
@@ -168,7 +169,7 @@ func (a *app) statusText(all []profileStatus) string {
 		case s.SignedIn && s.err != nil:
 			state = a.coloured(yellow, "signed in")
 		case s.SignedIn:
-		case errors.Is(s.err, exactauth.ErrLoginNeeded):
+		case errors.Is(s.err, fault.ErrLoginNeeded):
 			state = a.coloured(red, "not signed in")
 		default:
 			state = a.coloured(red, "not usable")

@@ -16,7 +16,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Strategy is Auth0's name for the kind of connection, and the name that a
@@ -42,21 +42,21 @@ type Domain struct{ origin string }
 func ParseDomain(s string) (Domain, error) {
 	text := strings.ToLower(strings.TrimSpace(s))
 	if text == "" {
-		return Domain{}, fail(exactauth.ErrConfig, "the Auth0 domain is missing")
+		return Domain{}, fault.New(fault.ErrConfig, "the Auth0 domain is missing")
 	}
 	if isLabel(text) && text != "localhost" {
-		return Domain{}, fail(exactauth.ErrConfig, "Auth0 domain %q: that is a tenant's name; want the whole host, as %[1]s.eu.auth0.com, or %[1]s.auth0.com for a tenant made in the US before June 2020", text)
+		return Domain{}, fault.New(fault.ErrConfig, "Auth0 domain %q: that is a tenant's name; want the whole host, as %[1]s.eu.auth0.com, or %[1]s.auth0.com for a tenant made in the US before June 2020", text)
 	}
 	if !strings.Contains(text, "://") {
 		text = "https://" + text
 	}
 	u, err := url.Parse(text)
 	wrong := func(why string) (Domain, error) {
-		return Domain{}, fail(exactauth.ErrConfig, "Auth0 domain %q: %s", exactauth.Printable(s), why)
+		return Domain{}, fault.New(fault.ErrConfig, "Auth0 domain %q: %s", fault.Printable(s), why)
 	}
 	switch {
 	case err != nil || u.User != nil || u.Scheme != "https" && u.Scheme != "http": // what url.Parse says could repeat a password
-		return Domain{}, fail(exactauth.ErrConfig, "the Auth0 domain is not a host, as acme.eu.auth0.com")
+		return Domain{}, fault.New(fault.ErrConfig, "the Auth0 domain is not a host, as acme.eu.auth0.com")
 	case u.Hostname() == "auth0.com", u.Hostname() == "manage.auth0.com":
 		return wrong("that is Auth0's own site; want the tenant's host, as acme.eu.auth0.com")
 	case u.Path != "" && u.Path != "/", u.RawQuery != "", strings.Contains(text, "#"):
@@ -147,7 +147,7 @@ func isGUID(s string) bool {
 // single hyphens between them.
 func checkConnectionName(name string) error {
 	if name == "" || len(name) > 128 || !consistsOf(name, "-") || strings.Contains("-"+name+"-", "--") {
-		return fmt.Errorf("connection %q: want at most 128 letters, digits and single hyphens between them", exactauth.Printable(name))
+		return fmt.Errorf("connection %q: want at most 128 letters, digits and single hyphens between them", fault.Printable(name))
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func checkConnectionName(name string) error {
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || !isHostName(u.Hostname()) && !isLoopback(u.Hostname()) || s != "https://"+u.Host || len(s) > 128 {
-		return fmt.Errorf("base URL %q: Auth0 takes https and a host, at most 128 characters, as https://start.exactonline.nl", exactauth.Printable(s))
+		return fmt.Errorf("base URL %q: Auth0 takes https and a host, at most 128 characters, as https://start.exactonline.nl", fault.Printable(s))
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func checkBaseURL(s string) error {
 func checkCallback(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" || u.User != nil || !consistsOf(u.Path, "/-_.~") || s != "http://"+u.Host+u.Path {
-		return fmt.Errorf("callback %q: want http, a loopback address and a port, as %s", exactauth.Printable(s), DefaultCallback)
+		return fmt.Errorf("callback %q: want http, a loopback address and a port, as %s", fault.Printable(s), DefaultCallback)
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/auth0"
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestParseDomain(t *testing.T) {
@@ -36,7 +36,7 @@ func TestParseDomain(t *testing.T) {
 		"10.0.0.1", "akmé.eu.auth0.com", "acme.eu.auth0.com\x1b[2J", strings.Repeat("a.", 130) + "com",
 	} {
 		d, err := auth0.ParseDomain(in)
-		if err == nil || !d.IsZero() || !errors.Is(err, exactauth.ErrConfig) {
+		if err == nil || !d.IsZero() || !errors.Is(err, fault.ErrConfig) {
 			t.Errorf("%q: %v, %v; want an ErrConfig", in, d, err)
 			continue
 		}

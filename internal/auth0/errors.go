@@ -1,61 +1,33 @@
 package auth0
 
 import (
-	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// Errors of this package wrap one of exactauth's kinds (ErrConfig, ErrDenied,
+// Errors of this package wrap one of fault's kinds (ErrConfig, ErrDenied,
 // ErrTemporary), or a [TokenError], or come from the caller's context as they
 // are. Beside their kind they wrap one of these where a caller can say what to
 // do about it.
 var (
 	// ErrNoGrant: the management client may not ask for tokens for the
 	// Management API at all.
-	ErrNoGrant = errors.New("no grant for the Management API")
+	ErrNoGrant = fault.Kind(fault.ErrConfig, "no grant for the Management API")
 	// ErrNotOwnDomain: the domain has no Management API, as custom ones have not.
-	ErrNotOwnDomain = errors.New("not the tenant's own domain")
+	ErrNotOwnDomain = fault.Kind(fault.ErrConfig, "not the tenant's own domain")
 	// ErrCredentials: management credentials or token are wrong or have lapsed.
-	ErrCredentials = errors.New("management credentials refused")
+	ErrCredentials = fault.Kind(fault.ErrConfig, "management credentials refused")
 	// ErrNotEnabled: the app may not use the connection, or there is none.
-	ErrNotEnabled = errors.New("connection not enabled")
+	ErrNotEnabled = fault.Kind(fault.ErrConfig, "connection not enabled")
 	// ErrAppSecret: the token endpoint does not take the app for who it says it is.
-	ErrAppSecret = errors.New("app not authenticated")
+	ErrAppSecret = fault.Kind(fault.ErrConfig, "app not authenticated")
 	// ErrNoSecret: a new client id, or a new connection, has no client secret.
-	ErrNoSecret = errors.New("client secret missing")
+	ErrNoSecret = fault.Kind(fault.ErrConfig, "client secret missing")
 	// ErrApp: there is no such app, or more than one.
-	ErrApp = errors.New("app not found")
+	ErrApp = fault.Kind(fault.ErrConfig, "app not found")
 )
-
-// failure is an error whose text is all its own.
-type failure struct {
-	text  string
-	cause error   // its text follows; nil if there is none
-	is    []error // its kind, and what else errors.Is finds
-}
-
-func (e *failure) Error() string {
-	if e.cause != nil {
-		return e.text + ": " + e.cause.Error()
-	}
-	return e.text
-}
-
-func (e *failure) Unwrap() []error {
-	if e.cause == nil {
-		return e.is
-	}
-	return append([]error{e.cause}, e.is...)
-}
-
-func fail(kind error, format string, args ...any) error {
-	return &failure{text: fmt.Sprintf(format, args...), is: []error{kind}}
-}
-
-func failWith(cause error, is []error, format string, args ...any) error {
-	return &failure{fmt.Sprintf(format, args...), cause, is}
-}
 
 // ScopeError is wrapped by an ErrConfig: the management token lacks scopes.
 // Nothing was changed by the request that needed them.

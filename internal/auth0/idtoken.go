@@ -16,7 +16,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // leeway is how far clocks may be apart; go-oidc allows as much for nbf.
@@ -26,7 +26,7 @@ const leeway = 5 * time.Minute
 // Core 1.0, 3.1.3.7), and returns its claims. Signature, algorithm, issuer,
 // audience and validity are go-oidc's to judge; why it refuses a token is found
 // out here, since its errors cannot be told apart.
-func (s SignIn) verify(ctx context.Context, at endpoints, nonce string, idToken, access exactauth.Secret) (claims, error) {
+func (s SignIn) verify(ctx context.Context, at endpoints, nonce string, idToken, access fault.Secret) (claims, error) {
 	refuse := func(claim, format string, args ...any) (claims, error) {
 		return nil, &TokenError{claim, fmt.Sprintf(format, args...)}
 	}
@@ -39,14 +39,14 @@ func (s SignIn) verify(ctx context.Context, at endpoints, nonce string, idToken,
 	case strings.EqualFold(head.Alg, "none"), head.Alg == "":
 		return refuse("alg", "it is not signed (alg none)")
 	case head.Alg != oidc.RS256:
-		return refuse("alg", "it is signed with %s; only RS256 is taken", exactauth.Printable(head.Alg))
+		return refuse("alg", "it is signed with %s; only RS256 is taken", fault.Printable(head.Alg))
 	}
 	keys, err := s.keys(ctx, at, head.Kid)
 	if err != nil {
 		return nil, err
 	}
 	if len(keys.PublicKeys) == 0 {
-		return refuse("kid", "its key %q is none of those that %s publishes", exactauth.Printable(head.Kid), s.Domain)
+		return refuse("kid", "its key %q is none of those that %s publishes", fault.Printable(head.Kid), s.Domain)
 	}
 	want := &oidc.Config{ClientID: s.ClientID, SupportedSigningAlgs: []string{oidc.RS256}, Now: s.wire().now}
 	token, err := oidc.NewVerifier(s.Domain.Issuer(), keys, want).Verify(ctx, idToken.Reveal())
@@ -62,13 +62,13 @@ func (s SignIn) verify(ctx context.Context, at endpoints, nonce string, idToken,
 	case token.Subject == "":
 		return refuse("sub", "it names no user (sub)")
 	case token.IssuedAt.After(s.wire().now().Add(leeway)):
-		return refuse("iat", "it is from the future: issued at %s, and it is %s here", clock(token.IssuedAt), clock(s.wire().now()))
+		return refuse("iat", "it is from the future: issued at %s, and it is %s here", fault.Clock(token.IssuedAt), fault.Clock(s.wire().now()))
 	case token.Nonce == "":
 		return refuse("nonce", "it has no nonce, so it may be from another sign-in")
 	case token.Nonce != nonce:
 		return refuse("nonce", "its nonce is not this sign-in's")
 	case azp != "" && azp != s.ClientID, azp == "" && len(token.Audience) > 1:
-		return refuse("azp", "it was made for another app (azp %s)", orNone(exactauth.Printable(azp)))
+		return refuse("azp", "it was made for another app (azp %s)", orNone(fault.Printable(azp)))
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(access.Reveal()) != nil:
 		return refuse("at_hash", "it belongs to another access token (at_hash)")
 	}
@@ -77,7 +77,7 @@ func (s SignIn) verify(ctx context.Context, at endpoints, nonce string, idToken,
 
 // explain finds out what go-oidc refused a token for, in the order in which it
 // looks.
-func (s SignIn) explain(ctx context.Context, keys *oidc.StaticKeySet, idToken exactauth.Secret, err error) error {
+func (s SignIn) explain(ctx context.Context, keys *oidc.StaticKeySet, idToken fault.Secret, err error) error {
 	payload, badSignature := keys.VerifySignature(ctx, idToken.Reveal())
 	if badSignature != nil {
 		return &TokenError{"signature", "its signature is wrong"}
@@ -97,25 +97,23 @@ func (s SignIn) explain(ctx context.Context, keys *oidc.StaticKeySet, idToken ex
 	var expired *oidc.TokenExpiredError
 	switch {
 	case c.text("iss") != s.Domain.Issuer():
-		return &TokenError{"iss", fmt.Sprintf("its issuer is %q; want %q", exactauth.Printable(c.text("iss")), s.Domain.Issuer())}
+		return &TokenError{"iss", fmt.Sprintf("its issuer is %q; want %q", fault.Printable(c.text("iss")), s.Domain.Issuer())}
 	case !slices.Contains(audience, s.ClientID):
-		return &TokenError{"aud", fmt.Sprintf("it is meant for %s, not for the app %s", orNone(exactauth.Printable(strings.Join(audience, ", "))), exactauth.Printable(s.ClientID))}
+		return &TokenError{"aud", fmt.Sprintf("it is meant for %s, not for the app %s", orNone(fault.Printable(strings.Join(audience, ", "))), fault.Printable(s.ClientID))}
 	case errors.As(err, &expired) && times.Exp == nil:
 		return &TokenError{"exp", "it does not say when it expires"}
 	case errors.As(err, &expired):
-		return &TokenError{"exp", fmt.Sprintf("it has expired: at %s, and it is %s here", clock(moment(times.Exp)), clock(now))}
+		return &TokenError{"exp", fmt.Sprintf("it has expired: at %s, and it is %s here", fault.Clock(moment(times.Exp)), fault.Clock(now))}
 	case times.Nbf != nil && moment(times.Nbf).After(now):
-		return &TokenError{"nbf", fmt.Sprintf("it is not valid yet: not before %s, and it is %s here", clock(moment(times.Nbf)), clock(now))}
+		return &TokenError{"nbf", fmt.Sprintf("it is not valid yet: not before %s, and it is %s here", fault.Clock(moment(times.Nbf)), fault.Clock(now))}
 	}
-	return &TokenError{"id_token", exactauth.Printable(strings.TrimPrefix(err.Error(), "oidc: "))}
+	return &TokenError{"id_token", fault.Printable(strings.TrimPrefix(err.Error(), "oidc: "))}
 }
-
-func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
 
 type head struct{ Alg, Kid string }
 
 // headOf reads the head of a token in compact form.
-func headOf(token exactauth.Secret) (head, bool) {
+func headOf(token fault.Secret) (head, bool) {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
 		return head{}, false
@@ -129,8 +127,8 @@ func headOf(token exactauth.Secret) (head, bool) {
 // all of them.
 func (s SignIn) keys(ctx context.Context, at endpoints, kid string) (*oidc.StaticKeySet, error) {
 	body, err := s.wire().send(ctx, request{method: http.MethodGet, path: s.path(at.Keys)})
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
-		return nil, failWith(refused, []error{exactauth.ErrTemporary}, "%s does not give its keys", s.Domain)
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
+		return nil, fault.Wrap(fault.ErrTemporary, refused, "%s does not give its keys", s.Domain)
 	} else if err != nil {
 		return nil, err
 	}

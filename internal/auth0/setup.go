@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Wish is how an Exact connection should be. What is left empty stays as it is.
@@ -24,7 +24,7 @@ type Wish struct {
 	// Redirect URI is this tenant's [Domain.Callback]. A GUID in lower case,
 	// without braces; at most 255 characters (connection schema).
 	ClientID     string
-	ClientSecret exactauth.Secret
+	ClientSecret fault.Secret
 
 	// BaseURL is the instance of Exact Online that the app is registered at; a
 	// new connection gets the Dutch one if it is empty, as Auth0 does.
@@ -46,7 +46,7 @@ func (w Wish) Check() error {
 		}
 	}
 	if w.ClientID != "" && !isGUID(w.ClientID) {
-		faults = append(faults, fmt.Sprintf("client id: %q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", exactauth.Printable(w.ClientID)))
+		faults = append(faults, fmt.Sprintf("client id: %q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", fault.Printable(w.ClientID)))
 	}
 	if len(w.ClientSecret.Reveal()) > 255 {
 		faults = append(faults, "client secret: Auth0 takes at most 255 characters")
@@ -65,7 +65,7 @@ func (w Wish) Check() error {
 		}
 	}
 	if len(faults) > 0 {
-		return fail(exactauth.ErrConfig, "%s", strings.Join(faults, "; "))
+		return fault.New(fault.ErrConfig, "%s", strings.Join(faults, "; "))
 	}
 	return nil
 }
@@ -89,8 +89,8 @@ type Change struct {
 	Path   string          // as "/api/v2/connections"; {id} stands for that of a connection that is yet to be made
 	Body   json.RawMessage // with every secret masked
 
-	body   exactauth.Secret // as it is sent
-	scopes []string         // that it needs
+	body   fault.Secret // as it is sent
+	scopes []string     // that it needs
 }
 
 // Plan compares the tenant with a wish. Errors wrap ErrConfig, with ErrNoSecret
@@ -138,14 +138,14 @@ func (t *Tenant) find(ctx context.Context, name string) (*Connection, error) {
 		}
 		names = append(names, c.Name)
 	}
-	return nil, fail(exactauth.ErrConfig, "%s has %d Exact connections, and none is called %q: %s", t.Domain, len(all), Strategy, strings.Join(names, ", "))
+	return nil, fault.New(fault.ErrConfig, "%s has %d Exact connections, and none is called %q: %s", t.Domain, len(all), Strategy, strings.Join(names, ", "))
 }
 
 const masked = `"[secret]"`
 
 func (p *Plan) create(w Wish) error {
 	if w.ClientID == "" || w.ClientSecret.IsZero() {
-		return failWith(nil, []error{exactauth.ErrConfig, ErrNoSecret}, "%s has no Exact connection yet, and a new one needs the client id and client secret of an app in Exact's App Center", p.tenant.Domain)
+		return fault.New(ErrNoSecret, "%s has no Exact connection yet, and a new one needs the client id and client secret of an app in Exact's App Center", p.tenant.Domain)
 	}
 	p.Connection, p.ClientID, p.BaseURL = w.Connection, w.ClientID, w.BaseURL
 	if p.Connection == "" {
@@ -173,7 +173,7 @@ func (p *Plan) mend(have Connection, w Wish) error {
 	p.Connection, p.ID = have.Name, have.ID
 	if !have.OptionsKnown {
 		missing := []string{"read:connections_options"}
-		return failWith(&ScopeError{Missing: missing, Have: p.tenant.scopes}, []error{exactauth.ErrConfig},
+		return fault.Wrap(fault.ErrConfig, &ScopeError{Missing: missing, Have: p.tenant.scopes},
 			"the options of connection %s at %s cannot be read, and a change would lose those that are not known", have.Name, p.tenant.Domain)
 	}
 	p.ClientID, p.BaseURL = have.ClientID, have.BaseURL
@@ -190,7 +190,7 @@ func (p *Plan) mend(have Connection, w Wish) error {
 	if w.ClientID != "" && w.ClientID != have.ClientID {
 		changed("client id %s, before %s", w.ClientID, orNone(have.ClientID))
 		p.ClientID, options["client_id"] = w.ClientID, raw(w.ClientID)
-		secret = exactauth.Secret{} // it is the other app's
+		secret = fault.Secret{} // it is the other app's
 	}
 	if !w.ClientSecret.IsZero() && w.ClientSecret.Reveal() != have.secret.Reveal() {
 		changed("another client secret")
@@ -200,9 +200,9 @@ func (p *Plan) mend(have Connection, w Wish) error {
 	}
 	switch {
 	case p.ClientID == "":
-		return failWith(nil, []error{exactauth.ErrConfig, ErrNoSecret}, "connection %s at %s has no client id yet", have.Name, p.tenant.Domain)
+		return fault.New(ErrNoSecret, "connection %s at %s has no client id yet", have.Name, p.tenant.Domain)
 	case secret.IsZero():
-		return failWith(nil, []error{exactauth.ErrConfig, ErrNoSecret}, "connection %s at %s: the client secret of client id %s is not there", have.Name, p.tenant.Domain, p.ClientID)
+		return fault.New(ErrNoSecret, "connection %s at %s: the client secret of client id %s is not there", have.Name, p.tenant.Domain, p.ClientID)
 	}
 	if !have.Profile {
 		changed("basic profile attributes are asked for")
@@ -254,23 +254,23 @@ func (p *Plan) enable(ctx context.Context, have *Connection, w Wish) error {
 		p.Changes = append(p.Changes, Change{
 			What:   []string{fmt.Sprintf("app %s: connection %s enabled", app, p.Connection)},
 			Method: http.MethodPatch, Path: "/api/v2" + path, Body: json.RawMessage(body),
-			body: exactauth.NewSecret(body), scopes: []string{"update:connections"},
+			body: fault.NewSecret(body), scopes: []string{"update:connections"},
 		})
 	}
 	if w.Callback != "" && !slices.Contains(app.callbacks, w.Callback) {
 		// The whole list is replaced (Management API, PATCH /clients/{id}).
 		body := jsonText(map[string]any{"callbacks": append(slices.Clone(app.callbacks), w.Callback)})
 		p.Changes = append(p.Changes, Change{
-			What:   []string{fmt.Sprintf("app %s: callback %s allowed", app, exactauth.Printable(w.Callback))},
+			What:   []string{fmt.Sprintf("app %s: callback %s allowed", app, fault.Printable(w.Callback))},
 			Method: http.MethodPatch, Path: "/api/v2/clients/" + url.PathEscape(app.ClientID), Body: json.RawMessage(body),
-			body: exactauth.NewSecret(body), scopes: []string{"update:clients"},
+			body: fault.NewSecret(body), scopes: []string{"update:clients"},
 		})
 	}
 	return nil
 }
 
 // add completes a change of the connection with its body, sent and shown.
-func (p *Plan) add(c Change, top, options map[string]json.RawMessage, secret exactauth.Secret) {
+func (p *Plan) add(c Change, top, options map[string]json.RawMessage, secret fault.Secret) {
 	c.Path = "/api/v2" + c.Path
 	body := func(options map[string]json.RawMessage) string {
 		whole := maps.Clone(top)
@@ -287,7 +287,7 @@ func (p *Plan) add(c Change, top, options map[string]json.RawMessage, secret exa
 			}
 		}
 	}
-	c.body, c.Body = exactauth.NewSecret(body(sent)), json.RawMessage(body(shown))
+	c.body, c.Body = fault.NewSecret(body(sent)), json.RawMessage(body(shown))
 	p.Changes = append(p.Changes, c)
 }
 
@@ -309,7 +309,7 @@ func (p *Plan) Lacking() []string {
 // Errors are those of [Tenant.Plan].
 func (p *Plan) Apply(ctx context.Context, done func(Change)) error {
 	if missing := p.Lacking(); len(missing) > 0 {
-		return failWith(&ScopeError{Missing: missing, Have: p.tenant.scopes}, []error{exactauth.ErrConfig}, "nothing was changed at %s", p.tenant.Domain)
+		return fault.Wrap(fault.ErrConfig, &ScopeError{Missing: missing, Have: p.tenant.scopes}, "nothing was changed at %s", p.tenant.Domain)
 	}
 	rawID := ""
 	for _, c := range p.Changes {
@@ -320,9 +320,9 @@ func (p *Plan) Apply(ctx context.Context, done func(Change)) error {
 				return err
 			}
 			if made.ID == "" {
-				return fail(exactauth.ErrTemporary, "the answer of %s does not name the new connection", p.tenant.Domain)
+				return fault.New(fault.ErrTemporary, "the answer of %s does not name the new connection", p.tenant.Domain)
 			}
-			rawID, p.ID = made.ID, exactauth.Printable(made.ID)
+			rawID, p.ID = made.ID, fault.Printable(made.ID)
 		} else if err := p.tenant.call(ctx, c.Method, path, c.body, nil); err != nil {
 			return err
 		}

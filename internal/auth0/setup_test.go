@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/auth0"
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // A plan changes nothing, shows no secret, and once applied leaves nothing to do.
@@ -79,14 +79,14 @@ func TestEachScopeIsNamed(t *testing.T) {
 				scopes := slices.DeleteFunc(slices.Clone(allScopes), func(s string) bool { return s == missing })
 				tenant := w.tenant(scopes...)
 				if static {
-					tenant.APIToken = exactauth.NewSecret(w.APIToken(scopes...))
+					tenant.APIToken = fault.NewSecret(w.APIToken(scopes...))
 				}
 				plan, err := tenant.Plan(t.Context(), w.wish())
 				if err == nil {
 					err = plan.Apply(t.Context(), func(auth0.Change) {})
 				}
 				var lacks *auth0.ScopeError
-				if !errors.Is(err, exactauth.ErrConfig) || !errors.As(err, &lacks) || !slices.Equal(lacks.Missing, []string{missing}) {
+				if !errors.Is(err, fault.ErrConfig) || !errors.As(err, &lacks) || !slices.Equal(lacks.Missing, []string{missing}) {
 					t.Fatalf("%v; want a ScopeError for %s", err, missing)
 				}
 				w.say(err)
@@ -192,8 +192,8 @@ func TestLimitByTheServersClock(t *testing.T) {
 	defer cancel()
 	time.AfterFunc(5*time.Second, cancel)
 	_, err := w.tenant(allScopes...).Status(ctx, "")
-	var later *exactauth.WaitError
-	if !errors.Is(err, exactauth.ErrTemporary) || !errors.As(err, &later) || time.Until(later.Until) < 50*time.Minute {
+	var later *fault.WaitError
+	if !errors.Is(err, fault.ErrTemporary) || !errors.As(err, &later) || time.Until(later.Until) < 50*time.Minute {
 		t.Errorf("%v; want a WaitError with the time", err)
 	}
 }
@@ -239,7 +239,7 @@ func TestWishCheck(t *testing.T) {
 		"long name":   {Connection: strings.Repeat("a", 129)},
 		"braces":      {ClientID: "{" + exactID + "}"},
 		"upper case":  {ClientID: strings.ToUpper(exactID)},
-		"secret":      {ClientSecret: exactauth.NewSecret(strings.Repeat("s", 256))},
+		"secret":      {ClientSecret: fault.NewSecret(strings.Repeat("s", 256))},
 		"http":        {BaseURL: "http://start.exactonline.nl"},
 		"path":        {BaseURL: "https://start.exactonline.nl/"},
 		"quote":       {BaseURL: "https://start'.exactonline.nl"},
@@ -248,7 +248,7 @@ func TestWishCheck(t *testing.T) {
 		"callback":    {App: "x", Callback: "http://192.168.0.1:80/"},
 		"quoted":      {App: "x", Callback: "http://127.0.0.1:80/'"},
 	} {
-		if err := w.Check(); !errors.Is(err, exactauth.ErrConfig) {
+		if err := w.Check(); !errors.Is(err, fault.ErrConfig) {
 			t.Errorf("%s: %v; want ErrConfig", name, err)
 		}
 	}

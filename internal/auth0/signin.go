@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // SignIn is one sign-in of a person through an Exact connection, for an app that
@@ -28,7 +29,7 @@ type SignIn struct {
 	// ClientID is the app's. ClientSecret is zero for apps that have none
 	// (native and single-page ones): PKCE is used with all of them.
 	ClientID     string
-	ClientSecret exactauth.Secret
+	ClientSecret fault.Secret
 
 	// Connection is the name of the connection.
 	Connection string
@@ -77,10 +78,10 @@ type endpoints struct {
 // secrets are what one sign-in makes up for itself. The state is the callback's.
 type secrets struct {
 	state, nonce string
-	verifier     exactauth.Secret // of PKCE
+	verifier     fault.Secret // of PKCE
 }
 
-func newVerifier() exactauth.Secret { return exactauth.NewSecret(oauth2.GenerateVerifier()) }
+func newVerifier() fault.Secret { return fault.NewSecret(oauth2.GenerateVerifier()) }
 
 func (s SignIn) wire() wire { return wire{s.Domain, s.HTTP, s.Now, s.Waiting, s.Log} }
 
@@ -160,8 +161,8 @@ func (u User) String() string {
 // is sent the app's secret.
 func (s SignIn) discover(ctx context.Context) (endpoints, error) {
 	body, err := s.wire().send(ctx, request{method: http.MethodGet, path: "/.well-known/openid-configuration"})
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
-		return endpoints{}, failWith(refused, []error{exactauth.ErrConfig}, "%s is no Auth0 domain: it has no discovery document", s.Domain)
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
+		return endpoints{}, fault.Wrap(fault.ErrConfig, refused, "%s is no Auth0 domain: it has no discovery document", s.Domain)
 	} else if err != nil {
 		return endpoints{}, err
 	}
@@ -170,11 +171,11 @@ func (s SignIn) discover(ctx context.Context) (endpoints, error) {
 		return endpoints{}, err
 	}
 	if at.Issuer != s.Domain.Issuer() {
-		return endpoints{}, fail(exactauth.ErrConfig, "%s names itself %q in its discovery document; want %q", s.Domain, exactauth.Printable(at.Issuer), s.Domain.Issuer())
+		return endpoints{}, fault.New(fault.ErrConfig, "%s names itself %q in its discovery document; want %q", s.Domain, fault.Printable(at.Issuer), s.Domain.Issuer())
 	}
 	for _, e := range []string{at.Authorize, at.Token, at.UserInfo, at.Keys} {
 		if !strings.HasPrefix(e, s.Domain.origin+"/") {
-			return endpoints{}, fail(exactauth.ErrConfig, "the discovery document of %s leads elsewhere: %q", s.Domain, exactauth.Printable(e))
+			return endpoints{}, fault.New(fault.ErrConfig, "the discovery document of %s leads elsewhere: %q", s.Domain, fault.Printable(e))
 		}
 	}
 	return at, nil
@@ -204,26 +205,26 @@ func (s SignIn) address(at endpoints, own secrets) string {
 // for most of them, invalid_request, so its texts are read here, and only here.
 func (s SignIn) refused(r *exactauth.RefusedError) error {
 	text := strings.ToLower(r.Description)
-	app, connection := exactauth.Printable(s.ClientID), exactauth.Printable(s.Connection)
+	app, connection := fault.Printable(s.ClientID), fault.Printable(s.Connection)
 	switch {
 	case strings.Contains(text, "connection was not found"):
-		return failWith(r, []error{exactauth.ErrConfig, ErrNotEnabled}, "the app %s may not use a connection named %s, or there is none", app, connection)
+		return fault.Wrap(ErrNotEnabled, r, "the app %s may not use a connection named %s, or there is none", app, connection)
 	case strings.Contains(text, "no connections enabled for the client"):
-		return failWith(r, []error{exactauth.ErrConfig, ErrNotEnabled}, "no connection is enabled for the app %s", app)
+		return fault.Wrap(ErrNotEnabled, r, "no connection is enabled for the app %s", app)
 	case strings.Contains(text, "connection was disabled"), strings.Contains(text, "connection is disabled"):
-		return failWith(r, []error{exactauth.ErrConfig, ErrNotEnabled}, "the connection %s is disabled", connection)
+		return fault.Wrap(ErrNotEnabled, r, "the connection %s is disabled", connection)
 	case r.Code == "access_denied":
-		return failWith(r, []error{exactauth.ErrDenied}, "sign-in refused")
+		return fault.Wrap(fault.ErrDenied, r, "sign-in refused")
 	case r.Code == "login_required", r.Code == "consent_required", r.Code == "interaction_required":
-		return failWith(r, []error{exactauth.ErrDenied}, "the sign-in was not carried through")
+		return fault.Wrap(fault.ErrDenied, r, "the sign-in was not carried through")
 	case r.Code == "server_error", r.Code == "temporarily_unavailable":
-		return failWith(r, []error{exactauth.ErrTemporary}, "Auth0 could not carry the sign-in through")
+		return fault.Wrap(fault.ErrTemporary, r, "Auth0 could not carry the sign-in through")
 	}
-	return failWith(r, []error{exactauth.ErrConfig}, "Auth0 refuses this sign-in")
+	return fault.Wrap(fault.ErrConfig, r, "Auth0 refuses this sign-in")
 }
 
 // redeem exchanges the code and finds out whose it is.
-func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code exactauth.Secret) (User, error) {
+func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code fault.Secret) (User, error) {
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"client_id":     {s.ClientID},
@@ -235,7 +236,7 @@ func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code exac
 		form.Set("client_secret", s.ClientSecret.Reveal())
 	}
 	body, err := s.wire().send(ctx, formRequest(s.path(at.Token), form))
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
 		return User{}, s.notRedeemed(refused)
 	} else if err != nil {
 		return User{}, err
@@ -247,8 +248,8 @@ func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code exac
 	if err := s.wire().decode(body, &answer); err != nil {
 		return User{}, err
 	}
-	access := exactauth.NewSecret(answer.AccessToken)
-	token, err := s.verify(ctx, at, own.nonce, exactauth.NewSecret(answer.IDToken), access)
+	access := fault.NewSecret(answer.AccessToken)
+	token, err := s.verify(ctx, at, own.nonce, fault.NewSecret(answer.IDToken), access)
 	if err != nil {
 		return User{}, err
 	}
@@ -257,15 +258,15 @@ func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code exac
 		return User{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(info.text("sub")), []byte(token.text("sub"))) != 1 {
-		return User{}, &TokenError{"sub", "the userinfo endpoint speaks of another user, " + orNone(exactauth.Printable(info.text("sub"))) + ", than the id_token, " + exactauth.Printable(token.text("sub"))}
+		return User{}, &TokenError{"sub", "the userinfo endpoint speaks of another user, " + orNone(fault.Printable(info.text("sub"))) + ", than the id_token, " + fault.Printable(token.text("sub"))}
 	}
 	either := func(name string) string {
 		if v := info.text(name); v != "" {
-			return exactauth.Printable(v)
+			return fault.Printable(v)
 		}
-		return exactauth.Printable(token.text(name))
+		return fault.Printable(token.text(name))
 	}
-	u := User{Subject: exactauth.Printable(token.text("sub")), Name: either("name"), Email: either("email"), Issuer: s.Domain.Issuer()}
+	u := User{Subject: fault.Printable(token.text("sub")), Name: either("name"), Email: either("email"), Issuer: s.Domain.Issuer()}
 	u.EmailVerified = string(info["email_verified"]) == "true"
 	for _, c := range []claims{info, token} {
 		if u.Division == 0 {
@@ -279,26 +280,26 @@ func (s SignIn) redeem(ctx context.Context, at endpoints, own secrets, code exac
 func (s SignIn) notRedeemed(refused *APIError) error {
 	switch {
 	case refused.Code == "invalid_grant":
-		return failWith(refused, []error{exactauth.ErrTemporary}, "Auth0 did not take the code, which is good for a short time and works once")
+		return fault.Wrap(fault.ErrTemporary, refused, "Auth0 did not take the code, which is good for a short time and works once")
 	case refused.Code == "unauthorized_client":
-		return failWith(refused, []error{exactauth.ErrConfig}, "the app %s may not exchange codes", exactauth.Printable(s.ClientID))
+		return fault.Wrap(fault.ErrConfig, refused, "the app %s may not exchange codes", fault.Printable(s.ClientID))
 	case refused.Status == http.StatusUnauthorized, refused.Code == "invalid_client", refused.Code == "access_denied":
 		how := "without its secret"
 		if !s.ClientSecret.IsZero() {
 			how = "with this secret"
 		}
-		return failWith(refused, []error{exactauth.ErrConfig, ErrAppSecret}, "Auth0 does not take the app %s %s", exactauth.Printable(s.ClientID), how)
+		return fault.Wrap(ErrAppSecret, refused, "Auth0 does not take the app %s %s", fault.Printable(s.ClientID), how)
 	}
-	return failWith(refused, []error{exactauth.ErrConfig}, "Auth0 did not take the code")
+	return fault.Wrap(fault.ErrConfig, refused, "Auth0 did not take the code")
 }
 
-func (s SignIn) userInfo(ctx context.Context, at endpoints, access exactauth.Secret) (claims, error) {
+func (s SignIn) userInfo(ctx context.Context, at endpoints, access fault.Secret) (claims, error) {
 	if access.IsZero() {
 		return nil, &TokenError{"id_token", "no access token came with it, so nobody can be asked about the user"}
 	}
 	body, err := s.wire().send(ctx, request{method: http.MethodGet, path: s.path(at.UserInfo), bearer: access})
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
-		return nil, failWith(refused, []error{exactauth.ErrConfig}, "the userinfo endpoint does not take the access token")
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
+		return nil, fault.Wrap(fault.ErrConfig, refused, "the userinfo endpoint does not take the access token")
 	} else if err != nil {
 		return nil, err
 	}

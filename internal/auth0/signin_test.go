@@ -10,7 +10,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestSignIn(t *testing.T) {
@@ -70,7 +70,7 @@ func TestLies(t *testing.T) {
 			if words := strings.ReplaceAll(want.words, "PORT", port); !strings.HasPrefix(refused.Text, words) {
 				t.Errorf("in the words %q; want %q", refused.Text, words)
 			}
-			for _, kind := range []error{exactauth.ErrConfig, exactauth.ErrDenied, exactauth.ErrTemporary} {
+			for _, kind := range []error{fault.ErrConfig, fault.ErrDenied, fault.ErrTemporary} {
 				if errors.Is(err, kind) {
 					t.Errorf("%v is a %v", err, kind)
 				}
@@ -108,7 +108,7 @@ func TestDiscoveryIsJudged(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := s.Run(ctx, func(string) { t.Errorf("%s: an address is shown", lie) })
 		cancel()
-		if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), words) {
+		if !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), words) {
 			t.Errorf("%s: %v; want %q", lie, err, words)
 		}
 	}
@@ -154,7 +154,7 @@ func TestNobodyComes(t *testing.T) {
 	s := w.app("127.0.0.1")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := s.Run(ctx, func(string) {}); !errors.Is(err, exactauth.ErrDenied) {
+	if _, err := s.Run(ctx, func(string) {}); !errors.Is(err, fault.ErrDenied) {
 		t.Errorf("%v; want ErrDenied", err)
 	}
 	ctx, stop := context.WithCancelCause(t.Context())

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Status is what a tenant has of Exact.
@@ -80,7 +80,7 @@ func (t *Tenant) Status(ctx context.Context, connection string) (Status, error) 
 			return Status{}, err
 		}
 		for _, id := range ids {
-			one.Apps = append(one.Apps, App{ClientID: exactauth.Printable(id), Name: names[id]})
+			one.Apps = append(one.Apps, App{ClientID: fault.Printable(id), Name: names[id]})
 		}
 		slices.SortFunc(one.Apps, func(a, b App) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ClientID, b.ClientID)) })
 		one.SignIns, err = t.signIns(ctx, c)
@@ -102,7 +102,7 @@ func (s *Status) lack(scope string) {
 // answer 403 (Management API), which means none.
 func (t *Tenant) customDomains(ctx context.Context) ([]Domain, error) {
 	var list []struct{ Domain, Status string }
-	err := t.call(ctx, http.MethodGet, "/custom-domains", exactauth.Secret{}, &list)
+	err := t.call(ctx, http.MethodGet, "/custom-domains", fault.Secret{}, &list)
 	var refused *APIError
 	if errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
 		return nil, nil
@@ -136,7 +136,7 @@ func (t *Tenant) signIns(ctx context.Context, c Connection) ([]SignInLog, error)
 		UserID      string `json:"user_id"`
 		ClientName  string `json:"client_name"`
 	}
-	if err := t.call(ctx, http.MethodGet, "/logs?"+q.Encode(), exactauth.Secret{}, &list); err != nil {
+	if err := t.call(ctx, http.MethodGet, "/logs?"+q.Encode(), fault.Secret{}, &list); err != nil {
 		return nil, err
 	}
 	var all []SignInLog
@@ -145,8 +145,8 @@ func (t *Tenant) signIns(ctx context.Context, c Connection) ([]SignInLog, error)
 			continue
 		}
 		all = append(all, SignInLog{
-			Time: l.Date, OK: l.Type == "s", User: exactauth.Printable(cmp.Or(l.UserName, l.UserID)),
-			App: exactauth.Printable(l.ClientName), Description: exactauth.Printable(l.Description),
+			Time: l.Date, OK: l.Type == "s", User: fault.Printable(cmp.Or(l.UserName, l.UserID)),
+			App: fault.Printable(l.ClientName), Description: fault.Printable(l.Description),
 		})
 	}
 	return all, nil

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Tenant is an Auth0 tenant and the right to manage it. It must not be changed
@@ -27,9 +27,9 @@ type Tenant struct {
 	// APIToken is a token for the Management API, good for 24 hours at most.
 	// Without one it is asked for with ClientID and ClientSecret, those of a
 	// machine-to-machine app (Auth0 docs, "Management API access tokens").
-	APIToken     exactauth.Secret
+	APIToken     fault.Secret
 	ClientID     string
-	ClientSecret exactauth.Secret
+	ClientSecret fault.Secret
 
 	// HTTP makes every request; redirects are never followed. Optional.
 	HTTP *http.Client
@@ -44,8 +44,8 @@ type Tenant struct {
 	// Log gets what was done, for debugging; no secret is ever in it. Optional.
 	Log *slog.Logger
 
-	bearer exactauth.Secret // zero until it is needed
-	scopes []string         // that bearer has; nil if that is not known
+	bearer fault.Secret // zero until it is needed
+	scopes []string     // that bearer has; nil if that is not known
 }
 
 func (t *Tenant) wire() wire { return wire{t.Domain, t.HTTP, t.Now, t.Waiting, t.Log} }
@@ -66,7 +66,7 @@ func (t *Tenant) authorize(ctx context.Context) error {
 		"client_secret": {t.ClientSecret.Reveal()},
 		"audience":      {t.Domain.Audience()},
 	}))
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
 		return t.noToken(refused)
 	} else if err != nil {
 		return err
@@ -79,9 +79,9 @@ func (t *Tenant) authorize(ctx context.Context) error {
 		return err
 	}
 	if answer.Token == "" {
-		return fail(exactauth.ErrTemporary, "the answer of %s has no management token", t.Domain)
+		return fault.New(fault.ErrTemporary, "the answer of %s has no management token", t.Domain)
 	}
-	t.bearer = exactauth.NewSecret(answer.Token)
+	t.bearer = fault.NewSecret(answer.Token)
 	if answer.Scope != nil {
 		t.scopes = append([]string{}, strings.Fields(*answer.Scope)...)
 	}
@@ -91,19 +91,18 @@ func (t *Tenant) authorize(ctx context.Context) error {
 // noToken says why there is no management token. The texts are those of Auth0's
 // token endpoint; it has one code for all of them, access_denied.
 func (t *Tenant) noToken(refused *APIError) error {
-	config := exactauth.ErrConfig
 	switch {
 	case strings.Contains(refused.Message, "Service not found"):
-		return failWith(refused, []error{config, ErrNotOwnDomain}, "%s has no Management API", t.Domain)
+		return fault.Wrap(ErrNotOwnDomain, refused, "%s has no Management API", t.Domain)
 	case refused.Status == http.StatusForbidden:
-		return failWith(refused, []error{config, ErrNoGrant}, "the client %s may not use the Management API of %s", exactauth.Printable(t.ClientID), t.Domain)
+		return fault.Wrap(ErrNoGrant, refused, "the client %s may not use the Management API of %s", fault.Printable(t.ClientID), t.Domain)
 	}
-	return failWith(refused, []error{config, ErrCredentials}, "%s does not take the management client's id and secret", t.Domain)
+	return fault.Wrap(ErrCredentials, refused, "%s does not take the management client's id and secret", t.Domain)
 }
 
 // scopesOf reads the scopes from a token that is a JWT. They only serve to tell
 // early what is missing; Auth0 is the judge.
-func scopesOf(token exactauth.Secret) []string {
+func scopesOf(token fault.Secret) []string {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
 		return nil
@@ -136,7 +135,7 @@ func (t *Tenant) lacking(scopes []string) (missing []string) {
 
 // call asks the Management API; path is below /api/v2. The answer is decoded
 // into answer unless that is nil.
-func (t *Tenant) call(ctx context.Context, method, path string, body exactauth.Secret, answer any) error {
+func (t *Tenant) call(ctx context.Context, method, path string, body fault.Secret, answer any) error {
 	if err := t.authorize(ctx); err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (t *Tenant) call(ctx context.Context, method, path string, body exactauth.S
 		r.contentType, r.body = "application/json", body
 	}
 	text, err := t.wire().send(ctx, r)
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, exactauth.ErrTemporary) {
+	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
 		return t.refused(refused, method, path)
 	} else if err != nil {
 		return err
@@ -170,14 +169,13 @@ func missingScopes(message string) (scopes []string, any bool) {
 // refused turns a refusal of the Management API into an error of its kind.
 func (t *Tenant) refused(refused *APIError, method, path string) error {
 	what := method + " /api/v2" + strings.SplitN(path, "?", 2)[0]
-	config := []error{exactauth.ErrConfig}
 	if missing, any := missingScopes(refused.Message); len(missing) > 0 && refused.Status == http.StatusForbidden {
-		return failWith(&ScopeError{Missing: missing, Have: t.scopes, AnyOf: any}, config, "%s refuses %s", t.Domain, what)
+		return fault.Wrap(fault.ErrConfig, &ScopeError{Missing: missing, Have: t.scopes, AnyOf: any}, "%s refuses %s", t.Domain, what)
 	}
 	if refused.Status == http.StatusUnauthorized {
-		return failWith(refused, append(config, ErrCredentials), "%s does not take the management token", t.Domain)
+		return fault.Wrap(ErrCredentials, refused, "%s does not take the management token", t.Domain)
 	}
-	return failWith(refused, config, "%s refuses %s", t.Domain, what)
+	return fault.Wrap(fault.ErrConfig, refused, "%s refuses %s", t.Domain, what)
 }
 
 // Connection is an Exact connection of a tenant. Texts are fit for a terminal.
@@ -196,7 +194,7 @@ type Connection struct {
 	rawID, rawName string
 	rawDisplayName *string
 	options        map[string]json.RawMessage // all but the client secret
-	secret         exactauth.Secret
+	secret         fault.Secret
 }
 
 // defaultBaseURL is where the strategy goes if baseUrl is not set
@@ -214,7 +212,7 @@ func (t *Tenant) connections(ctx context.Context, name string) ([]Connection, er
 		DisplayName        *string                    `json:"display_name"`
 		Options            map[string]json.RawMessage `json:"options"`
 	}
-	if err := t.call(ctx, http.MethodGet, "/connections?"+q.Encode(), exactauth.Secret{}, &list); err != nil {
+	if err := t.call(ctx, http.MethodGet, "/connections?"+q.Encode(), fault.Secret{}, &list); err != nil {
 		return nil, err
 	}
 	var all []Connection
@@ -223,11 +221,11 @@ func (t *Tenant) connections(ctx context.Context, name string) ([]Connection, er
 			continue
 		}
 		c := Connection{
-			ID: exactauth.Printable(l.ID), Name: exactauth.Printable(l.Name),
+			ID: fault.Printable(l.ID), Name: fault.Printable(l.Name),
 			rawID: l.ID, rawName: l.Name, rawDisplayName: l.DisplayName,
 		}
 		if l.DisplayName != nil {
-			c.DisplayName = exactauth.Printable(*l.DisplayName)
+			c.DisplayName = fault.Printable(*l.DisplayName)
 		}
 		if l.Options != nil {
 			c.readOptions(l.Options)
@@ -247,13 +245,13 @@ func (c *Connection) readOptions(options map[string]json.RawMessage) {
 	// Answers hold the secret in the clear (Management API); should they mask it
 	// one day, the mask must not be written back as the secret.
 	if secret := text("client_secret"); strings.Trim(secret, "*") != "" {
-		c.secret = exactauth.NewSecret(secret)
+		c.secret = fault.NewSecret(secret)
 	}
 	delete(options, "client_secret")
 	c.OptionsKnown, c.options = true, options
 	c.HasSecret = !c.secret.IsZero()
-	c.ClientID = exactauth.Printable(text("client_id"))
-	c.BaseURL = exactauth.Printable(cmp.Or(text("baseUrl"), defaultBaseURL))
+	c.ClientID = fault.Printable(text("client_id"))
+	c.BaseURL = fault.Printable(cmp.Or(text("baseUrl"), defaultBaseURL))
 	_ = json.Unmarshal(options["profile"], &c.Profile)
 }
 
@@ -273,7 +271,7 @@ func (c *Connection) apps(ctx context.Context, t *Tenant) ([]string, error) {
 			}
 			Next string
 		}
-		if err := t.call(ctx, http.MethodGet, "/connections/"+url.PathEscape(c.rawID)+"/clients?"+q.Encode(), exactauth.Secret{}, &page); err != nil {
+		if err := t.call(ctx, http.MethodGet, "/connections/"+url.PathEscape(c.rawID)+"/clients?"+q.Encode(), fault.Secret{}, &page); err != nil {
 			return nil, err
 		}
 		for _, p := range page.Clients {
@@ -284,7 +282,7 @@ func (c *Connection) apps(ctx context.Context, t *Tenant) ([]string, error) {
 		}
 		next = page.Next
 	}
-	return nil, fail(exactauth.ErrTemporary, "the list of the connection's apps at %s does not end", t.Domain)
+	return nil, fault.New(fault.ErrTemporary, "the list of the connection's apps at %s does not end", t.Domain)
 }
 
 // App is an application of a tenant: what signs people in there.
@@ -298,9 +296,9 @@ type App struct {
 // String names the app for people.
 func (a App) String() string {
 	if a.Name == "" {
-		return exactauth.Printable(a.ClientID)
+		return fault.Printable(a.ClientID)
 	}
-	return a.Name + " (" + exactauth.Printable(a.ClientID) + ")"
+	return a.Name + " (" + fault.Printable(a.ClientID) + ")"
 }
 
 // allApps lists the tenant's apps, without the one that stands for all of them.
@@ -317,17 +315,17 @@ func (t *Tenant) allApps(ctx context.Context) ([]App, error) {
 			Name      string
 			Callbacks []string
 		}
-		if err := t.call(ctx, http.MethodGet, "/clients?"+q.Encode(), exactauth.Secret{}, &list); err != nil {
+		if err := t.call(ctx, http.MethodGet, "/clients?"+q.Encode(), fault.Secret{}, &list); err != nil {
 			return nil, err
 		}
 		for _, l := range list {
-			all = append(all, App{l.ClientID, exactauth.Printable(l.Name), l.Callbacks})
+			all = append(all, App{l.ClientID, fault.Printable(l.Name), l.Callbacks})
 		}
 		if len(list) < pageSize {
 			return all, nil
 		}
 	}
-	return nil, fail(exactauth.ErrTemporary, "the list of apps of %s does not end", t.Domain)
+	return nil, fault.New(fault.ErrTemporary, "the list of apps of %s does not end", t.Domain)
 }
 
 // FindApp finds an app by its client id or, if that is nobody's, by its name.
@@ -348,23 +346,22 @@ func (t *Tenant) FindApp(ctx context.Context, idOrName string) (App, error) {
 		}
 		names = append(names, a.String())
 	}
-	shown := exactauth.Printable(idOrName)
-	is := []error{exactauth.ErrConfig, ErrApp}
+	shown := fault.Printable(idOrName)
 	switch {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
 		ids := make([]string, len(found))
 		for i, a := range found {
-			ids[i] = exactauth.Printable(a.ClientID)
+			ids[i] = fault.Printable(a.ClientID)
 		}
-		return App{}, failWith(nil, is, "%d apps of %s have the name %q: %s", len(found), t.Domain, shown, strings.Join(ids, ", "))
+		return App{}, fault.New(ErrApp, "%d apps of %s have the name %q: %s", len(found), t.Domain, shown, strings.Join(ids, ", "))
 	}
 	const enough = 10
 	if len(names) > enough {
 		names = append(names[:enough], "and more")
 	}
-	return App{}, failWith(nil, is, "app %q: %s has none of that client id or name, but: %s", shown, t.Domain, strings.Join(names, ", "))
+	return App{}, fault.New(ErrApp, "app %q: %s has none of that client id or name, but: %s", shown, t.Domain, strings.Join(names, ", "))
 }
 
 // jsonText is v in JSON. V holds nothing that JSON cannot.

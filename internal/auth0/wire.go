@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 const (
@@ -42,13 +42,13 @@ func (w wire) now() time.Time {
 // and bearer may hold secrets.
 type request struct {
 	method, path string // path begins with "/" and holds the query
-	bearer       exactauth.Secret
+	bearer       fault.Secret
 	contentType  string
-	body         exactauth.Secret
+	body         fault.Secret
 }
 
 func formRequest(path string, form url.Values) request {
-	return request{method: http.MethodPost, path: path, contentType: "application/x-www-form-urlencoded", body: exactauth.NewSecret(form.Encode())}
+	return request{method: http.MethodPost, path: path, contentType: "application/x-www-form-urlencoded", body: fault.NewSecret(form.Encode())}
 }
 
 // send returns the body of an answer with status 2xx, or an *APIError. When the
@@ -72,19 +72,19 @@ func (w wire) send(ctx context.Context, r request) ([]byte, error) {
 			pause := until.Sub(w.now())
 			end, limited := ctx.Deadline()
 			if try == maxTries || pause > maxPause || limited && time.Until(end) < pause {
-				return nil, failWith(&exactauth.WaitError{For: "Auth0's limit of requests is over", Until: until}, []error{exactauth.ErrTemporary, refused}, "%s takes no more requests now", w.domain)
+				return nil, fault.With(fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: "Auth0's limit of requests is over", Until: until}, "%s takes no more requests now", w.domain), refused)
 			}
 			if w.waiting != nil {
 				w.waiting("Auth0 takes requests again", until)
 			}
-			if err := sleep(ctx, pause); err != nil {
+			if err := fault.Pause(ctx, pause); err != nil {
 				return nil, err
 			}
 		case status/100 == 5:
-			return nil, failWith(refused, []error{exactauth.ErrTemporary}, "%s did not answer as it should", w.domain)
+			return nil, fault.Wrap(fault.ErrTemporary, refused, "%s did not answer as it should", w.domain)
 		case status/100 == 3:
 			// A redirect would be sent token or secret, too.
-			return nil, failWith(refused, []error{exactauth.ErrTemporary}, "%s answered with a redirect, which is not followed", w.domain)
+			return nil, fault.Wrap(fault.ErrTemporary, refused, "%s answered with a redirect, which is not followed", w.domain)
 		default:
 			return nil, refused
 		}
@@ -112,7 +112,7 @@ func (w wire) once(ctx context.Context, r request) (*http.Response, []byte, erro
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil, nil, context.Cause(ctx)
 		}
-		return nil, nil, failWith(plainError(err), []error{exactauth.ErrTemporary}, "cannot reach %s", w.domain)
+		return nil, nil, fault.Wrap(fault.ErrTemporary, fault.Transport(err), "cannot reach %s", w.domain)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what is cut off is no JSON
@@ -123,7 +123,7 @@ func (w wire) once(ctx context.Context, r request) (*http.Response, []byte, erro
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return nil, nil, context.Cause(ctx)
 	case err != nil:
-		return nil, nil, failWith(plainError(err), []error{exactauth.ErrTemporary}, "the answer of %s broke off", w.domain)
+		return nil, nil, fault.Wrap(fault.ErrTemporary, fault.Transport(err), "the answer of %s broke off", w.domain)
 	}
 	return resp, body, nil
 }
@@ -145,29 +145,6 @@ func (w wire) resetOf(h http.Header) time.Time {
 	return now.Add(time.Second)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(max(d, 0))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// plainError strips the address from a transport's error.
-func plainError(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
-	if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
-	}
-	return errors.New(exactauth.Printable(err.Error()))
-}
-
 func parseAPIError(status int, body []byte) *APIError {
 	var b struct {
 		Error, ErrorCode, Message any
@@ -177,7 +154,7 @@ func parseAPIError(status int, body []byte) *APIError {
 	word := func(candidates ...any) string {
 		for _, c := range candidates {
 			if s, ok := c.(string); ok && s != "" {
-				return exactauth.Printable(s)
+				return fault.Printable(s)
 			}
 		}
 		return ""
@@ -188,7 +165,7 @@ func parseAPIError(status int, body []byte) *APIError {
 // decode reads an answer's JSON.
 func (w wire) decode(body []byte, into any) error {
 	if json.Unmarshal(body, into) != nil {
-		return fail(exactauth.ErrTemporary, "the answer of %s cannot be read", w.domain)
+		return fault.New(fault.ErrTemporary, "the answer of %s cannot be read", w.domain)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 const (
@@ -80,13 +80,13 @@ func (w *world) domain(name string) auth0.Domain {
 // tenant manages the stand-in with these scopes.
 func (w *world) tenant(scopes ...string) *auth0.Tenant {
 	return &auth0.Tenant{
-		Domain: w.domain("127.0.0.1"), ClientID: managerID, ClientSecret: exactauth.NewSecret(w.SetManager(managerID, scopes...)),
+		Domain: w.domain("127.0.0.1"), ClientID: managerID, ClientSecret: fault.NewSecret(w.SetManager(managerID, scopes...)),
 		Waiting: func(what string, _ time.Time) { w.say(what) },
 	}
 }
 
 func (w *world) wish() auth0.Wish {
-	return auth0.Wish{ClientID: exactID, ClientSecret: exactauth.NewSecret(w.secret), BaseURL: "https://start.exactonline.be", App: "Web", Callback: auth0.DefaultCallback}
+	return auth0.Wish{ClientID: exactID, ClientSecret: fault.NewSecret(w.secret), BaseURL: "https://start.exactonline.be", App: "Web", Callback: auth0.DefaultCallback}
 }
 
 // signIn has somebody sign in, in a browser without pages, and returns who it
@@ -127,14 +127,14 @@ func (w *world) app(domain string) auth0.SignIn {
 	w.t.Helper()
 	port := freePort(w.t)
 	callback := "http://127.0.0.1:" + port + "/callback"
-	plan, err := w.tenant(allScopes...).Plan(w.t.Context(), auth0.Wish{ClientID: exactID, ClientSecret: exactauth.NewSecret(w.secret), App: webID, Callback: callback})
+	plan, err := w.tenant(allScopes...).Plan(w.t.Context(), auth0.Wish{ClientID: exactID, ClientSecret: fault.NewSecret(w.secret), App: webID, Callback: callback})
 	if err == nil {
 		err = plan.Apply(w.t.Context(), func(auth0.Change) {})
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return auth0.SignIn{Domain: w.domain(domain), ClientID: webID, ClientSecret: exactauth.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
+	return auth0.SignIn{Domain: w.domain(domain), ClientID: webID, ClientSecret: fault.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
 }
 
 func freePort(t *testing.T) string {

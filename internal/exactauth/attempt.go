@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // attempt is one sign-in: the values that are good for it alone.
@@ -56,36 +58,36 @@ var (
 )
 
 // accept is the one judge of every redirect, whether listened for or pasted. It
-// gives the code, or an ErrDenied if the server says no, or one of the reasons
+// gives the code, or an fault.ErrDenied if the server says no, or one of the reasons
 // above. State comes first: without it an error= is anybody's, since every web
 // page can send the browser here.
-func (a *attempt) accept(rawQuery string) (Secret, error) {
+func (a *attempt) accept(rawQuery string) (fault.Secret, error) {
 	q, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return Secret{}, errGarbled
+		return fault.Secret{}, errGarbled
 	}
 	for _, name := range []string{"state", "code", "error", "error_description"} {
 		if len(q[name]) > 1 {
-			return Secret{}, errRepeated
+			return fault.Secret{}, errRepeated
 		}
 	}
 	state := q.Get("state")
 	if state == "" {
-		return Secret{}, errNoState
+		return fault.Secret{}, errNoState
 	}
 	if subtle.ConstantTimeCompare([]byte(state), []byte(a.state)) != 1 {
-		return Secret{}, errWrongState
+		return fault.Secret{}, errWrongState
 	}
-	if code := printable(q.Get("error")); code != "" {
-		return Secret{}, failWith(ErrDenied, &RefusedError{code, printable(q.Get("error_description"))}, "sign-in refused")
+	if code := fault.Printable(q.Get("error")); code != "" {
+		return fault.Secret{}, fault.Wrap(fault.ErrDenied, &RefusedError{code, fault.Printable(q.Get("error_description"))}, "sign-in refused")
 	}
 	if q.Get("code") == "" {
-		return Secret{}, errNoCode
+		return fault.Secret{}, errNoCode
 	}
-	return NewSecret(q.Get("code")), nil
+	return fault.NewSecret(q.Get("code")), nil
 }
 
-// RefusedError is wrapped by an ErrDenied: the server sent the browser back
+// RefusedError is wrapped by an fault.ErrDenied: the server sent the browser back
 // with its refusal (RFC 6749, 4.1.2.1). Both texts are fit for a terminal.
 type RefusedError struct {
 	Code        string // as "access_denied"
@@ -102,18 +104,18 @@ func (e *RefusedError) Error() string {
 // acceptPaste judges what a person pasted: the whole address that the browser
 // ended on, its query string, or the bare code. bare reports a bare code, which
 // has no state to tell whose it is.
-func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
+func (a *attempt) acceptPaste(text string) (code fault.Secret, bare bool, err error) {
 	text = cleanPaste(text)
 	if strings.Contains(text, "://") {
 		given, err := url.Parse(text)
 		want, _ := url.Parse(a.profile.RedirectURI)
 		if err != nil {
-			return Secret{}, false, errGarbled
+			return fault.Secret{}, false, errGarbled
 		}
 		// The relay page leaves another address in the bar, on this machine.
 		relayed := a.profile.Relay && isLoopback(given.Hostname())
 		if !relayed && (given.Scheme != want.Scheme || authority(given.Scheme, given.Host) != authority(want.Scheme, want.Host) || pathOf(given) != pathOf(want)) {
-			return Secret{}, false, errElsewhere
+			return fault.Secret{}, false, errElsewhere
 		}
 		code, err := a.accept(given.RawQuery)
 		return code, false, err
@@ -130,13 +132,13 @@ func (a *attempt) acceptPaste(text string) (code Secret, bare bool, err error) {
 	// The browser shows the code's "!" as "%21"; it is decoded exactly once.
 	decoded, err := url.PathUnescape(text)
 	if err != nil || decoded == "" || strings.ContainsFunc(decoded, notInCode) {
-		return Secret{}, true, errGarbled
+		return fault.Secret{}, true, errGarbled
 	}
 	// Exact's codes have hundreds of characters (its Postman sample 380).
 	if len(decoded) < 20 {
-		return Secret{}, true, errGarbled
+		return fault.Secret{}, true, errGarbled
 	}
-	return NewSecret(decoded), true, nil
+	return fault.NewSecret(decoded), true, nil
 }
 
 // notInCode reports characters that no code of Exact's has been seen with; a

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 const (
@@ -42,8 +44,8 @@ func TestAttemptAccept(t *testing.T) {
 		{"no code", "state=" + testState, errNoCode},
 		{"bad escape", good + "&x=%", errGarbled},
 		{"semicolon", strings.Replace(good, "&", ";", 1), errGarbled},
-		{"refused", "error=access_denied&state=" + testState, ErrDenied},
-		{"refused, with a code", good + "&error=access_denied", ErrDenied},
+		{"refused", "error=access_denied&state=" + testState, fault.ErrDenied},
+		{"refused, with a code", good + "&error=access_denied", fault.ErrDenied},
 		{"refused, without state", "error=access_denied", errNoState},
 		{"refused, another state", "error=access_denied&state=x", errWrongState},
 		{"refused by control characters", "error=%00%1b&state=" + testState, errNoCode},
@@ -138,13 +140,13 @@ func FuzzCallbackQuery(f *testing.F) {
 		q, parseErr := url.ParseQuery(query)
 		ours := parseErr == nil && slices.Equal(q["state"], []string{testState})
 		switch {
-		case err == nil && (!ours || q.Has("error") && printable(q.Get("error")) != "" || !slices.Equal(q["code"], []string{code.Reveal()}) || code.IsZero()):
+		case err == nil && (!ours || q.Has("error") && fault.Printable(q.Get("error")) != "" || !slices.Equal(q["code"], []string{code.Reveal()}) || code.IsZero()):
 			t.Errorf("taken: %q", query)
-		case errors.Is(err, ErrDenied) && !ours:
+		case errors.Is(err, fault.ErrDenied) && !ours:
 			t.Errorf("taken for a refusal: %q", query)
 		case err != nil && !code.IsZero():
 			t.Errorf("a code came with an error: %q", query)
-		case err != nil && err.Error() != printable(err.Error()) && len([]rune(err.Error())) <= 300:
+		case err != nil && err.Error() != fault.Printable(err.Error()) && len([]rune(err.Error())) <= 300:
 			t.Errorf("not fit for a terminal: %q", err.Error())
 		}
 	})
@@ -168,7 +170,7 @@ func FuzzPaste(f *testing.F) {
 			if !code.IsZero() {
 				t.Errorf("a code came with an error: %q", text)
 			}
-			if !errors.Is(err, ErrDenied) && strings.HasPrefix(pasteAdvice(err, "x"), ";") {
+			if !errors.Is(err, fault.ErrDenied) && strings.HasPrefix(pasteAdvice(err, "x"), ";") {
 				t.Errorf("no advice for %v", err)
 			}
 			return

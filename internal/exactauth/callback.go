@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Callback waits on a loopback address for the answer to a sign-in elsewhere
@@ -17,14 +19,14 @@ type Callback struct {
 
 // NewCallback binds redirectURI, an http URL on a loopback address such as
 // "http://127.0.0.1:8485/callback", and takes requests from then on: the
-// browser may be sent off. Errors wrap ErrConfig, and ErrPort beside it if the
+// browser may be sent off. Errors wrap fault.ErrConfig, and ErrPort beside it if the
 // port cannot be had. The caller closes it. Language is as in [LoginOptions].
 func NewCallback(ctx context.Context, redirectURI, language string) (*Callback, error) {
 	if err := checkRedirectURI(redirectURI); err != nil {
-		return nil, failWith(ErrConfig, err, "callback")
+		return nil, fault.Wrap(fault.ErrConfig, err, "callback")
 	}
 	if u, err := url.Parse(redirectURI); err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" {
-		return nil, fail(ErrConfig, "callback: %q: want http, a loopback address and a port, as http://127.0.0.1:8485/callback", printable(redirectURI))
+		return nil, fault.New(fault.ErrConfig, "callback: %q: want http, a loopback address and a port, as http://127.0.0.1:8485/callback", fault.Printable(redirectURI))
 	}
 	p := Profile{RedirectURI: redirectURI}
 	at, _ := placeFor(p)
@@ -40,18 +42,18 @@ func NewCallback(ctx context.Context, redirectURI, language string) (*Callback, 
 // State is what the answer must carry: 256 random bits.
 func (c *Callback) State() string { return c.attempt.state }
 
-// Code waits for the answer and returns its code. Errors wrap ErrDenied, with a
+// Code waits for the answer and returns its code. Errors wrap fault.ErrDenied, with a
 // *RefusedError beside it unless ctx's deadline has passed; or they are why ctx
 // was cancelled. The browser waits until Finish.
-func (c *Callback) Code(ctx context.Context) (Secret, error) {
+func (c *Callback) Code(ctx context.Context) (fault.Secret, error) {
 	select {
 	case r := <-c.l.came:
 		return r.code, r.err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return Secret{}, fail(ErrDenied, "nobody signed in before the time was over")
+			return fault.Secret{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")
 		}
-		return Secret{}, context.Cause(ctx)
+		return fault.Secret{}, context.Cause(ctx)
 	}
 }
 
@@ -59,14 +61,10 @@ func (c *Callback) Code(ctx context.Context) (Secret, error) {
 // language that it asks for, and closes the callback.
 func (c *Callback) Finish(en, nl Words) {
 	for _, w := range []*Words{&en, &nl} {
-		w.Text, w.Detail = printable(w.Text), printable(w.Detail)
+		w.Text, w.Detail = fault.Printable(w.Text), fault.Printable(w.Detail)
 	}
 	c.l.finish(page{http.StatusOK, en, nl})
 }
 
 // Close ends the waiting at once.
 func (c *Callback) Close() { c.l.close() }
-
-// Printable makes a stranger's text fit for one line of a terminal or a page:
-// no control or invisible characters, not longer than a person would read.
-func Printable(s string) string { return printable(s) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestCallback(t *testing.T) {
@@ -20,7 +21,7 @@ func TestCallback(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, exactauth.ErrPort) || !errors.Is(err, exactauth.ErrConfig) {
+	if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, exactauth.ErrPort) || !errors.Is(err, fault.ErrConfig) {
 		t.Errorf("a port that is taken: %v", err)
 	}
 	get := func(q url.Values) (int, string) {
@@ -62,7 +63,7 @@ func TestCallbackRefusedAndLate(t *testing.T) {
 	defer c.Close()
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := c.Code(short); !errors.Is(err, exactauth.ErrDenied) {
+	if _, err := c.Code(short); !errors.Is(err, fault.ErrDenied) {
 		t.Errorf("nobody came: %v", err)
 	}
 	go func() {
@@ -73,14 +74,14 @@ func TestCallbackRefusedAndLate(t *testing.T) {
 	}()
 	_, err = c.Code(t.Context())
 	var refused *exactauth.RefusedError
-	if !errors.Is(err, exactauth.ErrDenied) || !errors.As(err, &refused) || *refused != (exactauth.RefusedError{Code: "access_denied", Description: "No ."}) {
+	if !errors.Is(err, fault.ErrDenied) || !errors.As(err, &refused) || *refused != (exactauth.RefusedError{Code: "access_denied", Description: "No ."}) {
 		t.Errorf("refused: %v", err)
 	}
 }
 
 func TestCallbackListensOnLoopbackOnly(t *testing.T) {
 	for _, redirect := range []string{"", "https://127.0.0.1:8485/callback", "http://0.0.0.0:8485/", "http://192.0.2.1:8485/", "http://127.0.0.1/callback", "http://example.com:8485/", "http://127.0.0.1:8485/?x=y", "::"} {
-		if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, exactauth.ErrConfig) {
+		if _, err := exactauth.NewCallback(t.Context(), redirect, "nl"); !errors.Is(err, fault.ErrConfig) {
 			t.Errorf("%q: %v; want ErrConfig", redirect, err)
 		}
 	}

@@ -16,10 +16,11 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/exactauth/exactauth/internal/chromiumtest"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/tools/chromiumtest"
 )
 
 // These tests drive a real Chromium through the simulator's pages to the
@@ -71,7 +72,7 @@ func startLogin(t *testing.T, p exactauth.Profile, conf exactsim.Config) guiLogi
 	client := &exactauth.Client{
 		Profile:      p,
 		Store:        tokenstore.NewFiles(t.TempDir(), nil),
-		ClientSecret: func(context.Context) (exactauth.Secret, error) { return exactauth.NewSecret("abcdefghijkl"), nil },
+		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret("abcdefghijkl"), nil },
 	}
 	shown, done := make(chan string, 1), make(chan error, 1)
 	lines, paste := io.Pipe()
@@ -300,7 +301,7 @@ func TestChromiumCancels(t *testing.T) {
 	press(t, ctx, "cancel")
 	location, heading, text := final(t, ctx)
 	shot(t, ctx, "3-refused")
-	if err := <-g.done; !errors.Is(err, exactauth.ErrDenied) {
+	if err := <-g.done; !errors.Is(err, fault.ErrDenied) {
 		t.Errorf("login: %v; want ErrDenied", err)
 	}
 	if !strings.HasPrefix(location, redirect+"?done=") || heading != "Sign-in was refused" || !strings.Contains(text, "try again") {
@@ -319,7 +320,7 @@ func TestChromiumBringsAnExpiredCode(t *testing.T) {
 	press(t, ctx, "allow")
 	location, heading, text := final(t, ctx)
 	shot(t, ctx, "3-expired")
-	if err := <-g.done; !errors.Is(err, exactauth.ErrLoginNeeded) {
+	if err := <-g.done; !errors.Is(err, fault.ErrLoginNeeded) {
 		t.Errorf("login: %v; want ErrLoginNeeded", err)
 	}
 	if !strings.HasPrefix(location, redirect+"?done=") || heading != "Sign-in failed" || !strings.Contains(text, "code") {

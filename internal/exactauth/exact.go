@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/stored"
 )
 
@@ -47,8 +47,8 @@ type answer struct {
 	verdict verdict
 	err     error // what went wrong, without secrets; nil if granted
 
-	access  Secret
-	refresh Secret // zero if the answer had none; an error can carry one, too
+	access  fault.Secret
+	refresh fault.Secret // zero if the answer had none; an error can carry one, too
 	life    time.Duration
 
 	sentAt, repliedAt time.Time
@@ -60,20 +60,20 @@ type answer struct {
 const maxAnswer = 1 << 20
 
 // exchange redeems an authorization code. A code works once, so it is sent once.
-func (c *Client) exchange(ctx context.Context, secret, code Secret) answer {
+func (c *Client) exchange(ctx context.Context, secret, code fault.Secret) answer {
 	return c.ask(ctx, secret, func(ctx context.Context, conf *oauth2.Config) (*oauth2.Token, error) {
 		return conf.Exchange(ctx, code.Reveal())
 	})
 }
 
 // renew sends a refresh token, once.
-func (c *Client) renew(ctx context.Context, secret, refresh Secret) answer {
+func (c *Client) renew(ctx context.Context, secret, refresh fault.Secret) answer {
 	return c.ask(ctx, secret, func(ctx context.Context, conf *oauth2.Config) (*oauth2.Token, error) {
 		return conf.TokenSource(ctx, &oauth2.Token{RefreshToken: refresh.Reveal()}).Token()
 	})
 }
 
-func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (a answer) {
+func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (a answer) {
 	conf := &oauth2.Config{
 		ClientID:     c.Profile.ClientID,
 		ClientSecret: secret.Reveal(),
@@ -96,27 +96,27 @@ func (c *Client) ask(ctx context.Context, secret Secret, send func(context.Conte
 		a.repliedAt = a.sentAt
 	}
 	a.serverDate, _ = http.ParseTime(rec.header.Get("Date"))
-	a.retryAfter = retryAfter(rec.header.Get("Retry-After"), c.now())
+	a.retryAfter = fault.RetryAfter(rec.header.Get("Retry-After"), c.now())
 
 	found := scan(rec.body)
 	switch {
 	case err == nil:
 		a.verdict = granted
-		a.access, a.refresh = NewSecret(token.AccessToken), NewSecret(found.refresh)
+		a.access, a.refresh = fault.NewSecret(token.AccessToken), fault.NewSecret(found.refresh)
 		a.life = time.Duration(token.ExpiresIn) * time.Second
 	case rec.status == 0:
 		a.verdict = unanswered
 		if !rec.connected.Load() {
 			a.verdict = notSent
 		}
-		a.err = transportError(err)
+		a.err = fault.Transport(err)
 	default:
 		a.verdict, a.err = classify(rec.status, rec.header.Get("Content-Type"), rec.body, found)
 		// "A failed one may still carry a new refresh token"
 		// (picqer/exact-php-client#559): whatever came is kept.
-		a.refresh = NewSecret(found.refresh)
+		a.refresh = fault.NewSecret(found.refresh)
 		if a.verdict == granted {
-			a.access, a.life = NewSecret(found.access), time.Duration(found.life)*time.Second
+			a.access, a.life = fault.NewSecret(found.access), time.Duration(found.life)*time.Second
 		}
 	}
 	if a.life <= 0 {
@@ -232,7 +232,7 @@ func scan(body []byte) (f fields) {
 // its status second, since Exact's statuses moved over the years while the
 // texts stayed.
 func classify(status int, contentType string, body []byte, f fields) (verdict, error) {
-	refused := &ServerError{Status: status, Code: printable(f.code), Description: printable(f.text)}
+	refused := &ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
 	has := func(words string) bool { return strings.Contains(strings.ToLower(f.text), words) }
 	switch {
 	case f.access != "" && f.refresh != "" && f.code == "" && status/100 == 2:
@@ -257,7 +257,7 @@ func classify(status int, contentType string, body []byte, f fields) (verdict, e
 	case len(bytes.TrimSpace(body)) == 0:
 		refused.Description = "an empty answer"
 	case !f.object:
-		refused.Description = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+printable(contentType))
+		refused.Description = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+fault.Printable(contentType))
 	case f.code == "" && status/100 == 2:
 		refused.Description = "an incomplete answer"
 	case f.code == "":
@@ -268,31 +268,4 @@ func classify(status int, contentType string, body []byte, f fields) (verdict, e
 		return unknownNo, refused
 	}
 	return unanswered, refused
-}
-
-// retryAfter reads the header of that name, in both of its forms (RFC 9110).
-func retryAfter(value string, now time.Time) time.Duration {
-	if n, err := strconv.Atoi(value); err == nil && n > 0 {
-		return time.Duration(min(n, 24*3600)) * time.Second
-	}
-	if t, err := http.ParseTime(value); err == nil && t.After(now) {
-		return min(t.Sub(now), 24*time.Hour)
-	}
-	return 0
-}
-
-// transportError strips from a failed request all but its cause: the URL may
-// stand in *url.Error, and a query in it would be a secret's way out.
-func transportError(err error) error {
-	for {
-		wrapped := errors.Unwrap(err)
-		if _, isURL := err.(interface{ Temporary() bool }); !isURL || wrapped == nil {
-			break
-		}
-		err = wrapped
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
-	}
-	return errors.New(printable(err.Error()))
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/stored"
 )
 
@@ -102,7 +103,7 @@ func TestRetryAfter(t *testing.T) {
 		now.Add(-time.Minute).Format(http.TimeFormat):     0,
 		now.Add(1000 * time.Hour).Format(http.TimeFormat): 24 * time.Hour,
 	} {
-		if got := retryAfter(value, now); got != want {
+		if got := fault.RetryAfter(value, now); got != want {
 			t.Errorf("%q: %s, want %s", value, got, want)
 		}
 	}
@@ -144,18 +145,6 @@ func TestRetryPauses(t *testing.T) {
 					t.Errorf("%s is tried again", v)
 				}
 			}
-		}
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"": "", " a ": "a", "a\nb\tc\rd": "a b c d", "\x1b[2Ja": "[2Ja", "a\u202eb": "ab", "a\u200bb": "ab", "\xff\xfe": "?", "é": "é",
-		strings.Repeat("é", 301): strings.Repeat("é", 300) + "…",
-	} {
-		if got := printable(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
 }

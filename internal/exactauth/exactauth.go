@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Store is what a client needs of the place where its record lives. Update must
@@ -48,7 +50,7 @@ type Client struct {
 	// ClientSecret gives the client secret if it does not come from the
 	// record; a zero Secret means that it does. It is called only before a
 	// request that needs it, since it may run a command. Optional.
-	ClientSecret func(context.Context) (Secret, error)
+	ClientSecret func(context.Context) (fault.Secret, error)
 
 	// HTTP makes every request; redirects are never followed. Optional.
 	HTTP *http.Client

@@ -23,6 +23,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Web pages and other users of the machine can send the listener whatever they
@@ -558,7 +559,7 @@ func TestHostileEnds(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		s := besiege(t, t.Context(), loopback, false)
 		s.w.browse(s.RedirectURI + "?error=access_denied&state=" + s.state())
-		if _, err := s.end(); !errors.Is(err, exactauth.ErrDenied) {
+		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 			t.Error(err)
 		}
 		s.gone()
@@ -566,7 +567,7 @@ func TestHostileEnds(t *testing.T) {
 	t.Run("the code is no good", func(t *testing.T) {
 		s := besiege(t, t.Context(), mappedTLS, false)
 		s.w.browse(s.RedirectURI + "?code=" + strings.Repeat("x", 30) + "&state=" + s.state())
-		if _, err := s.end(); !errors.Is(err, exactauth.ErrLoginNeeded) {
+		if _, err := s.end(); !errors.Is(err, fault.ErrLoginNeeded) {
 			t.Error(err)
 		}
 		s.gone()
@@ -620,7 +621,7 @@ func TestHostileText(t *testing.T) {
 			q := url.Values{"error": {"denied" + text}, "error_description": {"because" + text}, "state": {s.state()}}
 			page := s.w.browse(s.RedirectURI + "?" + q.Encode())
 			_, err := s.end()
-			if !errors.Is(err, exactauth.ErrDenied) || !strings.Contains(err.Error(), "denied") || len(err.Error()) > 2000 {
+			if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "denied") || len(err.Error()) > 2000 {
 				t.Errorf("%.300q", err)
 			}
 			checkGuarded(t, page)
@@ -666,7 +667,7 @@ func TestHostileHolder(t *testing.T) {
 			if test.holder == "another sign-in" {
 				s := besiege(t, t.Context(), test.redirect, false)
 				_, err := s.c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("the second was shown") }})
-				if !errors.Is(s.w.tell(err), exactauth.ErrPort) || !errors.Is(err, exactauth.ErrConfig) {
+				if !errors.Is(s.w.tell(err), exactauth.ErrPort) || !errors.Is(err, fault.ErrConfig) {
 					t.Errorf("the second: %v", err)
 				}
 				s.holds() // the first is not disturbed

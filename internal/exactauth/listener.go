@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // place is where the browser is to arrive.
@@ -96,7 +98,7 @@ type listener struct {
 
 // redirect is an answer to the attempt: a code, or a refusal.
 type redirect struct {
-	code Secret
+	code fault.Secret
 	err  error
 }
 
@@ -159,7 +161,7 @@ func (l *listener) start(a *attempt, pages language) {
 
 func listenError(addr string, err error) error {
 	_, port, _ := net.SplitHostPort(addr)
-	text := "cannot listen on " + addr + ": " + printable(err.Error())
+	text := "cannot listen on " + addr + ": " + fault.Printable(err.Error())
 	switch {
 	case errors.Is(err, errInUse):
 		holder := portHolder(addr)
@@ -170,7 +172,7 @@ func listenError(addr string, err error) error {
 	case errors.Is(err, errForbidden):
 		text = fmt.Sprintf("port %s cannot be listened on: %s", port, forbiddenAdvice)
 	}
-	return &kindError{kind: ErrConfig, text: text, also: ErrPort}
+	return fault.New(ErrPort, "%s", text)
 }
 
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -200,7 +202,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code, err := l.attempt.accept(r.URL.RawQuery)
-	if err != nil && !errors.Is(err, ErrDenied) || !l.answered.CompareAndSwap(false, true) {
+	if err != nil && !errors.Is(err, fault.ErrDenied) || !l.answered.CompareAndSwap(false, true) {
 		l.show(w, r, notHere)
 		return
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/url"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // LoginOptions says how one sign-in goes.
@@ -62,8 +64,8 @@ type Login struct {
 // redeems the code once and saves the tokens. A login that fails leaves the one
 // before as it was.
 //
-// Errors wrap ErrDenied (refused, or nobody came before ctx ended),
-// ErrLoginNeeded (the code was no good), ErrConfig, ErrTemporary or ErrRecord,
+// Errors wrap fault.ErrDenied (refused, or nobody came before ctx ended),
+// fault.ErrLoginNeeded (the code was no good), fault.ErrConfig, fault.ErrTemporary or fault.ErrRecord,
 // or are the store's.
 func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	secret, err := c.readyToLogin(ctx, o)
@@ -91,7 +93,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 		invitation.SelfSigned = own
 		invitation.Loopback = isLoopback(redirect.Hostname()) || c.Profile.Relay || c.Profile.Listen != ""
 	} else if o.Paste == nil {
-		return Login{}, fail(ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
+		return Login{}, fault.New(fault.ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
 	}
 	attempt := newAttempt(c.Profile, o.ForceLogin, relayPort)
 	if l != nil {
@@ -119,10 +121,10 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 // readyToLogin finds out what would make the sign-in fail before the person is
 // troubled and a code is spent: no secret, a store that cannot be written, a
 // profile that is another client's.
-func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret Secret, err error) {
+func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault.Secret, err error) {
 	if c.ClientSecret != nil {
 		if secret, err = c.ClientSecret(ctx); err != nil {
-			return Secret{}, err
+			return fault.Secret{}, err
 		}
 	}
 	errReady := errors.New("ready")
@@ -137,10 +139,10 @@ func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret Secre
 		return nil, errReady // there is room, and nothing to write yet
 	})
 	if err != errReady {
-		return Secret{}, err
+		return fault.Secret{}, err
 	}
 	if secret.IsZero() {
-		return Secret{}, fail(ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
+		return fault.Secret{}, fault.New(fault.ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
 	}
 	return secret, nil
 }
@@ -159,7 +161,7 @@ func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
 	}
 	if rec.signedIn() && !c.owns(rec) && !o.Replace {
 		taken := &TakenError{"client id " + rec.clientID + " at " + rec.baseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
-		return nil, failWith(ErrConfig, taken, "profile %s", c.Profile.Name)
+		return nil, fault.Wrap(fault.ErrConfig, taken, "profile %s", c.Profile.Name)
 	}
 	return rec, nil
 }
@@ -171,7 +173,7 @@ func (c *Client) certificate(ctx context.Context, at place) (_ *tls.Certificate,
 	if c.Profile.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(c.Profile.TLSCert, c.Profile.TLSKey)
 		if err != nil {
-			return nil, false, failWith(ErrConfig, err, "the listener's certificate")
+			return nil, false, fault.Wrap(fault.ErrConfig, err, "the listener's certificate")
 		}
 		return &cert, false, nil
 	}
@@ -185,7 +187,7 @@ func (c *Client) certificate(ctx context.Context, at place) (_ *tls.Certificate,
 }
 
 // await returns the code of the first valid answer, listened for or pasted.
-func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Reader) (Secret, error) {
+func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Reader) (fault.Secret, error) {
 	var came <-chan redirect
 	if l != nil {
 		came = l.came
@@ -201,7 +203,7 @@ func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Re
 		case line, open := <-lines:
 			if !open {
 				if l == nil {
-					return Secret{}, fail(ErrDenied, "the input ended before an address was pasted")
+					return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
 				}
 				lines = nil
 				continue
@@ -213,15 +215,15 @@ func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Re
 			if err == nil && bare {
 				c.notice("a bare code does not tell whose sign-in it comes from; look at the account that is shown below")
 			}
-			if err == nil || errors.Is(err, ErrDenied) {
+			if err == nil || errors.Is(err, fault.ErrDenied) {
 				return code, err
 			}
 			c.notice(pasteAdvice(err, c.Profile.RedirectURI))
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return Secret{}, fail(ErrDenied, "nobody signed in before the time was over")
+				return fault.Secret{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")
 			}
-			return Secret{}, context.Cause(ctx)
+			return fault.Secret{}, context.Cause(ctx)
 		}
 	}
 }
@@ -262,7 +264,7 @@ func pasteAdvice(err error, redirectURI string) string {
 // exchange ends an earlier login of the same app and user at Exact, so nothing
 // comes between it and the save; but another user's tokens must not take a
 // login's place unasked, so beside a login they are pending until that is known.
-func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions) (Login, error) {
+func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
 	var came tokens
 	pending := false
 	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
@@ -274,7 +276,7 @@ func (c *Client) redeem(ctx context.Context, secret, code Secret, o LoginOptions
 		defer cancel()
 		a := c.exchange(bounded, secret, code)
 		for pause := time.Second; a.verdict == notSent && pause <= 4*time.Second; pause *= 2 {
-			if sleep(ctx, pause) != nil {
+			if fault.Pause(ctx, pause) != nil {
 				break
 			}
 			a = c.exchange(bounded, secret, code)
@@ -325,7 +327,7 @@ func (c *Client) confirm(ctx context.Context, came tokens, user Me, o LoginOptio
 		}
 		if rec.pending != nil && rec.pending.refresh.Reveal() == came.refresh.Reveal() {
 			if user.UserID != "" && user.UserID != rec.user.UserID && !o.Replace {
-				taken = failWith(ErrConfig, &TakenError{rec.user.String(), user.String()}, "profile %s", c.Profile.Name)
+				taken = fault.Wrap(fault.ErrConfig, &TakenError{rec.user.String(), user.String()}, "profile %s", c.Profile.Name)
 				rec.pending = nil // its generation stays counted
 				return rec.encode()
 			}
@@ -345,21 +347,21 @@ func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB
 	switch a.verdict {
 	case granted:
 		if a.refresh.IsZero() {
-			return fail(ErrTemporary, "the answer of %s has no refresh token, so there would be no login to keep", c.Profile.BaseURL)
+			return fault.New(fault.ErrTemporary, "the answer of %s has no refresh token, so there would be no login to keep", c.Profile.BaseURL)
 		}
 		return nil
 	case notSent:
-		return failWith(ErrTemporary, a.err, "cannot reach %s", c.Profile.BaseURL)
+		return fault.Wrap(fault.ErrTemporary, a.err, "cannot reach %s", c.Profile.BaseURL)
 	case deadToken, oldToken:
-		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code, which is good for 3 minutes and works once")
+		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not take the code, which is good for 3 minutes and works once")
 	case unknownNo:
-		return failWith(ErrLoginNeeded, a.err, "Exact did not take the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
+		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not take the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
 	case badClient:
-		return failWith(ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
+		return fault.Wrap(fault.ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
 	case tooEarly:
-		return failWith(ErrTemporary, a.err, "Exact gave this app and user a token less than ten minutes ago and gives no other yet")
+		return fault.Wrap(fault.ErrTemporary, a.err, "Exact gave this app and user a token less than ten minutes ago and gives no other yet")
 	}
-	return failWith(ErrTemporary, a.err, "%s did not answer as it should, and the code may be used up", c.Profile.BaseURL)
+	return fault.Wrap(fault.ErrTemporary, a.err, "%s did not answer as it should, and the code may be used up", c.Profile.BaseURL)
 }
 
 // outcomePage is what the browser shows when all is over.
@@ -367,7 +369,7 @@ func outcomePage(p Profile, login Login, err error) page {
 	if err == nil {
 		return signedInPage(p.Name, login.User)
 	}
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, fault.ErrDenied) {
 		return deniedPage(err)
 	}
 	return failedPage(err)

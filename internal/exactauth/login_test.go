@@ -18,6 +18,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // sitting is a sign-in that is under way.
@@ -344,7 +345,7 @@ func TestLoginWithOwnCertificate(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "own.pem")
 	c.Profile.TLSCert, c.Profile.TLSKey = file, file
-	if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrConfig) {
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, fault.ErrConfig) {
 		t.Error("without the file:", err)
 	}
 	if err := os.WriteFile(file, pem, 0o600); err != nil {
@@ -581,7 +582,7 @@ func TestDenied(t *testing.T) {
 
 func checkDenied(t *testing.T, w *world, err error) {
 	t.Helper()
-	if !errors.Is(err, exactauth.ErrDenied) || !strings.Contains(err.Error(), "access_denied") {
+	if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "access_denied") {
 		t.Errorf("got %v", err)
 	}
 	if err != nil && strings.ContainsAny(err.Error(), "\x1b\n\u202e") {
@@ -687,7 +688,7 @@ func TestPasteThatEnds(t *testing.T) {
 		c := w.client()
 		c.ClientSecret = giveSecret(clientSecret)
 		s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: strings.NewReader("nonsense that is not taken\n")})
-		if _, err := s.end(); !errors.Is(err, exactauth.ErrDenied) {
+		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 			t.Error(err)
 		}
 	})
@@ -733,7 +734,7 @@ func TestPortInUse(t *testing.T) {
 			}
 			defer other.Close()
 			_, err = c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("the address was shown") }})
-			if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), u.Port()) {
+			if !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), u.Port()) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -748,7 +749,7 @@ func TestPortInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer other.Close()
-		if _, err := c.Login(t.Context(), exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrConfig) {
+		if _, err := c.Login(t.Context(), exactauth.LoginOptions{}); !errors.Is(err, fault.ErrConfig) {
 			t.Errorf("got %v", err)
 		}
 		refuses(t, u.Port())
@@ -770,7 +771,7 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{})
-		if _, err := s.end(); !errors.Is(err, exactauth.ErrDenied) {
+		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 			t.Error(err)
 		}
 		refuses(t, s.port)
@@ -819,7 +820,7 @@ func (w *world) redirectOf(s *sitting) string {
 // A sign-in that fails leaves the one before as it was, byte by byte, and sends
 // a code once.
 func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
-	fault := func(f exactsim.Fault) func(*world, *exactauth.Client) {
+	injected := func(f exactsim.Fault) func(*world, *exactauth.Client) {
 		return func(w *world, _ *exactauth.Client) { f.Times = -1; w.Inject(f) }
 	}
 	for _, test := range []struct {
@@ -832,29 +833,29 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 			code := w.NewCode(clientID, annID, redirectURI)
 			w.clock.advance(3*time.Minute + time.Second)
 			return code
-		}, exactauth.ErrLoginNeeded},
+		}, fault.ErrLoginNeeded},
 		{"code of another redirect URI", nil, func(w *world) string {
 			return w.NewCode(clientID, annID, "https://app.test/other")
-		}, exactauth.ErrLoginNeeded},
-		{"code that is none", nil, func(*world) string { return strings.Repeat("stampNL001.", 20) }, exactauth.ErrLoginNeeded},
-		{"wrong secret", func(w *world, _ *exactauth.Client) { w.register("other", redirectURI) }, nil, exactauth.ErrConfig},
-		{"app deleted", func(w *world, _ *exactauth.Client) { w.RemoveApp(clientID) }, nil, exactauth.ErrConfig},
+		}, fault.ErrLoginNeeded},
+		{"code that is none", nil, func(*world) string { return strings.Repeat("stampNL001.", 20) }, fault.ErrLoginNeeded},
+		{"wrong secret", func(w *world, _ *exactauth.Client) { w.register("other", redirectURI) }, nil, fault.ErrConfig},
+		{"app deleted", func(w *world, _ *exactauth.Client) { w.RemoveApp(clientID) }, nil, fault.ErrConfig},
 		{"no rights", func(w *world, _ *exactauth.Client) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, nil},
-		{"answer lost", fault(exactsim.Fault{Kind: exactsim.Drop, Commit: true}), nil, exactauth.ErrTemporary},
-		{"answer cut", fault(exactsim.Fault{Kind: exactsim.CutBody}), nil, exactauth.ErrTemporary},
-		{"half an answer", fault(exactsim.Fault{Kind: exactsim.Truncated}), nil, exactauth.ErrTemporary},
-		{"empty answer", fault(exactsim.Fault{Kind: exactsim.Empty}), nil, exactauth.ErrTemporary},
-		{"page", fault(exactsim.Fault{Kind: exactsim.HTML}), nil, exactauth.ErrTemporary},
-		{"10 MB", fault(exactsim.Fault{Kind: exactsim.Huge}), nil, exactauth.ErrTemporary},
-		{"gateway fault", fault(exactsim.Fault{Kind: exactsim.Gateway}), nil, exactauth.ErrTemporary},
-		{"503", fault(exactsim.Fault{Kind: exactsim.Status}), nil, exactauth.ErrTemporary},
-		{"redirect", fault(exactsim.Fault{Kind: exactsim.Redirect}), nil, exactauth.ErrTemporary},
-		{"no refresh token", fault(exactsim.Fault{Kind: exactsim.NoRefreshToken}), nil, exactauth.ErrTemporary},
-		{"empty refresh token", fault(exactsim.Fault{Kind: exactsim.EmptyRefreshToken}), nil, exactauth.ErrTemporary},
-		{"too early", fault(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody}), nil, exactauth.ErrTemporary},
+		{"answer lost", injected(exactsim.Fault{Kind: exactsim.Drop, Commit: true}), nil, fault.ErrTemporary},
+		{"answer cut", injected(exactsim.Fault{Kind: exactsim.CutBody}), nil, fault.ErrTemporary},
+		{"half an answer", injected(exactsim.Fault{Kind: exactsim.Truncated}), nil, fault.ErrTemporary},
+		{"empty answer", injected(exactsim.Fault{Kind: exactsim.Empty}), nil, fault.ErrTemporary},
+		{"page", injected(exactsim.Fault{Kind: exactsim.HTML}), nil, fault.ErrTemporary},
+		{"10 MB", injected(exactsim.Fault{Kind: exactsim.Huge}), nil, fault.ErrTemporary},
+		{"gateway fault", injected(exactsim.Fault{Kind: exactsim.Gateway}), nil, fault.ErrTemporary},
+		{"503", injected(exactsim.Fault{Kind: exactsim.Status}), nil, fault.ErrTemporary},
+		{"redirect", injected(exactsim.Fault{Kind: exactsim.Redirect}), nil, fault.ErrTemporary},
+		{"no refresh token", injected(exactsim.Fault{Kind: exactsim.NoRefreshToken}), nil, fault.ErrTemporary},
+		{"empty refresh token", injected(exactsim.Fault{Kind: exactsim.EmptyRefreshToken}), nil, fault.ErrTemporary},
+		{"too early", injected(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody}), nil, fault.ErrTemporary},
 		{"another user", func(w *world, _ *exactauth.Client) { w.SetAutoApproveUser(bobID) }, func(w *world) string {
 			return w.NewCode(clientID, bobID, redirectURI)
-		}, exactauth.ErrConfig},
+		}, fault.ErrConfig},
 		{"killed before saving", func(w *world, c *exactauth.Client) { c.Store = &crashing{Store: c.Store, at: 2} }, nil, errCrash},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -888,7 +889,7 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // ends the retries
 		defer cancel()
 		s := w.sit(ctx, c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annID, redirectURI) + "\n")})
-		if _, err := s.end(); !errors.Is(err, exactauth.ErrTemporary) {
+		if _, err := s.end(); !errors.Is(err, fault.ErrTemporary) {
 			t.Error(err)
 		}
 		if w.record() != before {
@@ -904,7 +905,7 @@ func TestFailurePageTellsTheReason(t *testing.T) {
 	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
 	page := w.browse(s.URL)
 	_, err := s.end()
-	if !errors.Is(err, exactauth.ErrLoginNeeded) || !strings.Contains(err.Error(), "reason") || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 1000 {
+	if !errors.Is(err, fault.ErrLoginNeeded) || !strings.Contains(err.Error(), "reason") || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 1000 {
 		t.Errorf("%q", err)
 	}
 	var server *exactauth.ServerError
@@ -952,7 +953,7 @@ func TestReplace(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.SetAutoApproveUser(bobID)
 		_, err := w.signIn(c, exactauth.LoginOptions{})
-		if !errors.Is(err, exactauth.ErrConfig) || !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
+		if !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
 			t.Errorf("without Replace: %v", err)
 		}
 		w.live(c)
@@ -980,7 +981,7 @@ func TestReplace(t *testing.T) {
 		before := w.record()
 		w.quiet(func() {
 			_, err := c.Login(t.Context(), exactauth.LoginOptions{Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("shown") }})
-			if !errors.Is(w.tell(err), exactauth.ErrConfig) {
+			if !errors.Is(w.tell(err), fault.ErrConfig) {
 				t.Error(err)
 			}
 		})
@@ -1001,7 +1002,7 @@ func TestReplace(t *testing.T) {
 		c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"
 		w.quiet(func() {
 			_, err := c.Login(t.Context(), exactauth.LoginOptions{Replace: true, Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("shown") }})
-			if !errors.Is(w.tell(err), exactauth.ErrConfig) {
+			if !errors.Is(w.tell(err), fault.ErrConfig) {
 				t.Error(err)
 			}
 		})
@@ -1014,11 +1015,11 @@ func TestNotReady(t *testing.T) {
 		spoil func(*testing.T, *world, *exactauth.Client, *exactauth.LoginOptions)
 		kind  error
 	}{
-		"no secret": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) { c.ClientSecret = nil }, exactauth.ErrConfig},
+		"no secret": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) { c.ClientSecret = nil }, fault.ErrConfig},
 		"secret not to be had": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) {
-			c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, errBoom }
+			c.ClientSecret = func(context.Context) (fault.Secret, error) { return fault.Secret{}, errBoom }
 		}, errBoom},
-		"nobody can paste": {func(_ *testing.T, _ *world, _ *exactauth.Client, o *exactauth.LoginOptions) { o.Paste = nil }, exactauth.ErrConfig},
+		"nobody can paste": {func(_ *testing.T, _ *world, _ *exactauth.Client, o *exactauth.LoginOptions) { o.Paste = nil }, fault.ErrConfig},
 		"no room":          {func(t *testing.T, w *world, _ *exactauth.Client, _ *exactauth.LoginOptions) { blockWrites(t, w) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1057,7 +1058,7 @@ func TestLoginAgain(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.Revoke(clientID, annID)
 	w.clock.advance(exactLife)
-	w.refused(c, exactauth.ErrLoginNeeded)
+	w.refused(c, fault.ErrLoginNeeded)
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 		t.Fatal(err)
 	}

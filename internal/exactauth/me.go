@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Me is the signed-in user, as /api/v1/current/Me tells (field names as in
@@ -63,12 +65,12 @@ func (c *Client) Me(ctx context.Context, t Token) (Me, error) {
 		return Me{}, fmt.Errorf("who is signed in: %w", err)
 	}
 	if len(page.Results) == 0 || page.Results[0].UserID == "" {
-		return Me{}, fail(ErrTemporary, "who is signed in: the answer of %s names no user", c.Profile.BaseURL)
+		return Me{}, fault.New(fault.ErrTemporary, "who is signed in: the answer of %s names no user", c.Profile.BaseURL)
 	}
 	r := page.Results[0]
 	return Me{
-		UserID: printable(r.UserID), UserName: printable(r.UserName), FullName: printable(r.FullName),
-		Email: printable(r.Email), LanguageCode: printable(r.LanguageCode), CurrentDivision: r.CurrentDivision,
+		UserID: fault.Printable(r.UserID), UserName: fault.Printable(r.UserName), FullName: fault.Printable(r.FullName),
+		Email: fault.Printable(r.Email), LanguageCode: fault.Printable(r.LanguageCode), CurrentDivision: r.CurrentDivision,
 	}, nil
 }
 
@@ -106,14 +108,14 @@ func (c *Client) divisions(ctx context.Context, t Token, next string) ([]Divisio
 			return nil, err
 		}
 		for _, d := range page.Results {
-			all = append(all, Division{d.Code, printable(d.Description), printable(d.CustomerName), d.Status, d.IsMainDivision || d.Main})
+			all = append(all, Division{d.Code, fault.Printable(d.Description), fault.Printable(d.CustomerName), d.Status, d.IsMainDivision || d.Main})
 		}
 		if page.Next == "" {
 			return all, nil
 		}
 		next = page.Next
 	}
-	return nil, fail(ErrTemporary, "the list does not end")
+	return nil, fault.New(fault.ErrTemporary, "the list does not end")
 }
 
 // get fetches the "d" of an OData answer. The token goes to the profile's base
@@ -121,7 +123,7 @@ func (c *Client) divisions(ctx context.Context, t Token, next string) ([]Divisio
 func (c *Client) get(ctx context.Context, t Token, address string, d any) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme+"://"+u.Host != c.Profile.BaseURL || u.User != nil {
-		return fail(ErrTemporary, "an address that is not below %s is not followed", c.Profile.BaseURL)
+		return fault.New(fault.ErrTemporary, "an address that is not below %s is not followed", c.Profile.BaseURL)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -134,7 +136,7 @@ func (c *Client) get(ctx context.Context, t Token, address string, d any) error 
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return context.Cause(ctx)
 		}
-		return failWith(ErrTemporary, transportError(err), "cannot reach %s", c.Profile.BaseURL)
+		return fault.Wrap(fault.ErrTemporary, fault.Transport(err), "cannot reach %s", c.Profile.BaseURL)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -146,13 +148,13 @@ func (c *Client) get(ctx context.Context, t Token, address string, d any) error 
 		return refusedByAPI(resp, body)
 	}
 	if err != nil {
-		return failWith(ErrTemporary, transportError(err), "the answer of %s broke off", c.Profile.BaseURL)
+		return fault.Wrap(fault.ErrTemporary, fault.Transport(err), "the answer of %s broke off", c.Profile.BaseURL)
 	}
 	answer := struct {
 		D any `json:"d"`
 	}{d}
 	if json.Unmarshal(body, &answer) != nil {
-		return fail(ErrTemporary, "the answer of %s cannot be read", c.Profile.BaseURL)
+		return fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.Profile.BaseURL)
 	}
 	return nil
 }
@@ -170,17 +172,17 @@ func refusedByAPI(resp *http.Response, body []byte) error {
 	_ = json.Unmarshal(body, &odata) // a body that is not OData has no message
 	refused := &ServerError{
 		Status:      resp.StatusCode,
-		Code:        printable(resp.Header.Get("Reason")),
-		Description: printable(odata.Error.Message.Value),
+		Code:        fault.Printable(resp.Header.Get("Reason")),
+		Description: fault.Printable(odata.Error.Message.Value),
 	}
 	if refused.Description == "" && strings.HasPrefix(http.DetectContentType(body), "text/plain") {
-		refused.Description = printable(string(body))
+		refused.Description = fault.Printable(string(body))
 	}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return failWith(ErrLoginNeeded, refused, "Exact does not take the access token")
+		return fault.Wrap(fault.ErrLoginNeeded, refused, "Exact does not take the access token")
 	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode/100 == 3:
-		return failWith(ErrTemporary, refused, "no answer")
+		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
 	}
 	return refused
 }

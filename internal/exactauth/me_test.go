@@ -12,6 +12,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestMe(t *testing.T) {
@@ -46,26 +47,26 @@ func TestMeRefused(t *testing.T) {
 		kind   error
 		status int // of the ServerError, if there is one
 	}{
-		{"401 page", exactsim.Fault{Kind: exactsim.HTML, Status: 401}, exactauth.ErrLoginNeeded, 401},
-		{"401 empty", exactsim.Fault{Kind: exactsim.Status, Status: 401}, exactauth.ErrLoginNeeded, 401},
+		{"401 page", exactsim.Fault{Kind: exactsim.HTML, Status: 401}, fault.ErrLoginNeeded, 401},
+		{"401 empty", exactsim.Fault{Kind: exactsim.Status, Status: 401}, fault.ErrLoginNeeded, 401},
 		{"403 empty", exactsim.Fault{Kind: exactsim.Status, Status: 403}, nil, 403},
 		{"404 gateway", exactsim.Fault{Kind: exactsim.Gateway}, nil, 404},
-		{"429", exactsim.Fault{Kind: exactsim.Status, Status: 429}, exactauth.ErrTemporary, 429},
-		{"500 page", exactsim.Fault{Kind: exactsim.HTML, Status: 500}, exactauth.ErrTemporary, 500},
-		{"503", exactsim.Fault{Kind: exactsim.Status}, exactauth.ErrTemporary, 503},
-		{"redirect", exactsim.Fault{Kind: exactsim.Redirect, Status: 302}, exactauth.ErrTemporary, 302},
-		{"dropped", exactsim.Fault{Kind: exactsim.Drop}, exactauth.ErrTemporary, 0},
-		{"cut", exactsim.Fault{Kind: exactsim.CutBody}, exactauth.ErrTemporary, 0},
-		{"half", exactsim.Fault{Kind: exactsim.Truncated}, exactauth.ErrTemporary, 0},
-		{"empty", exactsim.Fault{Kind: exactsim.Empty}, exactauth.ErrTemporary, 0},
-		{"page", exactsim.Fault{Kind: exactsim.HTML}, exactauth.ErrTemporary, 0},
-		{"10 MB", exactsim.Fault{Kind: exactsim.Huge}, exactauth.ErrTemporary, 0},
-		{"Atom", exactsim.Fault{Kind: exactsim.Raw, Body: `<?xml version="1.0"?><feed/>`}, exactauth.ErrTemporary, 0},
-		{"null", exactsim.Fault{Kind: exactsim.Raw, Body: `null`}, exactauth.ErrTemporary, 0},
-		{"no d", exactsim.Fault{Kind: exactsim.Raw, Body: `{}`}, exactauth.ErrTemporary, 0},
-		{"d is null", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":null}`}, exactauth.ErrTemporary, 0},
-		{"d is a list", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":[]}`}, exactauth.ErrTemporary, 0},
-		{"nobody", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{}]}}`}, exactauth.ErrTemporary, 0},
+		{"429", exactsim.Fault{Kind: exactsim.Status, Status: 429}, fault.ErrTemporary, 429},
+		{"500 page", exactsim.Fault{Kind: exactsim.HTML, Status: 500}, fault.ErrTemporary, 500},
+		{"503", exactsim.Fault{Kind: exactsim.Status}, fault.ErrTemporary, 503},
+		{"redirect", exactsim.Fault{Kind: exactsim.Redirect, Status: 302}, fault.ErrTemporary, 302},
+		{"dropped", exactsim.Fault{Kind: exactsim.Drop}, fault.ErrTemporary, 0},
+		{"cut", exactsim.Fault{Kind: exactsim.CutBody}, fault.ErrTemporary, 0},
+		{"half", exactsim.Fault{Kind: exactsim.Truncated}, fault.ErrTemporary, 0},
+		{"empty", exactsim.Fault{Kind: exactsim.Empty}, fault.ErrTemporary, 0},
+		{"page", exactsim.Fault{Kind: exactsim.HTML}, fault.ErrTemporary, 0},
+		{"10 MB", exactsim.Fault{Kind: exactsim.Huge}, fault.ErrTemporary, 0},
+		{"Atom", exactsim.Fault{Kind: exactsim.Raw, Body: `<?xml version="1.0"?><feed/>`}, fault.ErrTemporary, 0},
+		{"null", exactsim.Fault{Kind: exactsim.Raw, Body: `null`}, fault.ErrTemporary, 0},
+		{"no d", exactsim.Fault{Kind: exactsim.Raw, Body: `{}`}, fault.ErrTemporary, 0},
+		{"d is null", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":null}`}, fault.ErrTemporary, 0},
+		{"d is a list", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":[]}`}, fault.ErrTemporary, 0},
+		{"nobody", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{}]}}`}, fault.ErrTemporary, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
@@ -159,7 +160,7 @@ func TestDivisionsFallBack(t *testing.T) {
 		tok := w.live(c)
 		before := w.Counters().APIRequests
 		w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status})
-		if _, err := c.Divisions(t.Context(), tok, 100); !errors.Is(w.tell(err), exactauth.ErrTemporary) || w.Counters().APIRequests != before+1 {
+		if _, err := c.Divisions(t.Context(), tok, 100); !errors.Is(w.tell(err), fault.ErrTemporary) || w.Counters().APIRequests != before+1 {
 			t.Errorf("got %v after %d requests", err, w.Counters().APIRequests-before)
 		}
 	})
@@ -213,7 +214,7 @@ func TestDivisionsInACircle(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Raw, Times: -1,
 		Body: fmt.Sprintf(`{"d":{"results":[],"__next":%q}}`, w.url+"/api/v1/100/system/Divisions")})
-	if _, err := c.Divisions(t.Context(), w.live(c), 100); !errors.Is(err, exactauth.ErrTemporary) {
+	if _, err := c.Divisions(t.Context(), w.live(c), 100); !errors.Is(err, fault.ErrTemporary) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package exactauth
 import (
 	"context"
 	"errors"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Latest gives, of a copy of a record that a machine kept and the record in the
@@ -36,7 +38,7 @@ func Latest(kept, shared []byte) []byte {
 //
 // There may be nothing to move. If the other store has a login of the same client,
 // the one that Exact issued later stays, since a later sign-in ends the one before;
-// but if it has another client's login, or another user's, ErrConfig is wrapped and
+// but if it has another client's login, or another user's, fault.ErrConfig is wrapped and
 // everything is as before.
 func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
 	var moving *record
@@ -75,12 +77,12 @@ func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
 			}
 			mine := other.baseURL == moving.baseURL && other.clientID == moving.clientID
 			if other.signedIn() && !mine {
-				return nil, fail(ErrConfig, "profile %s: %s holds the login of another client, %s at %s", c.Profile.Name, where, other.clientID, other.baseURL)
+				return nil, fault.New(fault.ErrConfig, "profile %s: %s holds the login of another client, %s at %s", c.Profile.Name, where, other.clientID, other.baseURL)
 			}
 			if mine && other.moved == "" && other.signedIn() {
 				later := moving.signedIn() && moving.newest().issuedAfter(other.newest())
 				if moving.signedIn() && moving.user.differs(other.user) && (later || !goingOn) {
-					return nil, failWith(ErrConfig, &TakenError{other.user.String(), moving.user.String()}, "profile %s in %s", c.Profile.Name, where)
+					return nil, fault.Wrap(fault.ErrConfig, &TakenError{other.user.String(), moving.user.String()}, "profile %s in %s", c.Profile.Name, where)
 				}
 				// An earlier call may have got this far, and others gone on from there;
 				// or a whole team has signed in there already.
@@ -168,14 +170,14 @@ func IsNote(b []byte) bool {
 // elsewhere says that the login in r must not be used from here.
 func (c *Client) elsewhere(r *record) error {
 	if r.signedIn() || !r.clientSecret.IsZero() {
-		return fail(ErrTemporary, "profile %s: its login is being moved to %s", c.Profile.Name, printable(r.moved))
+		return fault.New(fault.ErrTemporary, "profile %s: its login is being moved to %s", c.Profile.Name, fault.Printable(r.moved))
 	}
-	return failWith(ErrConfig, &MovedError{r.moved}, "profile %s", c.Profile.Name)
+	return fault.Wrap(fault.ErrConfig, &MovedError{r.moved}, "profile %s", c.Profile.Name)
 }
 
-// MovedError is wrapped by an ErrConfig: the login was moved to another store.
+// MovedError is wrapped by an fault.ErrConfig: the login was moved to another store.
 type MovedError struct {
 	Where string // as it was given to MoveTo
 }
 
-func (e *MovedError) Error() string { return "its login was moved to " + printable(e.Where) }
+func (e *MovedError) Error() string { return "its login was moved to " + fault.Printable(e.Where) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -183,7 +184,7 @@ func (m *moving) arrived() {
 		m.t.Errorf("%d refreshes, want 1", n)
 	}
 	m.quiet(func() {
-		err := m.refused(m.here, exactauth.ErrConfig)
+		err := m.refused(m.here, fault.ErrConfig)
 		moved := (*exactauth.MovedError)(nil)
 		if !errors.As(err, &moved) || moved.Where != elsewhere {
 			m.t.Errorf("%v; want a MovedError", err)
@@ -268,9 +269,9 @@ func TestMoveIsKilled(t *testing.T) {
 					switch here, _ := m.look(); {
 					case here.MovedTo == "" && err != nil:
 						t.Error(err)
-					case here.MovedTo != "" && here.Login != nil && !errors.Is(err, exactauth.ErrTemporary):
+					case here.MovedTo != "" && here.Login != nil && !errors.Is(err, fault.ErrTemporary):
 						t.Errorf("%v; want ErrTemporary", err)
-					case here.MovedTo != "" && here.Login == nil && !errors.Is(err, exactauth.ErrConfig):
+					case here.MovedTo != "" && here.Login == nil && !errors.Is(err, fault.ErrConfig):
 						t.Errorf("%v; want ErrConfig", err)
 					}
 				})
@@ -335,7 +336,7 @@ func TestMoveIsRefused(t *testing.T) {
 				m.clock.advance(exactLife)
 				m.live(m.here)
 			} else {
-				m.quiet(func() { m.refused(m.here, exactauth.ErrTemporary) })
+				m.quiet(func() { m.refused(m.here, fault.ErrTemporary) })
 			}
 			if err := m.move(&steps{}); err != nil {
 				t.Fatal(err)
@@ -381,7 +382,7 @@ func TestMovedHere(t *testing.T) {
 			if _, err := m.here.Logout(t.Context()); !errors.Is(m.tell(err), kind) {
 				t.Errorf("Logout: %v", err)
 			}
-			if err := m.here.SetClientSecret(t.Context(), exactauth.NewSecret("xyzXYZ789012"), true); !errors.Is(m.tell(err), kind) {
+			if err := m.here.SetClientSecret(t.Context(), fault.NewSecret("xyzXYZ789012"), true); !errors.Is(m.tell(err), kind) {
 				t.Errorf("SetClientSecret: %v", err)
 			}
 			if _, err := m.here.Status(t.Context()); !errors.Is(m.tell(err), kind) {
@@ -394,7 +395,7 @@ func TestMovedHere(t *testing.T) {
 	}
 	before := m.record()
 	m.clock.advance(exactLife) // the token would be due
-	calls(exactauth.ErrTemporary)
+	calls(fault.ErrTemporary)
 	if m.record() != before {
 		t.Error("the record was changed")
 	}
@@ -402,7 +403,7 @@ func TestMovedHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	before = m.record()
-	calls(exactauth.ErrConfig)
+	calls(fault.ErrConfig)
 	if m.record() != before {
 		t.Error("the record was changed")
 	}
@@ -418,7 +419,7 @@ func TestMovedHere(t *testing.T) {
 
 // What is in one store already, or on its way there, does not go to a third.
 func TestMoveToTwoPlaces(t *testing.T) {
-	for at, kind := range []error{exactauth.ErrConfig, exactauth.ErrTemporary} {
+	for at, kind := range []error{fault.ErrConfig, fault.ErrTemporary} {
 		t.Run(kind.Error(), func(t *testing.T) {
 			m := newMove(t, exactsim.Config{})
 			if err := m.move(&steps{at: 2 * at}); (err != nil) != (at > 0) {
@@ -457,7 +458,7 @@ func TestMoveOfNothing(t *testing.T) {
 		}
 	}
 	// Moved is nothing if nothing was moved.
-	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+	if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
 	before := w.record()
@@ -494,7 +495,7 @@ func TestMoveThereAndBack(t *testing.T) {
 	}
 	m.clock.advance(exactLife)
 	m.live(m.here)
-	m.refused(m.there, exactauth.ErrConfig)
+	m.refused(m.there, fault.ErrConfig)
 }
 
 // Another client's login in the other store is not touched, and the one here goes
@@ -508,10 +509,10 @@ func TestMoveOntoAnotherClient(t *testing.T) {
 		kind error
 		text string
 	}{
-		{"another client", exactauth.ErrConfig, string(theirs.bytes(t))},
-		{"another server", exactauth.ErrConfig, strings.Replace(string(theirs.bytes(t)), m.url, "https://start.exactonline.be", 1)},
-		{"damaged", exactauth.ErrRecord, "{"},
-		{"sealed", exactauth.ErrRecord, "age-encryption.org/v1\n"},
+		{"another client", fault.ErrConfig, string(theirs.bytes(t))},
+		{"another server", fault.ErrConfig, strings.Replace(string(theirs.bytes(t)), m.url, "https://start.exactonline.be", 1)},
+		{"damaged", fault.ErrRecord, "{"},
+		{"sealed", fault.ErrRecord, "age-encryption.org/v1\n"},
 	} {
 		if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return []byte(c.text), nil }); err != nil {
 			t.Fatal(err)
@@ -560,7 +561,7 @@ func TestMoveOntoALogin(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMove(t, exactsim.Config{})
-			if err := m.there.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+			if err := m.there.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 				t.Fatal(err)
 			}
 			earlier, later := m.here, m.there
@@ -596,7 +597,7 @@ func TestMoveOntoALogin(t *testing.T) {
 // the other.
 func TestMoveOntoAnotherUser(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
-	if err := m.there.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+	if err := m.there.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
 	m.SetAutoApproveUser(bobID)
@@ -605,7 +606,7 @@ func TestMoveOntoAnotherUser(t *testing.T) {
 	}
 	_, before := m.look()
 	err := m.move(&steps{})
-	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, exactauth.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Ann") {
+	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, fault.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Ann") {
 		t.Errorf("%v; want a TakenError", err)
 	}
 	if _, after := m.look(); after.Login == nil || after.Login.RefreshToken != before.Login.RefreshToken {

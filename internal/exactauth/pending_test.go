@@ -8,6 +8,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -52,18 +53,18 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.Revoke(clientID, annID)
 		w.clock.advance(exactLife)
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
-		w.refused(c, exactauth.ErrTemporary)
+		w.refused(c, fault.ErrTemporary)
 		w.ClearFaults()
 		if s, err := c.Status(t.Context()); err != nil || s.User != (exactauth.Me{}) {
 			t.Errorf("status: %+v, %v; want a user who is not known", s, err)
 		}
-		err := w.refused(c, exactauth.ErrLoginNeeded)
+		err := w.refused(c, fault.ErrLoginNeeded)
 		if !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
 			t.Error(err)
 		}
-		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 		w.clock.advance(exactLife)
-		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 		w.SetAutoApproveUser(annID)
 		if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 			t.Fatal(err)
@@ -77,13 +78,13 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.Revoke(clientID, annID)
 		w.clock.advance(exactLife)
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403, Times: -1})
-		w.refused(c, exactauth.ErrLoginNeeded)
-		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.refused(c, fault.ErrLoginNeeded)
+		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 	})
 	t.Run("the first sign-in", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		c := w.client()
-		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+		if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 			t.Fatal(err)
 		}
 		crash := w.client()
@@ -115,7 +116,7 @@ func TestLostAnswerWhileTheTokenLivesIsNoFlood(t *testing.T) {
 	}
 	w.quiet(func() { w.live(c) })
 	w.clock.advance(30 * time.Second) // it has ended
-	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 	w.clock.advance(exactLife)
 	w.live(c)
 }
@@ -129,7 +130,7 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 	c.Shared = true
 	elsewhere := w.client()
 	elsewhere.Store = tokenstore.NewFiles(t.TempDir(), nil)
-	if err := elsewhere.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+	if err := elsewhere.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.signIn(elsewhere, exactauth.LoginOptions{}); err != nil {
@@ -147,18 +148,18 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 	w.clock.advance(exactLife)
 	notes()
 	if n := w.asks(func() {
-		if err := w.refused(c, exactauth.ErrTemporary); !strings.Contains(err.Error(), "under way to another machine") {
+		if err := w.refused(c, fault.ErrTemporary); !strings.Contains(err.Error(), "under way to another machine") {
 			t.Error(err)
 		}
 	}); n != 1 {
 		t.Errorf("the server was asked %d times, want once", n)
 	}
-	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 	w.clock.advance(exactLife / 4)
 	notes()
-	w.refused(c, exactauth.ErrLoginNeeded)
+	w.refused(c, fault.ErrLoginNeeded)
 	w.clock.advance(exactLife)
-	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 		t.Fatal(err)
 	}

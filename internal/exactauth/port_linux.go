@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // portHolder names the process that listens on a loopback address, or on all
@@ -54,7 +56,7 @@ func portHolder(addr string) string {
 		if target, err := os.Readlink(h); err == nil && inodes[target] {
 			process := strings.Split(h, "/")[2]
 			if name, err := os.ReadFile("/proc/" + process + "/comm"); err == nil {
-				return fmt.Sprintf("%s (process %s)", printable(string(name)), process)
+				return fmt.Sprintf("%s (process %s)", fault.Printable(string(name)), process)
 			}
 		}
 	}

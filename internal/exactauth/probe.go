@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Probe is what the beginning of a sign-in, without anybody signing in, shows of
@@ -18,14 +20,14 @@ type Probe struct {
 	ServerDate, LocalDate time.Time
 
 	// Refused says that the app or its redirect URI is not registered there, and
-	// wraps ErrConfig; nil if nothing was said against them, which is no proof.
+	// wraps fault.ErrConfig; nil if nothing was said against them, which is no proof.
 	Refused error
 }
 
 // Probe asks the authorize endpoint for its first page, as a browser does that has
 // never been there: a client id or redirect URI that it does not know is told at
 // once (picqer/exact-php-client#617, #488). It sends no secret, spends nothing and
-// ends no login. ErrTemporary is wrapped if there is no answer.
+// ends no login. fault.ErrTemporary is wrapped if there is no answer.
 func (c *Client) Probe(ctx context.Context) (Probe, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -40,7 +42,7 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 			return Probe{}, context.Cause(ctx)
 		}
 		// Here, unlike where a secret went along, the caller may look at the cause.
-		return Probe{}, &kindError{kind: ErrTemporary, text: "cannot reach " + c.Profile.BaseURL, err: transportError(err), also: err}
+		return Probe{}, fault.With(fault.Wrap(fault.ErrTemporary, fault.Transport(err), "cannot reach %s", c.Profile.BaseURL), err)
 	}
 	defer resp.Body.Close()
 	p := Probe{LocalDate: c.now()}
@@ -52,14 +54,14 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return Probe{}, context.Cause(ctx)
 	case err != nil:
-		return p, failWith(ErrTemporary, transportError(err), "the answer of %s broke off", c.Profile.BaseURL)
+		return p, fault.Wrap(fault.ErrTemporary, fault.Transport(err), "the answer of %s broke off", c.Profile.BaseURL)
 	}
 	text := strings.ToLower(string(body))
 	switch {
 	case regexp.MustCompile(`client with identifier\b.{0,200}\bnot found`).MatchString(text):
-		p.Refused = fail(ErrConfig, "%s does not know client id %s", c.Profile.BaseURL, c.Profile.ClientID)
+		p.Refused = fault.New(fault.ErrConfig, "%s does not know client id %s", c.Profile.BaseURL, c.Profile.ClientID)
 	case regexp.MustCompile(`callback uri\b.{0,400}\bis not valid`).MatchString(text):
-		p.Refused = failWith(ErrConfig, errRedirect, "%s is not the app's registered redirect URI", c.Profile.RedirectURI)
+		p.Refused = fault.Wrap(fault.ErrConfig, errRedirect, "%s is not the app's registered redirect URI", c.Profile.RedirectURI)
 	}
 	return p, nil
 }
@@ -71,7 +73,7 @@ var errRedirect = errors.New("the App Center has another one")
 func IsRedirectRefused(err error) bool { return errors.Is(err, errRedirect) }
 
 // TryListen reports what is in the way of listening for the browser, or nil, and
-// listens no longer than it takes to find out. Errors wrap ErrConfig.
+// listens no longer than it takes to find out. Errors wrap fault.ErrConfig.
 func (c *Client) TryListen(ctx context.Context) error {
 	at, listening := placeFor(c.Profile)
 	if !listening {

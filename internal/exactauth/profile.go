@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // DefaultRedirectURI is what a new registration in the App Center gets: an
@@ -28,7 +30,7 @@ type Profile struct {
 	Division    int    // the pinned division's code; 0 if none is
 }
 
-// Check returns all that is wrong with the profile, joined, wrapping ErrConfig.
+// Check returns all that is wrong with the profile, joined, wrapping fault.ErrConfig.
 func (p Profile) Check() error {
 	var faults []error
 	add := func(what string, err error) {
@@ -72,7 +74,7 @@ func (e *faultsError) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-func (e *faultsError) Unwrap() []error { return append([]error{ErrConfig}, e.faults...) }
+func (e *faultsError) Unwrap() []error { return append([]error{fault.ErrConfig}, e.faults...) }
 
 // CheckProfileName reports whether name can be a profile's name. There is no
 // dot in it, so that profiles never meet the stores' other records, and it is no
@@ -116,7 +118,7 @@ func checkClientID(id string) error {
 		}
 	}
 	if !ok {
-		return fmt.Errorf("%q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", printable(id))
+		return fmt.Errorf("%q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", fault.Printable(id))
 	}
 	return nil
 }
@@ -160,15 +162,15 @@ func parseHTTP(s string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("a user name or password does not belong in it")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("%q: want an address that begins with https://", printable(s))
+		return nil, fmt.Errorf("%q: want an address that begins with https://", fault.Printable(s))
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q: it names no host", printable(s))
+		return nil, fmt.Errorf("%q: it names no host", fault.Printable(s))
 	case u.Fragment != "" || strings.Contains(s, "#"):
-		return nil, fmt.Errorf("%q: a fragment (#) does not belong in it", printable(s))
+		return nil, fmt.Errorf("%q: a fragment (#) does not belong in it", fault.Printable(s))
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return nil, fmt.Errorf("%q: the port must be 1 to 65535", printable(s))
+			return nil, fmt.Errorf("%q: the port must be 1 to 65535", fault.Printable(s))
 		}
 	}
 	return u, nil

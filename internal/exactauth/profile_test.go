@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func profile() exactauth.Profile {
@@ -99,7 +100,7 @@ func TestProfileCheck(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, exactauth.ErrConfig) || !strings.HasPrefix(err.Error(), test.want) {
+			if !errors.Is(err, fault.ErrConfig) || !strings.HasPrefix(err.Error(), test.want) {
 				t.Fatalf("got %v, want it to begin with %q", err, test.want)
 			}
 			if text := err.Error(); strings.Contains(text, "hunter2") || strings.Contains(text, "\n") {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/stored"
 )
 
@@ -22,8 +23,8 @@ const (
 // call may do is in it, so that the next process, or this one after a crash,
 // decides alike.
 type record struct {
-	baseURL, clientID string // the record is never used with others
-	clientSecret      Secret // zero if it comes from elsewhere
+	baseURL, clientID string       // the record is never used with others
+	clientSecret      fault.Secret // zero if it comes from elsewhere
 
 	// generation is raised whenever the server gives new tokens or the login is
 	// ended. Of two copies of a record the one with more of them is the live one,
@@ -35,7 +36,7 @@ type record struct {
 	moved string
 
 	tokens
-	previous Secret // the refresh token before; kept until refresh has worked once
+	previous fault.Secret // the refresh token before; kept until refresh has worked once
 
 	// pending is what a sign-in brought of which it is not known yet whether its
 	// user may take this login's place; nil mostly.
@@ -73,7 +74,7 @@ type record struct {
 
 // tokens is what one answer of the token endpoint gave.
 type tokens struct {
-	access, refresh Secret
+	access, refresh fault.Secret
 
 	life        time.Duration // of the access token, as the server stated it
 	requestedAt time.Time     // when the request was sent
@@ -139,7 +140,7 @@ func (r *record) held(now time.Time) bool {
 }
 
 // fingerprint identifies a client without telling its secret.
-func fingerprint(baseURL, clientID string, secret Secret) string {
+func fingerprint(baseURL, clientID string, secret fault.Secret) string {
 	sum := sha256.Sum256([]byte(baseURL + "\n" + clientID + "\n" + secret.Reveal()))
 	return hex.EncodeToString(sum[:8])
 }
@@ -190,20 +191,20 @@ func (t tokens) encode() stored.Tokens {
 
 func decodeTokens(w *stored.Tokens) tokens {
 	return tokens{
-		access: NewSecret(w.AccessToken), refresh: NewSecret(w.RefreshToken),
+		access: fault.NewSecret(w.AccessToken), refresh: fault.NewSecret(w.RefreshToken),
 		life: w.Life(), requestedAt: w.RequestedAt, repliedAt: w.RepliedAt, serverDate: w.ServerDate,
 	}
 }
 
-// decodeRecord accepts only what encode wrote; errors wrap ErrRecord and do not
+// decodeRecord accepts only what encode wrote; errors wrap fault.ErrRecord and do not
 // show what is in the record.
 func decodeRecord(b []byte) (*record, error) {
 	w, err := stored.Decode(b)
 	if err != nil {
-		return nil, failWith(ErrRecord, err, "damaged record")
+		return nil, fault.Wrap(fault.ErrRecord, err, "damaged record")
 	}
 	r := &record{
-		baseURL: w.BaseURL, clientID: w.ClientID, clientSecret: NewSecret(w.ClientSecret),
+		baseURL: w.BaseURL, clientID: w.ClientID, clientSecret: fault.NewSecret(w.ClientSecret),
 		generation: w.Generation, moved: w.MovedTo,
 	}
 	l := w.Login
@@ -211,7 +212,7 @@ func decodeRecord(b []byte) (*record, error) {
 		return r, nil
 	}
 	r.tokens = decodeTokens(&l.Tokens)
-	r.previous = NewSecret(l.PreviousRefreshToken)
+	r.previous = fault.NewSecret(l.PreviousRefreshToken)
 	if l.Pending != nil {
 		pending := decodeTokens(l.Pending)
 		r.pending = &pending

@@ -7,20 +7,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func fullRecord() *record {
 	at := time.Date(2026, 10, 28, 16, 15, 50, 123456789, time.UTC)
 	return &record{
-		baseURL: "https://start.exactonline.nl", clientID: "11111111-2222-3333-4444-555555555555", clientSecret: NewSecret("abcDEF123456"),
+		baseURL: "https://start.exactonline.nl", clientID: "11111111-2222-3333-4444-555555555555", clientSecret: fault.NewSecret("abcDEF123456"),
 		generation: 5, moved: "postgres://exact@db/exact",
 		tokens: tokens{
-			access: NewSecret("stampNL001.gAAAA" + strings.Repeat("a", 850)), refresh: NewSecret("stampNL001.AbCd!IAAAA" + strings.Repeat("r", 400)),
+			access: fault.NewSecret("stampNL001.gAAAA" + strings.Repeat("a", 850)), refresh: fault.NewSecret("stampNL001.AbCd!IAAAA" + strings.Repeat("r", 400)),
 			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
 		},
-		previous: NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 400)),
+		previous: fault.NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 400)),
 		pending: &tokens{
-			access: NewSecret("pending"), refresh: NewSecret("pending!"),
+			access: fault.NewSecret("pending"), refresh: fault.NewSecret("pending!"),
 			life: 600 * time.Second, requestedAt: at, repliedAt: at.Add(time.Second), serverDate: at.Truncate(time.Second),
 		},
 		unproven: true, waitForExpiry: true, spentAt: at.Add(2 * time.Second), lostAt: at.Add(3 * time.Second), awaitedAt: at.Add(6 * time.Second), retryAt: at.Add(5 * time.Second), failedAt: at.Add(4 * time.Second),
@@ -33,9 +35,9 @@ func TestRecordRoundTrip(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]*record{
 		"full":    fullRecord(),
-		"secret":  {baseURL: "b", clientID: "c", clientSecret: NewSecret("s")},
+		"secret":  {baseURL: "b", clientID: "c", clientSecret: fault.NewSecret("s")},
 		"nothing": {baseURL: "b", clientID: "c"},
-		"login": {baseURL: "b", clientID: "c", tokens: tokens{access: NewSecret("a"), refresh: NewSecret("r"), life: time.Second,
+		"login": {baseURL: "b", clientID: "c", tokens: tokens{access: fault.NewSecret("a"), refresh: fault.NewSecret("r"), life: time.Second,
 			requestedAt: time.Unix(1, 0).UTC(), repliedAt: time.Unix(1, 0).UTC()}},
 	} {
 		b, err := r.encode()
@@ -80,7 +82,7 @@ func TestDecodeRecordTellsNoSecret(t *testing.T) {
 	b, _ := fullRecord().encode()
 	for i := range len(b) - 2 { // the last two bytes end the object and the line
 		_, err := decodeRecord(b[:i])
-		if !errors.Is(err, ErrRecord) {
+		if !errors.Is(err, fault.ErrRecord) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 		if strings.Contains(err.Error(), "stamp") || strings.Contains(err.Error(), "abcDEF") {
@@ -91,7 +93,7 @@ func TestDecodeRecordTellsNoSecret(t *testing.T) {
 
 func TestRecordTimes(t *testing.T) {
 	t.Parallel()
-	r := &record{tokens: tokens{access: NewSecret("a"), refresh: NewSecret("r"), life: 600 * time.Second}}
+	r := &record{tokens: tokens{access: fault.NewSecret("a"), refresh: fault.NewSecret("r"), life: 600 * time.Second}}
 	r.requestedAt = time.Unix(1_800_000_000, 0)
 	after := func(d time.Duration) time.Time { return r.requestedAt.Add(d) }
 
@@ -119,7 +121,7 @@ func TestDecodeRecordNegativeFailures(t *testing.T) {
 	t.Parallel()
 	b, _ := fullRecord().encode()
 	r, err := decodeRecord(bytes.Replace(b, []byte(`"failures": 3`), []byte(`"failures": -3`), 1))
-	if err == nil && r.failures < 0 || err != nil && !errors.Is(err, ErrRecord) {
+	if err == nil && r.failures < 0 || err != nil && !errors.Is(err, fault.ErrRecord) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
@@ -141,7 +143,7 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(b)
 		if err != nil {
-			if !errors.Is(err, ErrRecord) || r != nil {
+			if !errors.Is(err, fault.ErrRecord) || r != nil {
 				t.Fatalf("%v, %v", r, err)
 			}
 			return

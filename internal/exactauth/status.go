@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Status is what the record says of a profile's login; no server was asked.
@@ -22,7 +24,7 @@ type Status struct {
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	rec, err := c.load(ctx)
 	switch {
-	case errors.Is(err, ErrLoginNeeded):
+	case errors.Is(err, fault.ErrLoginNeeded):
 		return Status{Problem: err}, nil
 	case err != nil:
 		return Status{}, err
@@ -48,10 +50,10 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	switch err := call.blocked(rec, now); {
 	case err != nil:
 		s.Problem = err
-		s.SignedIn = !errors.Is(err, ErrLoginNeeded)
+		s.SignedIn = !errors.Is(err, fault.ErrLoginNeeded)
 	case now.After(s.RefreshExpiresAt):
 		s.SignedIn = false
-		s.Problem = fail(ErrLoginNeeded, "profile %s: its refresh token was not used for 30 days and has expired", c.Profile.Name)
+		s.Problem = fault.New(fault.ErrLoginNeeded, "profile %s: its refresh token was not used for 30 days and has expired", c.Profile.Name)
 	}
 	return s, nil
 }
@@ -59,14 +61,14 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // SetClientSecret keeps the client secret in the profile's record, where the
 // store seals it like the tokens. Without a secret the one there is stays if keep
 // is set, and goes if not. The login in the record stays, unless it is of another
-// client: then ErrConfig is wrapped and nothing is changed.
-func (c *Client) SetClientSecret(ctx context.Context, secret Secret, keep bool) error {
+// client: then fault.ErrConfig is wrapped and nothing is changed.
+func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) error {
 	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
 		rec := &record{}
 		if old != nil {
 			var err error
-			if rec, err = c.open(old); errors.Is(err, ErrLoginNeeded) {
-				return nil, failWith(ErrConfig, err, "the login of before would be lost")
+			if rec, err = c.open(old); errors.Is(err, fault.ErrLoginNeeded) {
+				return nil, fault.Wrap(fault.ErrConfig, err, "the login of before would be lost")
 			} else if err != nil {
 				return nil, err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Status asks nobody, and says what a call of Token would meet.
@@ -22,39 +23,39 @@ func TestStatus(t *testing.T) {
 	}{
 		{"signed in", func(*world, *exactauth.Client) {}, true, nil},
 		{"access token over", func(w *world, _ *exactauth.Client) { w.clock.advance(time.Hour) }, true, nil},
-		{"refresh token over", func(w *world, _ *exactauth.Client) { w.clock.advance(31 * 24 * time.Hour) }, false, exactauth.ErrLoginNeeded},
+		{"refresh token over", func(w *world, _ *exactauth.Client) { w.clock.advance(31 * 24 * time.Hour) }, false, fault.ErrLoginNeeded},
 		{"revoked", func(w *world, c *exactauth.Client) {
 			w.Revoke(clientID, annID)
 			w.clock.advance(time.Hour)
-			w.refused(c, exactauth.ErrLoginNeeded)
-		}, false, exactauth.ErrLoginNeeded},
+			w.refused(c, fault.ErrLoginNeeded)
+		}, false, fault.ErrLoginNeeded},
 		{"wrong secret", func(w *world, c *exactauth.Client) {
 			w.register("other", redirectURI)
 			w.clock.advance(time.Hour)
-			w.refused(c, exactauth.ErrConfig)
-		}, true, exactauth.ErrConfig},
+			w.refused(c, fault.ErrConfig)
+		}, true, fault.ErrConfig},
 		{"wrong secret, mended", func(w *world, c *exactauth.Client) {
 			w.register("other", redirectURI)
 			w.clock.advance(time.Hour)
-			w.refused(c, exactauth.ErrConfig)
+			w.refused(c, fault.ErrConfig)
 			c.ClientSecret = giveSecret("other")
 		}, true, nil},
 		{"server down", func(w *world, c *exactauth.Client) {
 			w.Inject(exactsim.Fault{Kind: exactsim.Status, RetryAfter: "600"})
 			w.clock.advance(time.Hour)
-			w.refused(c, exactauth.ErrTemporary)
-		}, true, exactauth.ErrTemporary},
-		{"another client's", func(_ *world, c *exactauth.Client) { c.Profile.ClientID = "99999999-2222-3333-4444-555555555555" }, false, exactauth.ErrLoginNeeded},
+			w.refused(c, fault.ErrTemporary)
+		}, true, fault.ErrTemporary},
+		{"another client's", func(_ *world, c *exactauth.Client) { c.Profile.ClientID = "99999999-2222-3333-4444-555555555555" }, false, fault.ErrLoginNeeded},
 		{"signed out", func(w *world, c *exactauth.Client) {
 			if was, err := c.Logout(w.t.Context()); !was || err != nil {
 				w.t.Error(was, err)
 			}
-		}, false, exactauth.ErrLoginNeeded},
+		}, false, fault.ErrLoginNeeded},
 		{"forgotten", func(w *world, c *exactauth.Client) {
 			if err := c.Forget(w.t.Context()); err != nil {
 				w.t.Error(err)
 			}
-		}, false, exactauth.ErrLoginNeeded},
+		}, false, fault.ErrLoginNeeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
@@ -101,7 +102,7 @@ func TestLogout(t *testing.T) {
 func TestSetClientSecretKeepsTheLogin(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	tok := w.live(c)
-	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("new one"), true); err != nil {
+	if err := c.SetClientSecret(t.Context(), fault.NewSecret("new one"), true); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.live(c); got.AccessToken.Reveal() != tok.AccessToken.Reveal() {
@@ -109,7 +110,7 @@ func TestSetClientSecretKeepsTheLogin(t *testing.T) {
 	}
 	c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"
 	before := w.record()
-	if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("of another"), true); !errors.Is(w.tell(err), exactauth.ErrConfig) || w.record() != before {
+	if err := c.SetClientSecret(t.Context(), fault.NewSecret("of another"), true); !errors.Is(w.tell(err), fault.ErrConfig) || w.record() != before {
 		t.Error(err)
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Token is a live access token and where it works.
 type Token struct {
-	AccessToken Secret
+	AccessToken fault.Secret
 	ExpiresAt   time.Time // by this machine's clock, rather too early than too late
 	BaseURL     string
 	Division    int // the profile's pinned one, 0 if none is
@@ -32,7 +34,7 @@ type Want struct {
 // that was sent is seen through and its answer saved even if ctx ends meanwhile,
 // since its refresh token works once.
 //
-// Errors wrap ErrLoginNeeded, ErrTemporary, ErrConfig or ErrRecord, or are the
+// Errors wrap fault.ErrLoginNeeded, fault.ErrTemporary, fault.ErrConfig or fault.ErrRecord, or are the
 // store's.
 func (c *Client) Token(ctx context.Context, want Want) (Token, error) {
 	call := &tokenCall{Client: c, want: want, began: c.now()}
@@ -108,7 +110,7 @@ func (c *Client) open(b []byte) (*record, error) {
 		return nil, c.elsewhere(r)
 	}
 	if r.signedIn() && !c.owns(r) {
-		return nil, fail(ErrLoginNeeded, "profile %s: its login belongs to client id %s at %s, not to %s at %s",
+		return nil, fault.New(fault.ErrLoginNeeded, "profile %s: its login belongs to client id %s at %s, not to %s at %s",
 			c.Profile.Name, r.clientID, r.baseURL, c.Profile.ClientID, c.Profile.BaseURL)
 	}
 	return r, nil
@@ -121,7 +123,7 @@ func (c *Client) owns(r *record) bool {
 }
 
 func (c *Client) nobody() error {
-	return fail(ErrLoginNeeded, "profile %s: nobody is signed in", c.Profile.Name)
+	return fault.New(fault.ErrLoginNeeded, "profile %s: nobody is signed in", c.Profile.Name)
 }
 
 // tokenCall is one call of Token: what decides besides the record.
@@ -131,7 +133,7 @@ type tokenCall struct {
 	began time.Time
 
 	secretKnown bool
-	secret      Secret // of the client, if it does not come from the record
+	secret      fault.Secret // of the client, if it does not come from the record
 
 	noted   time.Time // when this call noted that it is about to refresh
 	foreign time.Time // when somebody else had, and no answer was there as this call sent
@@ -164,7 +166,7 @@ func (c *tokenCall) next(r *record) step {
 		return step{do: giveUp, err: c.nobody()}
 	}
 	if c.want.MinValid > r.life {
-		return step{do: giveUp, err: failWith(ErrConfig, &LifeError{r.life}, "none can have %s left", c.want.MinValid)}
+		return step{do: giveUp, err: fault.Wrap(fault.ErrConfig, &LifeError{r.life}, "none can have %s left", c.want.MinValid)}
 	}
 	now := c.now()
 	serves := c.serves(r)
@@ -200,20 +202,20 @@ func (c *tokenCall) serves(r *record) bool {
 // blocked says why the server is not to be asked, or nil.
 func (c *tokenCall) blocked(r *record, now time.Time) error {
 	if f := r.refused; f != nil && f.client == c.fingerprint(r) {
-		kind := ErrLoginNeeded
+		kind := fault.ErrLoginNeeded
 		if f.config {
-			kind = ErrConfig
+			kind = fault.ErrConfig
 		}
-		return fail(kind, "profile %s: %s (since %s)", c.Profile.Name, f.text, clock(f.at))
+		return fault.New(kind, "profile %s: %s (since %s)", c.Profile.Name, f.text, fault.Clock(f.at))
 	}
 	if c.failed != nil {
 		return c.failed
 	}
 	if r.held(now) {
-		return failWith(ErrTemporary, &WaitError{"the next attempt is due", r.retryAt, false}, "no new token: %s; the login is kept", r.failure)
+		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: "the next attempt is due", Until: r.retryAt}, "no new token: %s; the login is kept", r.failure)
 	}
 	if c.granted && !(r.unproven && r.alive(now)) { // it ended before it arrived, or the clock jumped
-		return fail(ErrTemporary, "the new token is not valid by this machine's clock, which says %s", clock(now))
+		return fault.New(fault.ErrTemporary, "the new token is not valid by this machine's clock, which says %s", fault.Clock(now))
 	}
 	return nil
 }
@@ -227,7 +229,7 @@ func (c *tokenCall) findSecret(ctx context.Context) (err error) {
 }
 
 // useSecret is the client secret for requests about r.
-func (c *tokenCall) useSecret(r *record) Secret {
+func (c *tokenCall) useSecret(r *record) fault.Secret {
 	if !c.secret.IsZero() {
 		return c.secret
 	}
@@ -266,7 +268,7 @@ func (c *tokenCall) refresh(ctx context.Context) (*record, error) {
 			return old, nil
 		}
 		if c.useSecret(rec).IsZero() {
-			return nil, fail(ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
+			return nil, fault.New(fault.ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
 		}
 		if c.mustNote(rec) {
 			if !rec.spentAt.IsZero() {
@@ -315,7 +317,7 @@ func (c *tokenCall) unlessServed(waiting context.Context, end context.CancelCaus
 	judge := *c // the change may alter c while the last look is under way
 	go func() {
 		look := 20 * time.Millisecond
-		for sleep(looking, look) == nil {
+		for fault.Pause(looking, look) == nil {
 			began := time.Now()
 			rec, err := c.load(looking)
 			if err == nil && looking.Err() == nil && judge.next(rec).do == handOut {
@@ -340,7 +342,7 @@ func (c *tokenCall) spend(ctx context.Context, rec *record) {
 	c.settle(rec, rec.refresh, a)
 	for attempt := 1; ; attempt++ {
 		pause, again := retryPause(a, rec.life, attempt)
-		if !again || ctx.Err() != nil || sleep(bounded, pause) != nil {
+		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
 			break
 		}
 		a = c.renew(bounded, secret, rec.refresh)
@@ -387,8 +389,8 @@ func (c *tokenCall) prove(ctx context.Context, r *record) (*record, error) {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, context.Cause(ctx)
-	case errors.Is(meErr, ErrTemporary):
-		return nil, failWith(ErrTemporary, meErr, "profile %s: its login has ended, and whose the sign-in after it was cannot be asked now", c.Profile.Name)
+	case errors.Is(meErr, fault.ErrTemporary):
+		return nil, fault.Wrap(fault.ErrTemporary, meErr, "profile %s: its login has ended, and whose the sign-in after it was cannot be asked now", c.Profile.Name)
 	}
 	var rec *record
 	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
@@ -432,7 +434,7 @@ func retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool)
 }
 
 // settle writes into rec what the answer to a refresh with the token used means.
-func (c *tokenCall) settle(rec *record, used Secret, a answer) {
+func (c *tokenCall) settle(rec *record, used fault.Secret, a answer) {
 	now := c.now()
 	spentAt := rec.spentAt
 	rec.spentAt = time.Time{}
@@ -464,7 +466,7 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 		c.granted = true
 
 	case notSent:
-		c.failed = failWith(ErrTemporary, a.err, "cannot reach %s, the login is untouched", c.Profile.BaseURL)
+		c.failed = fault.Wrap(fault.ErrTemporary, a.err, "cannot reach %s, the login is untouched", c.Profile.BaseURL)
 
 	case unanswered, redirected:
 		rec.failures++
@@ -503,7 +505,7 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 			if !open.After(now) {
 				open = now.Add(rec.life / 20 * 19)
 			}
-			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", clock(from)), open.Sub(now))
+			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", fault.Clock(from)), open.Sub(now))
 		}
 
 	case oldToken:
@@ -511,12 +513,12 @@ func (c *tokenCall) settle(rec *record, used Secret, a answer) {
 		// and with it the lock, while the answer is under way to its machine.
 		if until := c.foreign.Add(rec.life / 8); c.Shared && !c.foreign.IsZero() && now.Before(until) && rec.awaitedAt.IsZero() {
 			rec.awaitedAt, rec.refused = now, nil
-			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", clock(c.foreign)), until.Sub(now))
+			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", fault.Clock(c.foreign)), until.Sub(now))
 			return
 		}
 		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"
 		if !rec.lostAt.IsZero() {
-			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", clock(rec.lostAt))
+			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", fault.Clock(rec.lostAt))
 		}
 		refuse(false, text)
 
@@ -554,12 +556,12 @@ func (r *record) redate(now, serverNow time.Time) {
 func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
 	d := until.Sub(c.now())
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
-		return failWith(ErrTemporary, &WaitError{what, until, true}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
+		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: what, Until: until, Waits: true}, "this token does not do, and it takes %s to get another", d.Round(time.Second))
 	}
 	if c.Waiting != nil {
 		defer c.Waiting(ctx, what, until)()
 	}
-	return sleep(ctx, d)
+	return fault.Pause(ctx, d)
 }
 
 // tellIfLong tells of a wait that has gone on for so long that a person notices,
@@ -572,7 +574,7 @@ func (c *Client) tellIfLong(ctx context.Context, what string) (over func()) {
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		if sleep(ctx, 300*time.Millisecond) == nil {
+		if fault.Pause(ctx, 300*time.Millisecond) == nil {
 			defer c.Waiting(ctx, what, time.Time{})()
 			<-ctx.Done()
 		}
@@ -580,16 +582,5 @@ func (c *Client) tellIfLong(ctx context.Context, what string) (over func()) {
 	return func() {
 		cancel()
 		<-told
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

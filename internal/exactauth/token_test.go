@@ -14,6 +14,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -50,9 +51,9 @@ func TestFreshTokenCostsNothing(t *testing.T) {
 func TestFreshTokenNeedsNoWritableStoreAndNoSecret(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	blockWrites(t, w)
-	c.ClientSecret = func(context.Context) (exactauth.Secret, error) {
+	c.ClientSecret = func(context.Context) (fault.Secret, error) {
 		t.Error("the client secret was asked for")
-		return exactauth.Secret{}, nil
+		return fault.Secret{}, nil
 	}
 	w.live(c)
 }
@@ -205,7 +206,7 @@ func TestUselessAnswersLoseNothing(t *testing.T) {
 			w.quiet(func() { w.live(other) })
 			w.clock.advance(share(shortLife, 32)) // past expiry
 			var err error
-			w.quiet(func() { err = w.refused(other, exactauth.ErrTemporary) })
+			w.quiet(func() { err = w.refused(other, fault.ErrTemporary) })
 			if text := err.Error(); strings.ContainsAny(text, "\x1b\n") {
 				t.Errorf("%q is not one line", text)
 			}
@@ -235,7 +236,7 @@ func TestHoldsGrow(t *testing.T) {
 	last := time.Duration(0)
 	for range 8 {
 		before := w.clock.now()
-		held := w.untilHeld(w.refused(c, exactauth.ErrTemporary)).Sub(before)
+		held := w.untilHeld(w.refused(c, fault.ErrTemporary)).Sub(before)
 		if held < last-time.Second/10 || held > shortLife+time.Second/10 {
 			t.Errorf("held for %s after %s", held, last)
 		}
@@ -256,7 +257,7 @@ func TestHonoursRetryAfter(t *testing.T) {
 			w.clock.advance(exactLife)
 			w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 429, RetryAfter: test.value})
 			before := w.clock.now()
-			if held := w.untilHeld(w.refused(c, exactauth.ErrTemporary)).Sub(before); held.Round(5*time.Second) != 7200*time.Second {
+			if held := w.untilHeld(w.refused(c, fault.ErrTemporary)).Sub(before); held.Round(5*time.Second) != 7200*time.Second {
 				t.Errorf("held for %s, want 2 h", held)
 			}
 			w.live(c)
@@ -309,7 +310,7 @@ func TestUnreachableServerSpendsNothing(t *testing.T) {
 		}
 	})
 	w.clock.advance(share(shortLife, 40))
-	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 	if rec := w.record(); w.field("refresh_token") != refresh || strings.Contains(rec, "spent_at") || strings.Contains(rec, "lost_at") || strings.Contains(rec, "retry_at") {
 		t.Error("the record tells of a refresh that was never sent")
 	}
@@ -324,7 +325,7 @@ func TestUntrustedServerIsSentNothing(t *testing.T) {
 	c.Profile.BaseURL = tls
 	w.putRecord(strings.ReplaceAll(w.record(), w.url, tls))
 	w.clock.advance(shortLife)
-	w.quiet(func() { w.refused(c, exactauth.ErrTemporary) })
+	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 }
 
 // The answer to a refresh is lost and refresh tokens end at once: nothing but a
@@ -335,13 +336,13 @@ func TestLostAnswerInStrict(t *testing.T) {
 			w, c := signedIn(t, shortLife, exactsim.Config{Rotation: exactsim.Strict})
 			w.clock.advance(shortLife)
 			w.Inject(exactsim.Fault{Kind: kind, Commit: true})
-			err := w.refused(c, exactauth.ErrLoginNeeded)
+			err := w.refused(c, fault.ErrLoginNeeded)
 			if !strings.Contains(err.Error(), "answer was lost") {
 				t.Errorf("%v does not say that an answer was lost", err)
 			}
 			for range 3 {
 				w.clock.advance(time.Hour)
-				w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+				w.quiet(func() { w.refused(w.client(), fault.ErrLoginNeeded) })
 			}
 			if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 				t.Fatal(err)
@@ -360,9 +361,9 @@ func TestLostAnswerInGrace(t *testing.T) {
 			w.clock.advance(shortLife)
 			w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 			lost := w.clock.now()
-			err := w.refused(c, exactauth.ErrTemporary)
+			err := w.refused(c, fault.ErrTemporary)
 			w.clock.advance(shortLife / 2)
-			w.quiet(func() { w.refused(w.client(), exactauth.ErrTemporary) })
+			w.quiet(func() { w.refused(w.client(), fault.ErrTemporary) })
 			if wait := w.untilHeld(err).Sub(lost); wait < share(shortLife, 950) || wait > share(shortLife, 990) {
 				t.Errorf("to be tried again after %s of %s", wait, shortLife)
 			}
@@ -427,11 +428,11 @@ func TestKilledWhileRefreshing(t *testing.T) {
 			w.clock.advance(exactLife)
 			kill(w)
 			w.clock.advance(later)
-			err := w.refused(c, exactauth.ErrLoginNeeded)
+			err := w.refused(c, fault.ErrLoginNeeded)
 			if !strings.Contains(err.Error(), "answer was lost") {
 				t.Errorf("%v does not say that an answer was lost", err)
 			}
-			w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+			w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 		})
 		t.Run(fmt.Sprint("grace, next call after ", later), func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
@@ -444,7 +445,7 @@ func TestKilledWhileRefreshing(t *testing.T) {
 			for {
 				if _, err := w.token(c, exactauth.Want{}); err == nil {
 					break
-				} else if !errors.Is(err, exactauth.ErrTemporary) {
+				} else if !errors.Is(err, fault.ErrTemporary) {
 					t.Fatal(err)
 				}
 				if w.clock.advance(5*time.Second).Sub(began) > 2*exactLife {
@@ -469,14 +470,14 @@ func TestAnotherLoginOfTheSameUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clock.advance(exactLife)
-	err := w.refused(c, exactauth.ErrLoginNeeded)
+	err := w.refused(c, fault.ErrLoginNeeded)
 	for _, words := range []string{"signed in somewhere else", profileName} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("%q lacks %q", err, words)
 		}
 	}
 	w.clock.advance(time.Hour)
-	w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+	w.quiet(func() { w.refused(w.client(), fault.ErrLoginNeeded) })
 	if w.field("refresh_token") == "" {
 		t.Error("the record was emptied")
 	}
@@ -504,7 +505,7 @@ func TestTriesThePreviousTokenOnce(t *testing.T) {
 		refresh, previous := w.field("refresh_token"), w.field("previous_refresh_token")
 		w.Revoke(clientID, annID)
 		w.clock.advance(exactLife)
-		if n := w.asks(func() { w.refused(c, exactauth.ErrLoginNeeded) }); n != 2 {
+		if n := w.asks(func() { w.refused(c, fault.ErrLoginNeeded) }); n != 2 {
 			t.Errorf("%d refreshes, want 2", n)
 		}
 		if w.field("refresh_token") != refresh || w.field("previous_refresh_token") != previous {
@@ -546,30 +547,30 @@ func TestRecordReplacedBehindTheLock(t *testing.T) {
 func TestRefreshTokenUnusedFor30Days(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.clock.advance(30*24*time.Hour + time.Second)
-	err := w.refused(c, exactauth.ErrLoginNeeded)
+	err := w.refused(c, fault.ErrLoginNeeded)
 	if !strings.Contains(err.Error(), "expired at") {
 		t.Errorf("%v does not give Exact's reason", err)
 	}
-	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 }
 
 func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.register("another-secret", redirectURI)
 	w.clock.advance(exactLife)
-	if n := w.asks(func() { w.refused(c, exactauth.ErrConfig) }); n != 1 {
+	if n := w.asks(func() { w.refused(c, fault.ErrConfig) }); n != 1 {
 		t.Errorf("%d refreshes", n)
 	}
-	w.quiet(func() { w.refused(w.client(), exactauth.ErrConfig) })
+	w.quiet(func() { w.refused(w.client(), fault.ErrConfig) })
 
 	t.Run("by a secret from elsewhere", func(t *testing.T) {
 		wrong := w.client()
 		wrong.ClientSecret = giveSecret("still wrong")
-		w.refused(wrong, exactauth.ErrConfig) // another secret, so it is tried
-		w.quiet(func() { w.refused(wrong, exactauth.ErrConfig) })
+		w.refused(wrong, fault.ErrConfig) // another secret, so it is tried
+		w.quiet(func() { w.refused(wrong, fault.ErrConfig) })
 	})
 	t.Run("by the one that is kept", func(t *testing.T) {
-		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("another-secret"), true); err != nil {
+		if err := c.SetClientSecret(t.Context(), fault.NewSecret("another-secret"), true); err != nil {
 			t.Fatal(err)
 		}
 		w.live(c)
@@ -580,8 +581,8 @@ func TestInvalidGrantNeedsALogin(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.clock.advance(exactLife)
 	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_grant"}`})
-	w.refused(c, exactauth.ErrLoginNeeded)
-	w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+	w.refused(c, fault.ErrLoginNeeded)
+	w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 }
 
 // An error can carry a new refresh token, which then is the only good one.
@@ -590,7 +591,7 @@ func TestRefreshTokenInAnErrorIsKept(t *testing.T) {
 	w.clock.advance(exactLife)
 	w.Inject(exactsim.Fault{Kind: exactsim.RefreshTokenInError})
 	before := w.field("refresh_token")
-	err := w.refused(c, exactauth.ErrTemporary)
+	err := w.refused(c, fault.ErrTemporary)
 	if w.field("refresh_token") == before || w.refreshState() != exactsim.Current {
 		t.Fatal("the new refresh token was not kept")
 	}
@@ -746,7 +747,7 @@ func TestMinValid(t *testing.T) {
 		c.Waiting = waited(func(string, time.Time) { t.Error("a wait began that could not end") })
 		w.quiet(func() {
 			_, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second})
-			if !errors.Is(err, exactauth.ErrTemporary) {
+			if !errors.Is(err, fault.ErrTemporary) {
 				t.Fatal(err)
 			}
 			at := w.clock.now()
@@ -769,7 +770,7 @@ func TestMinValid(t *testing.T) {
 	t.Run("no token lives as long", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.quiet(func() {
-			if _, err := w.token(c, exactauth.Want{MinValid: exactLife + time.Second}); !errors.Is(err, exactauth.ErrConfig) {
+			if _, err := w.token(c, exactauth.Want{MinValid: exactLife + time.Second}); !errors.Is(err, fault.ErrConfig) {
 				t.Error(err)
 			}
 		})
@@ -915,7 +916,7 @@ func TestRecordOfAnother(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
 			test.change(w, c)
 			for range 2 { // with a fresh token, and with one that is due
-				w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+				w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 				w.clock.advance(exactLife)
 			}
 		})
@@ -925,7 +926,7 @@ func TestRecordOfAnother(t *testing.T) {
 func TestNobodySignedIn(t *testing.T) {
 	t.Run("no record", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
-		w.quiet(func() { w.refused(w.client(), exactauth.ErrLoginNeeded) })
+		w.quiet(func() { w.refused(w.client(), fault.ErrLoginNeeded) })
 		if entries, _ := os.ReadDir(w.dir); len(entries) != 0 {
 			t.Error("files were made")
 		}
@@ -933,10 +934,10 @@ func TestNobodySignedIn(t *testing.T) {
 	t.Run("only a client secret", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		c := w.client()
-		if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s"), true); err != nil {
+		if err := c.SetClientSecret(t.Context(), fault.NewSecret("s"), true); err != nil {
 			t.Fatal(err)
 		}
-		w.quiet(func() { w.refused(c, exactauth.ErrLoginNeeded) })
+		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 	})
 	t.Run("signed out while a wait was on", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
@@ -947,7 +948,7 @@ func TestNobodySignedIn(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if _, err := w.token(c, exactauth.Want{Force: true}); !errors.Is(err, exactauth.ErrLoginNeeded) {
+		if _, err := w.token(c, exactauth.Want{Force: true}); !errors.Is(err, fault.ErrLoginNeeded) {
 			t.Error(err)
 		}
 	})
@@ -957,8 +958,8 @@ func TestNoClientSecretIsSaidBeforeAnythingIsSent(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.putRecord(strings.Replace(w.record(), `"client_secret": "`+clientSecret+`",`, "", 1))
 	w.clock.advance(exactLife)
-	w.quiet(func() { w.refused(c, exactauth.ErrConfig) })
-	c.ClientSecret = func(context.Context) (exactauth.Secret, error) { return exactauth.Secret{}, errBoom }
+	w.quiet(func() { w.refused(c, fault.ErrConfig) })
+	c.ClientSecret = func(context.Context) (fault.Secret, error) { return fault.Secret{}, errBoom }
 	w.quiet(func() { w.refused(c, errBoom) })
 	c.ClientSecret = giveSecret(clientSecret)
 	w.live(c)
@@ -997,20 +998,20 @@ func TestDamagedRecord(t *testing.T) {
 			w.putRecord(damaged)
 			w.clock.advance(exactLife)
 			w.quiet(func() {
-				err := w.refused(c, exactauth.ErrRecord)
+				err := w.refused(c, fault.ErrRecord)
 				if !strings.Contains(err.Error(), profileName) {
 					t.Errorf("%v does not name the profile", err)
 				}
-				if _, err := c.Status(t.Context()); !errors.Is(err, exactauth.ErrRecord) {
+				if _, err := c.Status(t.Context()); !errors.Is(err, fault.ErrRecord) {
 					t.Error("status:", err)
 				}
-				if err := c.SetClientSecret(t.Context(), exactauth.NewSecret("s"), true); !errors.Is(err, exactauth.ErrRecord) {
+				if err := c.SetClientSecret(t.Context(), fault.NewSecret("s"), true); !errors.Is(err, fault.ErrRecord) {
 					t.Error("client secret:", err)
 				}
-				if _, err := c.Logout(t.Context()); !errors.Is(err, exactauth.ErrRecord) {
+				if _, err := c.Logout(t.Context()); !errors.Is(err, fault.ErrRecord) {
 					t.Error("logout:", err)
 				}
-				if _, err := w.signIn(c, exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("shown") }}); !errors.Is(err, exactauth.ErrRecord) {
+				if _, err := w.signIn(c, exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("shown") }}); !errors.Is(err, fault.ErrRecord) {
 					t.Error("login:", err)
 				}
 			})
@@ -1067,12 +1068,12 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 		kind error
 		most int // requests in an hour
 	}{
-		{"revoked", func(w *world) { w.Revoke(clientID, annID) }, exactauth.ErrLoginNeeded, 2},
-		{"wrong secret", func(w *world) { w.register("another-secret", redirectURI) }, exactauth.ErrConfig, 2},
-		{"app deleted", func(w *world) { w.RemoveApp(clientID) }, exactauth.ErrConfig, 2},
+		{"revoked", func(w *world) { w.Revoke(clientID, annID) }, fault.ErrLoginNeeded, 2},
+		{"wrong secret", func(w *world) { w.register("another-secret", redirectURI) }, fault.ErrConfig, 2},
+		{"app deleted", func(w *world) { w.RemoveApp(clientID) }, fault.ErrConfig, 2},
 		{"unknown error", func(w *world) {
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Times: -1, Body: `{"error":"something_new"}`})
-		}, exactauth.ErrTemporary, 9},
+		}, fault.ErrTemporary, 9},
 		{"user without rights", func(w *world) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, 9},
 		{"empty 400", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 400, Times: -1}) }, nil, 9},
 		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // The words of the pages that the browser shows, in English and in Dutch. What
@@ -106,7 +108,7 @@ func signedInPage(profile string, user Me) page {
 	}
 }
 
-// deniedPage is for an ErrDenied: Exact, which is to say the person, said no.
+// deniedPage is for an fault.ErrDenied: Exact, which is to say the person, said no.
 func deniedPage(err error) page {
 	en := Words{Heading: "Sign-in was refused", Text: sentence(err),
 		Next: "Nothing has changed. To try again, go back to the terminal and sign in anew. You can close this window."}
@@ -134,15 +136,15 @@ func dutchReason(err error) string {
 	switch {
 	case errors.As(err, &taken):
 		return "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
-	case errors.Is(err, ErrLoginNeeded):
+	case errors.Is(err, fault.ErrLoginNeeded):
 		return "Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer."
-	case errors.Is(err, ErrConfig):
+	case errors.Is(err, fault.ErrConfig):
 		return "De instellingen van dit profiel kloppen niet."
-	case errors.Is(err, ErrTemporary):
+	case errors.Is(err, fault.ErrTemporary):
 		return "Exact gaf geen bruikbaar antwoord."
 	}
 	return "De aanmelding kon niet worden bewaard."
 }
 
 // sentence is an error as it stands on a page.
-func sentence(err error) string { return strings.TrimRight(printable(err.Error()), ".") + "." }
+func sentence(err error) string { return strings.TrimRight(fault.Printable(err.Error()), ".") + "." }

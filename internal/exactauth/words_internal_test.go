@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestPreferredLanguage(t *testing.T) {
@@ -44,18 +46,18 @@ func TestPreferredLanguage(t *testing.T) {
 // stranger's become markup. What is English on a Dutch page is marked as such.
 func TestPagesInBothLanguages(t *testing.T) {
 	evil := Me{UserID: "x", FullName: `Eve <script>alert(1)</script>`, Email: `"e&v@example.test`}
-	refused := failWith(ErrDenied, &RefusedError{"access_denied", "The user <b>said</b> no."}, "sign-in refused")
+	refused := fault.Wrap(fault.ErrDenied, &RefusedError{"access_denied", "The user <b>said</b> no."}, "sign-in refused")
 	pages := map[string]page{
 		"not here":      notHere,
 		"not like this": notLikeThis,
 		"signed in":     signedInPage("acme", evil),
 		"nobody known":  signedInPage("acme", Me{}),
 		"refused":       outcomePage(Profile{Name: "acme"}, Login{}, refused),
-		"late":          outcomePage(Profile{Name: "acme"}, Login{}, fail(ErrDenied, "nobody signed in before the time was over")),
-		"taken":         outcomePage(Profile{Name: "acme"}, Login{}, failWith(ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
-		"code":          outcomePage(Profile{Name: "acme"}, Login{}, failWith(ErrLoginNeeded, &ServerError{400, "invalid_grant", "<u>"}, "Exact did not take the code")),
-		"client":        outcomePage(Profile{Name: "acme"}, Login{}, fail(ErrConfig, "client secret")),
-		"away":          outcomePage(Profile{Name: "acme"}, Login{}, fail(ErrTemporary, "cannot reach")),
+		"late":          outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")),
+		"taken":         outcomePage(Profile{Name: "acme"}, Login{}, fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
+		"code":          outcomePage(Profile{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &ServerError{400, "invalid_grant", "<u>"}, "Exact did not take the code")),
+		"client":        outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrConfig, "client secret")),
+		"away":          outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrTemporary, "cannot reach")),
 		"disk":          outcomePage(Profile{Name: "acme"}, Login{}, errors.New("no space left on device")),
 	}
 	reasons := map[string]string{}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -165,7 +166,7 @@ func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exa
 	t.Helper()
 	w := newWorld(t, life, c)
 	client := w.client()
-	if err := client.SetClientSecret(t.Context(), exactauth.NewSecret(clientSecret), true); err != nil {
+	if err := client.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.signIn(client, exactauth.LoginOptions{}); err != nil {
@@ -294,7 +295,7 @@ func (w *world) refreshState() exactsim.TokenState {
 // untilHeld moves the clock to the moment that an error says to wait for.
 func (w *world) untilHeld(err error) time.Time {
 	w.t.Helper()
-	held := (*exactauth.WaitError)(nil)
+	held := (*fault.WaitError)(nil)
 	if !errors.As(err, &held) {
 		w.t.Fatalf("%v tells no time to try again", err)
 	}
@@ -361,8 +362,8 @@ func blockWrites(t *testing.T, w *world) (mend func()) {
 	return func() { os.RemoveAll(inTheWay) }
 }
 
-func giveSecret(s string) func(context.Context) (exactauth.Secret, error) {
-	return func(context.Context) (exactauth.Secret, error) { return exactauth.NewSecret(s), nil }
+func giveSecret(s string) func(context.Context) (fault.Secret, error) {
+	return func(context.Context) (fault.Secret, error) { return fault.NewSecret(s), nil }
 }
 
 // closedAddress is an address that refuses connections.

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/tokenstore"
-	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 // further takes the longer record for the later one.

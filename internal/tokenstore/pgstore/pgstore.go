@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"github.com/jackc/pgx/v5/pgconn"
 	"io/fs"
 	"net/url"
 	"slices"
@@ -21,10 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -85,7 +84,7 @@ func New(address string) (*Store, error) {
 	if err != nil {
 		why := "it is not understood"
 		if err := errors.Unwrap(err); err != nil { // the outer one repeats the URL
-			why = printable(err.Error())
+			why = fault.Printable(err.Error())
 		}
 		return nil, fmt.Errorf("%s: %s", shown, why)
 	}
@@ -566,9 +565,9 @@ func cause(err error) error {
 	}
 	var said *pgconn.PgError
 	if errors.As(err, &said) {
-		return fmt.Errorf("the database says: %s (%s)", printable(said.Message), said.Code)
+		return fmt.Errorf("the database says: %s (%s)", fault.Printable(said.Message), said.Code)
 	}
-	return errors.New(printable(err.Error()))
+	return errors.New(fault.Printable(err.Error()))
 }
 
 // late reports whether the caller's time is over, and not that it gave up.
@@ -577,10 +576,4 @@ func late(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Deadli
 func isConnect(err error) bool {
 	var failed *pgconn.ConnectError
 	return errors.As(err, &failed)
-}
-
-// printable makes text that came from elsewhere one line without control
-// characters.
-func printable(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
-	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 // database makes a database with a role of its own and gives its URL, with the

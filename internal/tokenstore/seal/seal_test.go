@@ -19,9 +19,9 @@ import (
 
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
-	"github.com/exactauth/exactauth/internal/tokenstore/pgtest"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
+	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 // text stands for a record; no part of it may be seen in what is sealed.

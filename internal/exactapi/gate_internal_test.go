@@ -1,0 +1,215 @@
+package exactapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+)
+
+func TestPlace(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"/api/v1/current/Me":                                {"", "/api/v1/current/me"},
+		"/api/v1/123456/crm/Accounts":                       {"123456", "/api/v1/123456/crm/accounts"},
+		"/api/v1/123456/crm/Accounts(guid'2b5a')":           {"123456", "/api/v1/123456/crm/accounts"},
+		"/api/v1/123456/crm/Accounts(guid'2b5a')/Contacts/": {"123456", "/api/v1/123456/crm/accounts/contacts"},
+		"/api/v1/beta/123456/x":                             {"123456", "/api/v1/beta/123456/x"},
+		"/api/v1/123456":                                    {"123456", "/api/v1/123456"},
+		"/api/v1/123456x/y":                                 {"", "/api/v1/123456x/y"},
+		"/api/v1/1/a(b)(c)/d(":                              {"1", "/api/v1/1/a/d("},
+		"/docs/XMLDownload.aspx":                            {"", "/docs/xmldownload.aspx"},
+		"/":                                                 {"", ""},
+	} {
+		if name, key := place(path); name != want[0] || key != want[1] {
+			t.Errorf("%s: %q, %q; want %q", path, name, key, want)
+		}
+	}
+}
+
+// told is an answer with the limits of a minute in it.
+func told(status, limit, left int, reset, date, received time.Time) outcome {
+	h := http.Header{}
+	h.Set("X-RateLimit-Minutely-Limit", strconv.Itoa(limit))
+	h.Set("X-RateLimit-Minutely-Remaining", strconv.Itoa(left))
+	h.Set("X-RateLimit-Minutely-Reset", strconv.FormatInt(reset.UnixMilli(), 10))
+	h.Set("Date", date.UTC().Format(http.TimeFormat))
+	return outcome{status: status, header: h, received: received}
+}
+
+// Answers come in another order than they were made, and tell the time of
+// another clock.
+func TestWindow(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 30, 0, time.UTC)
+	turn := time.Date(2026, 11, 30, 12, 1, 0, 0, time.UTC)
+	d := &division{name: "1", minute: window{limit: assumedMinute, left: assumedMinute}}
+
+	d.observe(told(200, 100, 41, turn, now, now.Add(900*time.Millisecond)), now)
+	if w := d.minute; w.limit != 100 || w.left != 41 || !w.end.Equal(turn.Add(900*time.Millisecond)) {
+		t.Errorf("first: %+v", w)
+	}
+	d.observe(told(200, 100, 43, turn, now, now.Add(100*time.Millisecond)), now)
+	if w := d.minute; w.left != 41 || !w.end.Equal(turn.Add(100*time.Millisecond)) {
+		t.Errorf("out of order: %+v", w)
+	}
+	// Exact's clock is seven minutes ahead.
+	ahead := 7 * time.Minute
+	d.observe(told(200, 100, 99, turn.Add(ahead), now.Add(ahead), now), now)
+	if w := d.minute; w.left != 99 || !w.end.Equal(turn) {
+		t.Errorf("another clock: %+v", w)
+	}
+	// A late answer of the window before changes nothing.
+	d.observe(told(429, 100, 0, turn, now, now), now)
+	if w := d.minute; w.left != 99 || !w.end.Equal(turn) {
+		t.Errorf("late: %+v", w)
+	}
+	// A minute cannot be longer than a minute.
+	d.observe(told(200, 100, 98, turn.Add(time.Hour), now, now), now)
+	if w := d.minute; !w.end.Equal(now.Add(62 * time.Second)) {
+		t.Errorf("too long: %+v", w)
+	}
+	d.turn(now.Add(2 * time.Minute))
+	if w := d.minute; w.left != 100 || !w.end.IsZero() {
+		t.Errorf("turned: %+v", w)
+	}
+	// It has turned here and not there.
+	later := now.Add(2 * time.Minute)
+	d.observe(told(429, 100, 0, turn.Add(time.Hour), now.Add(time.Hour), later), later)
+	if w := d.minute; w.left != 0 || !w.end.After(later) {
+		t.Errorf("refused: %+v", w)
+	}
+	for _, broken := range []http.Header{
+		nil, {}, {"X-Ratelimit-Minutely-Limit": {"60"}},
+		{"X-Ratelimit-Minutely-Limit": {"60"}, "X-Ratelimit-Minutely-Remaining": {"-1"}, "X-Ratelimit-Minutely-Reset": {"1"}},
+		{"X-Ratelimit-Minutely-Limit": {"x"}, "X-Ratelimit-Minutely-Remaining": {"1"}, "X-Ratelimit-Minutely-Reset": {"99999999999999999999"}},
+	} {
+		before := d.minute
+		if d.observe(outcome{status: 200, header: broken, received: now}, now) || d.minute != before {
+			t.Errorf("%v: told something", broken)
+		}
+	}
+}
+
+// A queue that would take too long is told so at once.
+func TestQueueIsBounded(t *testing.T) {
+	now := time.Now()
+	g := newGate(func() time.Time { return now })
+	w, err := g.wait(t.Context(), "/api/v1/1/a", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.done(w, told(200, 2, 0, now.Add(30*time.Second), now, now))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 100)
+	for i := range 12 {
+		go func() {
+			_, err := g.wait(ctx, fmt.Sprintf("/api/v1/1/%d", i), false)
+			done <- err
+		}()
+	}
+	for {
+		g.mu.Lock()
+		n := len(g.divisions["1"].queue)
+		g.mu.Unlock()
+		if n == 12 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	_, err = g.wait(ctx, "/api/v1/1/b", false)
+	var refused *Refusal
+	if !errors.As(err, &refused) || refused.Code != "minute_limit" || refused.Until.Sub(now) != 6*time.Minute {
+		t.Errorf("the thirteenth: %v", err)
+	}
+	if w, err := g.wait(ctx, "/api/v1/2/b", false); err != nil {
+		t.Errorf("another division: %v", err)
+	} else {
+		g.give(w)
+	}
+	cancel()
+	for range 12 {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("one that waited: %v", err)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := g.divisions["1"]; len(d.queue) != 0 || d.inFlight != 0 || d.timer != nil || len(g.endpoints) != 0 {
+		t.Errorf("left behind: %+v, %d endpoints", d, len(g.endpoints))
+	}
+}
+
+func TestFirstComeFirstServed(t *testing.T) {
+	now := time.Now()
+	g := newGate(func() time.Time { return now })
+	first, err := g.wait(t.Context(), "/api/v1/1/a", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.done(first, told(200, 1, 0, now.Add(40*time.Second), now, now))
+	served := make(chan string, 10)
+	arrive := func(name string, again bool) {
+		g.mu.Lock()
+		queued := len(g.divisions["1"].queue)
+		g.mu.Unlock()
+		go func() {
+			w, err := g.wait(t.Context(), "/api/v1/1/"+name, again)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			served <- name
+			g.done(w, told(200, 1, 0, now.Add(time.Minute), now, now))
+		}()
+		for {
+			g.mu.Lock()
+			n := len(g.divisions["1"].queue)
+			g.mu.Unlock()
+			if n > queued {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	arrive("b", false)
+	arrive("c", false)
+	arrive("d", false)
+	arrive("a", true)
+	for _, want := range []string{"a", "b", "c", "d"} {
+		g.mu.Lock()
+		now = now.Add(62 * time.Second)
+		g.dispatch(g.divisions["1"])
+		g.mu.Unlock()
+		if got := <-served; got != want {
+			t.Errorf("%s is served, want %s", got, want)
+		}
+		for { // it has noted its answer
+			g.mu.Lock()
+			busy := g.divisions["1"].inFlight
+			g.mu.Unlock()
+			if busy == 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// A client that asks for ever new addresses does not fill the memory.
+func TestMemoryIsBounded(t *testing.T) {
+	now := time.Now()
+	g := newGate(func() time.Time { return now })
+	for i := range 3 * mostKnown {
+		w, err := g.wait(t.Context(), fmt.Sprintf("/api/v1/%d/x%d", i, i), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.done(w, outcome{status: 404, header: http.Header{}, received: now})
+		now = now.Add(time.Second)
+	}
+	if len(g.divisions) > mostKnown || len(g.endpoints) > mostKnown+3600 {
+		t.Errorf("%d divisions and %d endpoints are kept", len(g.divisions), len(g.endpoints))
+	}
+}

@@ -1,0 +1,264 @@
+package exactapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/exactapi"
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+// served is a proxy on a port of its own, with a client that keeps connections.
+type served struct {
+	*exactapi.Proxy
+	t      testing.TB
+	origin string // http://127.0.0.1:PORT
+	secret string
+	client *http.Client
+	log    *lockedBuffer
+	ahead  atomic.Int64 // of the proxy's clock
+}
+
+// serve has a proxy listen and ends it with the test.
+func serve(t testing.TB, cfg exactapi.Config) *served {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	addr := server.Listener.Addr().String()
+	_, port, _ := strings.Cut(addr, ":")
+	s := &served{t: t, origin: "http://" + addr, secret: rand.Text(), log: &lockedBuffer{}}
+	cfg.Secret = fault.NewSecret(s.secret)
+	cfg.Hosts = []string{addr, "localhost:" + port}
+	cfg.Log = slog.New(slog.NewTextHandler(s.log, nil))
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+	if cfg.Token == nil {
+		cfg.Token = constant("upstream-token")
+	}
+	p, err := exactapi.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Proxy = p
+	server.Config.Handler = p
+	server.Start()
+	s.client = &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 200},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(func() {
+		s.client.CloseIdleConnections()
+		server.CloseClientConnections()
+		server.Close()
+		p.Close()
+	})
+	return s
+}
+
+// TestMain fails if goroutines of the package stay when all tests are over.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	var all bytes.Buffer
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		all.Reset()
+		if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+			panic(err)
+		}
+		if !strings.Contains(all.String(), "internal/exactapi.") {
+			break
+		}
+		if time.Now().After(end) {
+			fmt.Fprintf(os.Stderr, "goroutines of the proxy are left:\n%s", all.String())
+			code = 1
+			break
+		}
+	}
+	os.Exit(code)
+}
+
+func constant(token string) func(context.Context) (exactapi.Token, error) {
+	return func(context.Context) (exactapi.Token, error) {
+		return exactapi.Token{Access: fault.NewSecret(token), Expires: time.Now().Add(10 * time.Minute)}, nil
+	}
+}
+
+// url is an address with the secret in it.
+func (s *served) url(path string) string { return s.origin + "/" + s.secret + path }
+
+// get asks for a path and returns status, headers and body.
+func (s *served) get(path string) (int, http.Header, string) {
+	s.t.Helper()
+	status, h, body, err := s.try(context.Background(), http.MethodGet, path, nil, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return status, h, body
+}
+
+func (s *served) try(ctx context.Context, method, path string, body io.Reader, header http.Header) (int, http.Header, string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url(path), body)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, resp.Header, string(b), err
+}
+
+// refusal is the proxy's own answer in a body.
+type refusal struct {
+	Code, Message, Hint string
+	Retryable           bool
+	RetryAt             time.Time `json:"retry_at"`
+}
+
+func readRefusal(t testing.TB, body string) refusal {
+	t.Helper()
+	var r struct{ Error refusal }
+	if err := json.Unmarshal([]byte(body), &r); err != nil || r.Error.Code == "" || r.Error.Message == "" {
+		t.Fatalf("no refusal of the proxy's: %q", body)
+	}
+	return r.Error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const (
+	clientID = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
+	userID   = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+	redirect = "http://127.0.0.1:19999/callback"
+
+	mePath        = "/api/v1/current/Me"
+	divisionsPath = "/api/v1/123456/system/Divisions"
+)
+
+// exact is a simulated Exact Online, and a proxy to it with a real login of the
+// real client.
+type exact struct {
+	*served
+	sim    *exactsim.Sim
+	base   string
+	client *exactauth.Client
+	ahead  atomic.Int64 // of the simulator's clock
+	calls  atomic.Int64 // of the source of tokens
+}
+
+func newExact(t testing.TB, cfg exactsim.Config) *exact {
+	t.Helper()
+	e := &exact{}
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
+	e.sim = exactsim.New(cfg)
+	e.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: "abcdefghijkl", RedirectURI: redirect, Name: "proxy", RequestedBy: "Voorbeeld B.V."})
+	user := exactsim.User{ID: userID, UserName: "anna", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL", CurrentDivision: 123456}
+	for i := range 130 { // three pages of divisions
+		user.Divisions = append(user.Divisions, exactsim.Division{Code: 123456 + i, Description: fmt.Sprintf("Company %d", i), CustomerName: "Voorbeeld", HID: int64(i), Status: 1})
+	}
+	e.sim.AddUser(user)
+	server := httptest.NewServer(e.sim)
+	t.Cleanup(server.Close)
+	e.base = server.URL
+	e.client = &exactauth.Client{
+		Profile:      exactauth.Profile{Name: "p", BaseURL: e.base, ClientID: clientID, RedirectURI: redirect, Listen: "none"},
+		Store:        tokenstore.NewFiles(t.TempDir(), nil),
+		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret("abcdefghijkl"), nil },
+	}
+	e.login(t)
+	e.served = serve(t, exactapi.Config{BaseURL: e.base, Token: e.token})
+	return e
+}
+
+// login signs in as a person who pastes the address.
+func (e *exact) login(t testing.TB) {
+	t.Helper()
+	pasted, paste := io.Pipe()
+	defer pasted.Close()
+	_, err := e.client.Login(t.Context(), exactauth.LoginOptions{Paste: pasted, Show: func(i exactauth.Invitation) {
+		u, err := url.Parse(i.URL)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		end := url.Values{"code": {e.sim.NewCode(clientID, userID, redirect)}, "state": {u.Query().Get("state")}}
+		go fmt.Fprintln(paste, redirect+"?"+end.Encode())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *exact) token(ctx context.Context) (exactapi.Token, error) {
+	e.calls.Add(1)
+	t, err := e.client.Token(ctx, exactauth.Want{})
+	var later *fault.WaitError
+	if errors.As(err, &later) {
+		err = &exactapi.Refusal{Status: http.StatusServiceUnavailable, Code: "temporary", Message: err.Error(), Until: later.Until}
+	} else if err != nil {
+		err = &exactapi.Refusal{Status: http.StatusBadGateway, Code: "token", Message: err.Error()}
+	}
+	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, err
+}
+
+// atOnce runs n requests at the same moment and counts the answers by status.
+func atOnce(n int, request func(i int) (int, error)) (statuses map[int]int, failed error) {
+	statuses = map[int]int{}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	start := make(chan struct{})
+	for i := range n {
+		all.Go(func() {
+			<-start
+			status, err := request(i)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[status]++
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	close(start)
+	all.Wait()
+	return statuses, failed
+}

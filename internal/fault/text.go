@@ -1,0 +1,78 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Printable makes text from a server or another program fit for one line of a
+// terminal, a log or a page: without control and invisible characters, and no
+// longer than a person would read.
+func Printable(s string) string {
+	const limit = 300
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if r := []rune(s); len(r) > limit {
+		s = string(r[:limit]) + "…"
+	}
+	return strings.TrimSpace(s)
+}
+
+// Clock formats a moment for messages: local time with its zone, to the second.
+func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
+
+// Transport reduces the error of a failed HTTP request to its cause. The text of a
+// *url.Error has the address in it, whose query can hold a secret.
+func Transport(err error) error {
+	for {
+		wrapped := errors.Unwrap(err)
+		if _, isURL := err.(interface{ Temporary() bool }); !isURL || wrapped == nil {
+			break
+		}
+		err = wrapped
+	}
+	if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer in time")
+	}
+	return errors.New(Printable(err.Error()))
+}
+
+// RetryAfter reads the value of a Retry-After header, seconds or a date in any of
+// the three forms of RFC 9110, 5.6.7. It returns at most a day, and 0 for a value
+// that it cannot read.
+func RetryAfter(value string, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	value = strings.TrimSpace(value)
+	if n, err := strconv.Atoi(value); err == nil && n > 0 {
+		return min(time.Duration(min(n, 1<<20))*time.Second, most)
+	}
+	for _, form := range []string{"Mon, 02 Jan 2006 15:04:05 GMT", time.RFC850, time.ANSIC} {
+		if t, err := time.Parse(form, value); err == nil {
+			return min(max(t.Sub(now), 0), most)
+		}
+	}
+	return 0
+}
+
+// Pause waits for d, or until ctx ends, whose cause it then returns.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

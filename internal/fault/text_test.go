@@ -1,0 +1,61 @@
+package fault_test
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": "", " a ": "a", "a\nb\tc\rd": "a b c d", "\x1b[2Ja": "[2Ja", "a\u202eb": "ab", "a\u200bb": "ab", "\xff\xfe": "?", "é": "é",
+		strings.Repeat("é", 301): strings.Repeat("é", 300) + "…",
+	} {
+		if got := fault.Printable(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "30": 30 * time.Second, "-1": 0, "soon": 0, "999999999": 24 * time.Hour,
+		"Mon, 30 Nov 2026 12:01:00 GMT": time.Minute, "Mon, 30 Nov 2026 11:00:00 GMT": 0,
+		"Monday, 30-Nov-26 12:01:00 GMT": time.Minute, "Mon Nov 30 12:01:00 2026": time.Minute, " 30 ": 30 * time.Second,
+	} {
+		if got := fault.RetryAfter(text, now); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// An address can hold a secret, and the error of a request has the address in it.
+func TestTransport(t *testing.T) {
+	t.Parallel()
+	err := &url.Error{Op: "Post", URL: "https://start.exactonline.nl/?code=secret", Err: errors.New("connection\nreset")}
+	if got := fault.Transport(err).Error(); got != "connection reset" {
+		t.Error(got)
+	}
+}
+
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	narrow := fault.Kind(fault.ErrConfig, "port not available")
+	cause := &fault.WaitError{For: "x"}
+	err := fault.With(fault.Wrap(narrow, cause, "profile %s", "acme"), errors.ErrUnsupported)
+	for _, want := range []error{narrow, fault.ErrConfig, cause, errors.ErrUnsupported} {
+		if !errors.Is(err, want) {
+			t.Errorf("%v is not found", want)
+		}
+	}
+	if errors.Is(err, fault.ErrTemporary) || !strings.HasPrefix(err.Error(), "profile acme: x at ") {
+		t.Error(err)
+	}
+}
