@@ -74,3 +74,23 @@ type WaitError struct {
 func (e *WaitError) Error() string {
 	return fmt.Sprintf("%s at %s", e.For, Clock(e.Until))
 }
+
+// ProfileError is an error about one profile, which cmd names in hints and in JSON.
+type ProfileError struct {
+	Profile string // its name
+	Err     error
+}
+
+func (e *ProfileError) Error() string { return "profile " + e.Profile + ": " + e.Err.Error() }
+
+// Unwrap returns the error without the profile's name.
+func (e *ProfileError) Unwrap() error { return e.Err }
+
+// In returns err as an error about a profile; nil stays nil, and an error that
+// carries a profile already stays as it is.
+func In(profile string, err error) error {
+	if have := (*ProfileError)(nil); err == nil || errors.As(err, &have) {
+		return err
+	}
+	return &ProfileError{profile, err}
+}

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 
 // The picture in the README shows what the program says today.
 func TestPictureIsCurrent(t *testing.T) {
-	want, err := os.ReadFile(filepath.Join("..", "demo.svg"))
+	want, err := os.ReadFile(filepath.Join("..", "..", "docs", "demo.svg"))
 	if err != nil {
 		t.Fatal(err)
 	}
