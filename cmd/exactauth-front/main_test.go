@@ -50,7 +50,7 @@ func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
 // thought of replacing it, and without a word.
 func whole(record []byte, now time.Time) (token string, err error) {
 	c := &exactauth.Client{
-		Profile: exactauth.Profile{Name: "acme", BaseURL: baseURL, ClientID: clientID, RedirectURI: exactauth.DefaultRedirectURI},
+		Profile: config.Settings{Name: "acme", BaseURL: baseURL, ClientID: clientID, RedirectURI: config.DefaultRedirectURI},
 		Store:   only(record),
 		HTTP:    &http.Client{Transport: noNetwork{}},
 		Now:     func() time.Time { return now },

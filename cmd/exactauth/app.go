@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -148,13 +149,13 @@ func (a *app) within(ctx context.Context, limit time.Duration, work func(context
 }
 
 // client makes the client of a profile; no record is touched before it is used.
-func (a *app) client(p profile) (*exactauth.Client, error) {
+func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	l, err := a.place(p)
 	if err != nil {
 		return nil, err
 	}
 	return &exactauth.Client{
-		Profile:      p.Profile,
+		Profile:      p,
 		Store:        l.records(),
 		Shared:       l.shared != nil,
 		Certificates: l.certificates(),
@@ -167,10 +168,10 @@ func (a *app) client(p profile) (*exactauth.Client, error) {
 
 // current makes the client of the profile that flags, environment and
 // configuration name.
-func (a *app) current() (profile, *exactauth.Client, error) {
+func (a *app) current() (config.Settings, *exactauth.Client, error) {
 	p, err := a.profile()
 	if err != nil {
-		return profile{}, nil, err
+		return config.Settings{}, nil, err
 	}
 	c, err := a.client(p)
 	return p, c, err

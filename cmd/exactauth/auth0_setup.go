@@ -13,7 +13,6 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -99,7 +98,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	}
 	wish := auth0.Wish{
 		Connection: o.connection,
-		ClientID:   exactauth.NormalClientID(exact.ClientID),
+		ClientID:   config.NormalClientID(exact.ClientID),
 		BaseURL:    strings.TrimSuffix(exact.BaseURL, "/"),
 		App:        o.app,
 	}
@@ -278,7 +277,7 @@ func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish)
 			return wish, err
 		}
 		trial := wish
-		trial.ClientID = exactauth.NormalClientID(answer)
+		trial.ClientID = config.NormalClientID(answer)
 		if err := trial.Check(); err != nil {
 			g.say("%v", err)
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -52,7 +53,7 @@ func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]st
 	if len(args) > 0 { // of "use NAME"
 		a.profileName = args[0]
 	}
-	if p, err := a.profile(); err == nil && p.store == storeFile && p.seal == sealNone {
+	if p, err := a.profile(); err == nil && p.Store == storeFile && p.Seal == sealNone {
 		if current := a.divisionAtSignIn(p); current > 0 {
 			found[current] = "current when profile " + p.Name + " signed in"
 		}
@@ -66,7 +67,7 @@ func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]st
 
 // divisionAtSignIn is the division that the profile's record tells of, or 0. No
 // command that gives a client secret is run for it.
-func (a *app) divisionAtSignIn(p profile) int {
+func (a *app) divisionAtSignIn(p config.Settings) int {
 	c, err := a.client(p)
 	if err != nil {
 		return 0

@@ -21,16 +21,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
-
-// profile is a profile with everything decided.
-type profile struct {
-	exactauth.Profile
-	store, seal   string
-	secretCommand string
-}
 
 // readConfig reads the configuration; none at all is an empty one.
 func (a *app) readConfig() (config.Config, error) {
@@ -66,7 +58,7 @@ func parseConfig(b []byte) (config.Config, error) {
 		return config.Config{}, err
 	}
 	for name := range c.Profiles {
-		if err := exactauth.CheckProfileName(name); err != nil {
+		if err := config.CheckProfileName(name); err != nil {
 			return config.Config{}, fmt.Errorf("profile name %w", err)
 		}
 	}
@@ -276,26 +268,26 @@ func syncDir(path string) error {
 
 // profile decides everything about the profile in use: flag, then environment,
 // then configuration file.
-func (a *app) profile() (profile, error) {
+func (a *app) profile() (config.Settings, error) {
 	conf, err := a.readConfig()
 	if err != nil {
-		return profile{}, err
+		return config.Settings{}, err
 	}
 	name, err := a.nameIn(conf)
 	if err != nil {
-		return profile{}, err
+		return config.Settings{}, err
 	}
 	a.profileName = name // errors tell it
 	env, err := a.envConfig()
 	if err != nil {
-		return profile{}, err
+		return config.Settings{}, err
 	}
 	table, known := conf.Profiles[name]
 	if !known && (env.ClientID == "" || env.Region == "" && env.BaseURL == "") {
-		return profile{}, unknownProfile(name, conf)
+		return config.Settings{}, unknownProfile(name, conf)
 	}
 	if err := noPassword(name, table.Store); err != nil {
-		return profile{}, err
+		return config.Settings{}, err
 	}
 	return a.decide(name, env, table)
 }
@@ -316,7 +308,7 @@ func (a *app) nameIn(conf config.Config) (string, error) {
 		return "", &hinted{usagef("there are %d profiles and none is the default", len(conf.Profiles)),
 			"name one with --profile, or choose: exactauth use " + slices.Sorted(maps.Keys(conf.Profiles))[0]}
 	}
-	if err := exactauth.CheckProfileName(name); err != nil {
+	if err := config.CheckProfileName(name); err != nil {
 		return "", usagef("profile name %w", err)
 	}
 	return name, nil
@@ -366,24 +358,24 @@ func (a *app) envConfig() (config.Profile, error) {
 
 // decide merges layers, the stronger first, and checks the result as a whole. It
 // gives what it has made of them with the error, too.
-func (a *app) decide(name string, layers ...config.Profile) (profile, error) {
+func (a *app) decide(name string, layers ...config.Profile) (config.Settings, error) {
 	var c config.Profile
 	for _, l := range slices.Backward(layers) {
 		c = c.Under(l)
 	}
-	p := profile{
-		Profile: exactauth.Profile{
-			Name:        name,
-			BaseURL:     strings.TrimSuffix(c.BaseURL, "/"),
-			ClientID:    exactauth.NormalClientID(c.ClientID),
-			RedirectURI: c.RedirectURI,
-			Listen:      strings.TrimSuffix(c.Listen, "/"),
-			Relay:       c.Relay,
-			TLSCert:     c.TLSCert,
-			TLSKey:      c.TLSKey,
-			Division:    c.Division,
-		},
-		store: c.Store, seal: c.Seal, secretCommand: c.ClientSecretCommand,
+	p := config.Settings{
+		Name:                name,
+		BaseURL:             strings.TrimSuffix(c.BaseURL, "/"),
+		ClientID:            config.NormalClientID(c.ClientID),
+		RedirectURI:         c.RedirectURI,
+		Listen:              strings.TrimSuffix(c.Listen, "/"),
+		Relay:               c.Relay,
+		TLSCert:             c.TLSCert,
+		TLSKey:              c.TLSKey,
+		Division:            c.Division,
+		Store:               c.Store,
+		Seal:                c.Seal,
+		ClientSecretCommand: c.ClientSecretCommand,
 	}
 	var faults []string
 	switch {
@@ -397,15 +389,15 @@ func (a *app) decide(name string, layers ...config.Profile) (profile, error) {
 		p.BaseURL = cmp.Or(region.BaseURL, config.Regions()[0].BaseURL)
 	}
 	if p.RedirectURI == "" {
-		p.RedirectURI = exactauth.DefaultRedirectURI
+		p.RedirectURI = config.DefaultRedirectURI
 	}
-	p.store = cmp.Or(p.store, storeFile)
-	p.seal = cmp.Or(p.seal, sealNone)
-	if err := checkStore(p.store); err != nil {
+	p.Store = cmp.Or(p.Store, storeFile)
+	p.Seal = cmp.Or(p.Seal, sealNone)
+	if err := checkStore(p.Store); err != nil {
 		faults = append(faults, "store: "+err.Error())
 	}
-	if err := checkSeal(p.seal); err != nil {
-		faults = append(faults, fmt.Sprintf("seal %q: %v", p.seal, err))
+	if err := checkSeal(p.Seal); err != nil {
+		faults = append(faults, fmt.Sprintf("seal %q: %v", p.Seal, err))
 	}
 	if err := p.Check(); err != nil {
 		faults = append(faults, err.Error())

@@ -149,16 +149,16 @@ func (e *examination) paint(state string) string {
 	return e.coloured(c, fmt.Sprintf("%-4s", state))
 }
 
-func (e *examination) configuration() (profile, bool) {
+func (e *examination) configuration() (config.Settings, bool) {
 	dir, err := e.configDir()
 	if err != nil {
 		e.fail("configuration", "", err)
-		return profile{}, false
+		return config.Settings{}, false
 	}
 	p, err := e.profile()
 	if err != nil {
 		e.fail("configuration", "", err)
-		return profile{}, false
+		return config.Settings{}, false
 	}
 	path := filepath.Join(dir, config.Name)
 	if info, err := os.Stat(path); err != nil {
@@ -178,14 +178,14 @@ func (e *examination) configuration() (profile, bool) {
 
 // store looks at the place of the record: that it is there, ours alone, can be
 // locked and has room.
-func (e *examination) store(ctx context.Context, p profile) (*exactauth.Client, bool) {
+func (e *examination) store(ctx context.Context, p config.Settings) (*exactauth.Client, bool) {
 	c, err := e.client(p)
 	if err != nil {
 		e.fail("store", "", err)
 		return nil, false
 	}
-	shown := redacted(p.store)
-	if p.store == storeFile {
+	shown := redacted(p.Store)
+	if p.Store == storeFile {
 		dir, err := e.stateDir()
 		if err != nil {
 			e.fail("store", "", err)
@@ -206,11 +206,11 @@ func (e *examination) store(ctx context.Context, p profile) (*exactauth.Client, 
 		e.fail("store", "", err)
 		return c, !errors.Is(err, fault.ErrRecord) && errors.Is(err, context.DeadlineExceeded)
 	}
-	e.ok("store", "%s can be locked, read and written; seal %s", shown, p.seal)
+	e.ok("store", "%s can be locked, read and written; seal %s", shown, p.Seal)
 	return c, true
 }
 
-func (e *examination) login(ctx context.Context, p profile, c *exactauth.Client) {
+func (e *examination) login(ctx context.Context, p config.Settings, c *exactauth.Client) {
 	s, err := c.Status(ctx)
 	if err == nil {
 		err = s.Problem
@@ -235,7 +235,7 @@ func (e *examination) login(ctx context.Context, p profile, c *exactauth.Client)
 
 // secret looks at where the client secret comes from. It is not shown and not
 // tried: a wrong one is an error at Exact, and ten of them block the app.
-func (e *examination) secret(ctx context.Context, p profile, c *exactauth.Client, reachable bool) {
+func (e *examination) secret(ctx context.Context, p config.Settings, c *exactauth.Client, reachable bool) {
 	const check = "client secret"
 	if raw := e.env("EXACTAUTH_CLIENT_SECRET"); strings.TrimSpace(raw) != raw {
 		e.warn(check, "set EXACTAUTH_CLIENT_SECRET without blanks and line ends", "EXACTAUTH_CLIENT_SECRET has blanks or line ends around it, which are left out")
@@ -277,8 +277,8 @@ func (e *examination) secret(ctx context.Context, p profile, c *exactauth.Client
 }
 
 // signIn looks at what the next sign-in needs of this machine.
-func (e *examination) signIn(ctx context.Context, p profile, offline bool) {
-	c := &exactauth.Client{Profile: p.Profile}
+func (e *examination) signIn(ctx context.Context, p config.Settings, offline bool) {
+	c := &exactauth.Client{Profile: p}
 	if err := c.TryListen(ctx); err != nil {
 		e.warn("port", "end that program, or name another port in the App Center and with \"exactauth setup --redirect-uri\"; pasting the address works without it: set listen to none", "%v", err)
 	} else if p.Listen == "none" {
@@ -317,12 +317,12 @@ func (e *examination) redirectName(ctx context.Context, host string) {
 	case slices.Contains(addrs, "127.0.0.1"):
 		e.ok("redirect name", "%s leads to this machine", host)
 	default:
-		e.warn("redirect name", "take a name that leads nowhere, such as "+exactauth.DefaultRedirectURI, "%s leads to %s, which will see the codes", host, strings.Join(addrs, ", "))
+		e.warn("redirect name", "take a name that leads nowhere, such as "+config.DefaultRedirectURI, "%s leads to %s, which will see the codes", host, strings.Join(addrs, ", "))
 	}
 }
 
 // network goes the way to Exact as a sign-in does, one step after the other.
-func (e *examination) network(ctx context.Context, p profile) {
+func (e *examination) network(ctx context.Context, p config.Settings) {
 	u, err := url.Parse(p.BaseURL)
 	if err != nil {
 		e.fail("network", "", err) // it was checked
@@ -344,7 +344,7 @@ func (e *examination) network(ctx context.Context, p profile) {
 		}
 		e.ok("DNS", "%s is found", u.Hostname())
 	}
-	probe, err := (&exactauth.Client{Profile: p.Profile, Log: e.logger()}).Probe(ctx)
+	probe, err := (&exactauth.Client{Profile: p, Log: e.logger()}).Probe(ctx)
 	if err != nil {
 		fix := "look at the network, the firewall and the proxy; Exact's state: https://status.exact.com"
 		var authority x509.UnknownAuthorityError

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -79,7 +80,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 
 // warnOfTwins names the profiles that this sign-in has ended: Exact keeps one
 // login per app and user (help.eenvoudigfactureren.be 101000381087).
-func (a *app) warnOfTwins(ctx context.Context, p profile, user exactauth.Me) {
+func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user exactauth.Me) {
 	conf, err := a.readConfig()
 	if err != nil || user.UserID == "" {
 		return // nothing is known that could be said
@@ -183,7 +184,7 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 	return "If the browser runs on another machine:\n" + paste
 }
 
-func (a *app) showLogin(p profile, done exactauth.Login) error {
+func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 	if done.UserError != nil {
 		a.note("signed in, but it is not known as whom: " + done.UserError.Error())
 	}

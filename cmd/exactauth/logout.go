@@ -76,8 +76,8 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		return err
 	}
 	p.Name = name // what is to be forgotten need not be a sound profile
-	if err != nil && checkStore(p.store) != nil {
-		p.store, p.seal = storeFile, sealNone // there can be nothing anywhere else
+	if err != nil && checkStore(p.Store) != nil {
+		p.Store, p.Seal = storeFile, sealNone // there can be nothing anywhere else
 	}
 	c, err := a.client(p)
 	if err != nil {
@@ -126,9 +126,9 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 }
 
 // whence says what a login is removed from.
-func whence(p profile) string {
-	if p.store == storeFile || p.store == "" {
+func whence(p config.Settings) string {
+	if p.Store == storeFile || p.Store == "" {
 		return "this machine"
 	}
-	return redacted(p.store) + ", for every machine that shares it"
+	return redacted(p.Store) + ", for every machine that shares it"
 }

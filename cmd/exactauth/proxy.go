@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -152,7 +153,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 
 // announceProxy tells how the proxy is reached, once it can be. This is the one
 // place that shows the secret: whoever reads it is to use it.
-func (a *app) announceProxy(p profile, url, address, secret, socket string) error {
+func (a *app) announceProxy(p config.Settings, url, address, secret, socket string) error {
 	if a.json {
 		line, err := json.Marshal(struct {
 			URL    string `json:"url"`
@@ -205,7 +206,7 @@ type proxyServer struct {
 	proxy *exactapi.Proxy
 }
 
-func (a *app) newProxyServer(source *tokenSource, p profile, o proxyOptions, address, secret string) (*proxyServer, error) {
+func (a *app) newProxyServer(source *tokenSource, p config.Settings, o proxyOptions, address, secret string) (*proxyServer, error) {
 	var hosts []string // on a socket any name will do: no browser reaches it
 	if _, port, err := net.SplitHostPort(address); err == nil {
 		hosts = []string{"127.0.0.1:" + port, "localhost:" + port}

@@ -60,7 +60,7 @@ your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is 
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "loopback address to serve on; port 0 is a free one")
 	f.DurationVar(&o.tokenLife, "token-life", 600*time.Second, "life of an access token, in whole seconds")
-	f.StringVar(&o.redirectURI, "redirect-uri", "", "redirect URI to register (default: http on a free loopback port); "+exactauth.DefaultRedirectURI+" rehearses the real one")
+	f.StringVar(&o.redirectURI, "redirect-uri", "", "redirect URI to register (default: http on a free loopback port); "+config.DefaultRedirectURI+" rehearses the real one")
 	f.BoolVar(&o.autoApprove, "auto-approve", false, "sign in and allow at once, without pages")
 	f.BoolVar(&o.demo, "demo", false, "show login, token, refresh and whoami, then end")
 	return cmd
@@ -106,7 +106,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 type sandbox struct {
 	sim     *exactsim.Sim
 	server  *http.Server
-	profile exactauth.Profile
+	profile config.Settings
 	secret  string
 }
 
@@ -133,7 +133,7 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 
 	b := &sandbox{
 		sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove}),
-		profile: exactauth.Profile{
+		profile: config.Settings{
 			Name:        "sandbox",
 			BaseURL:     "http://" + listener.Addr().String(),
 			ClientID:    "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11",

@@ -12,20 +12,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // clientSecret gives the client secret if it comes from the environment, a file
 // or a command; else it is zero and the record's own is used.
-func (a *app) clientSecret(ctx context.Context, p profile) (fault.Secret, error) {
+func (a *app) clientSecret(ctx context.Context, p config.Settings) (fault.Secret, error) {
 	if s := strings.TrimSpace(a.env("EXACTAUTH_CLIENT_SECRET")); s != "" {
 		return fault.NewSecret(s), nil
 	}
 	if file := a.env("EXACTAUTH_CLIENT_SECRET_FILE"); file != "" {
 		return readSecretFile("EXACTAUTH_CLIENT_SECRET_FILE", file)
 	}
-	if p.secretCommand != "" {
-		return a.runSecretCommand(ctx, p.secretCommand)
+	if p.ClientSecretCommand != "" {
+		return a.runSecretCommand(ctx, p.ClientSecretCommand)
 	}
 	return fault.Secret{}, nil
 }

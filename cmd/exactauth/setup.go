@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
@@ -67,7 +66,7 @@ is in the keyring or in a file. Both can be changed later: the login moves along
 	f.StringVar(&o.ClientID, "client-id", "", "client id from the App Center, a GUID")
 	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
 	f.StringVar(&o.ClientSecretCommand, "client-secret-command", "", "command that prints the client secret")
-	f.StringVar(&o.RedirectURI, "redirect-uri", "", "redirect URI exactly as registered (default "+exactauth.DefaultRedirectURI+")")
+	f.StringVar(&o.RedirectURI, "redirect-uri", "", "redirect URI exactly as registered (default "+config.DefaultRedirectURI+")")
 	f.StringVar(&o.Listen, "listen", "", "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none")
 	f.BoolVar(&o.Relay, "relay", false, "a relay page at the redirect URI sends the browser on to this machine")
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate (PEM file) for the redirect URI's name, instead of exactauth's own")
@@ -167,7 +166,7 @@ func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string)
 	}
 	lived, err := a.decide(name, before.Under(env)) // where its record is by now
 	if err != nil || before == (config.Profile{}) {
-		lived = profile{}
+		lived = config.Settings{}
 	}
 	known, err := a.knownSecret(ctx, name, table, lived)
 	if err != nil {
@@ -203,21 +202,21 @@ func (a *app) setupSecret(ctx context.Context, o setupOptions, table config.Prof
 	case o.secretFile != "":
 		return readSecretFile("--client-secret-file", o.secretFile)
 	}
-	return a.clientSecret(ctx, profile{}) // a command is run by those who need the secret
+	return a.clientSecret(ctx, config.Settings{}) // a command is run by those who need the secret
 }
 
 // knownSecret reports whether the record has the secret of this very client. The
 // record is where it lived, unless a change of its place was cut off.
-func (a *app) knownSecret(ctx context.Context, name string, table config.Profile, lived profile) (known bool, err error) {
+func (a *app) knownSecret(ctx context.Context, name string, table config.Profile, lived config.Settings) (known bool, err error) {
 	p, err := a.decide(name, table)
 	if err != nil {
 		return false, nil // what is wrong is told later, all at once
 	}
-	at := []profile{p}
-	if lived.Name != "" && (lived.store != p.store || lived.seal != p.seal) {
+	at := []config.Settings{p}
+	if lived.Name != "" && (lived.Store != p.Store || lived.Seal != p.Seal) {
 		before := p
-		before.store, before.seal = lived.store, lived.seal
-		at = []profile{before, p}
+		before.Store, before.Seal = lived.Store, lived.Seal
+		at = []config.Settings{before, p}
 	}
 	looked := false // in one of them; the other then need not be readable
 	for _, p := range at {
@@ -238,7 +237,7 @@ func (a *app) knownSecret(ctx context.Context, name string, table config.Profile
 }
 
 // missingForSetup tells all that is missing or wrong in one error.
-func missingForSetup(name string, table config.Profile, haveSecret bool, decide func(string, ...config.Profile) (profile, error)) error {
+func missingForSetup(name string, table config.Profile, haveSecret bool, decide func(string, ...config.Profile) (config.Settings, error)) error {
 	var missing []string
 	wrong := table
 	if table.ClientID == "" {
@@ -258,7 +257,7 @@ func missingForSetup(name string, table config.Profile, haveSecret bool, decide 
 	return usagef("%w; missing: %s", err, strings.Join(missing, "; "))
 }
 
-func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Profile, secret fault.Secret) error {
+func (a *app) saveSetup(ctx context.Context, lived, p config.Settings, table config.Profile, secret fault.Secret) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	c, err := a.client(p)
@@ -299,11 +298,11 @@ func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Prof
 			return err
 		}
 		return a.printJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
-			"redirect_uri": p.RedirectURI, "store": redacted(p.store), "seal": p.seal, "config": filepath.Join(dir, config.Name)})
+			"redirect_uri": p.RedirectURI, "store": redacted(p.Store), "seal": p.Seal, "config": filepath.Join(dir, config.Name)})
 	}
 	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
-	if lived.store != p.store || lived.seal != p.seal {
-		a.say("It is kept in %s now, seal %s.", redacted(p.store), p.seal)
+	if lived.Store != p.Store || lived.Seal != p.Seal {
+		a.say("It is kept in %s now, seal %s.", redacted(p.Store), p.Seal)
 	}
 	if s, err := c.Status(ctx); err == nil && s.SignedIn {
 		a.say("It stays signed in.")
@@ -323,7 +322,7 @@ func (a *app) saveSetup(ctx context.Context, lived, p profile, table config.Prof
 
 // explainRedirect says what the browser will do at the end of a sign-in, which
 // depends on where the name in the redirect URI leads on this machine.
-func (a *app) explainRedirect(ctx context.Context, p profile) {
+func (a *app) explainRedirect(ctx context.Context, p config.Settings) {
 	u, err := url.Parse(p.RedirectURI)
 	if err != nil || u.Scheme != "https" || p.Relay || p.Listen != "" || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
 		return
@@ -384,7 +383,7 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 				continue
 			}
 			trial := table
-			trial.ClientID = exactauth.NormalClientID(answer)
+			trial.ClientID = config.NormalClientID(answer)
 			if _, err := g.decide(name, trial); err != nil {
 				g.say("%v", err)
 				continue
@@ -441,7 +440,7 @@ const appCenter = "https://apps.exactonline.com"
 func (g *guide) explain(ctx context.Context, table config.Profile) error {
 	redirect := table.RedirectURI
 	if redirect == "" {
-		redirect = exactauth.DefaultRedirectURI
+		redirect = config.DefaultRedirectURI
 	}
 	country := "your country"
 	if r, err := config.ParseRegion(table.Region); err == nil {

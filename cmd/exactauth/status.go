@@ -131,7 +131,7 @@ func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) 
 		}
 		return profileStatus{}, err
 	}
-	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: redacted(p.store), Seal: p.seal}
+	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: redacted(p.Store), Seal: p.Seal}
 	var s exactauth.Status
 	c, err := a.client(p)
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
@@ -77,29 +78,29 @@ type place struct {
 	warn        func(string)
 }
 
-func (a *app) place(p profile) (*place, error) {
+func (a *app) place(p config.Settings) (*place, error) {
 	dir, err := a.stateDir()
 	if err != nil {
 		return nil, err
 	}
-	l := &place{store: p.store, seal: p.seal, files: tokenstore.NewFiles(dir, a.note), warn: a.note}
-	switch file, ok := strings.CutPrefix(p.seal, sealAge); {
+	l := &place{store: p.Store, seal: p.Seal, files: tokenstore.NewFiles(dir, a.note), warn: a.note}
+	switch file, ok := strings.CutPrefix(p.Seal, sealAge); {
 	case ok:
 		l.key = seal.File(file)
-	case p.seal == sealKeyring:
+	case p.Seal == sealKeyring:
 		l.key = seal.Keyring(a.keyringReady)
 	}
-	if p.store == storeFile || p.store == "" {
+	if p.Store == storeFile || p.Store == "" {
 		return l, nil
 	}
-	address := p.store
-	if file, ok := strings.CutPrefix(p.store, storeInFile); ok {
+	address := p.Store
+	if file, ok := strings.CutPrefix(p.Store, storeInFile); ok {
 		if address, err = readAddress(file); err != nil {
 			return nil, err
 		}
 	}
 	if l.shared, err = pgstore.New(address); err != nil {
-		return nil, usagef("store %s: %w", redacted(p.store), err)
+		return nil, usagef("store %s: %w", redacted(p.Store), err)
 	}
 	l.hasty = l.shared.Hasty()
 	a.opened = append(a.opened, l.shared.Close, l.hasty.Close)
@@ -207,7 +208,7 @@ func (unkept) Delete(context.Context, string) error { return nil }
 
 // moveRecord brings the profile's record from its place of before to the place of
 // p, and gives what is to be done once the configuration names that.
-func (a *app) moveRecord(ctx context.Context, before, p profile) (after func(context.Context) error, err error) {
+func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after func(context.Context) error, err error) {
 	from, err := a.place(before)
 	if err != nil {
 		return nil, err
@@ -244,7 +245,7 @@ func (a *app) moveRecord(ctx context.Context, before, p profile) (after func(con
 			return nil, err
 		}
 	}
-	old := &exactauth.Client{Profile: before.Profile, Store: from.bare(), Notice: a.note}
+	old := &exactauth.Client{Profile: before, Store: from.bare(), Notice: a.note}
 	if err := old.MoveTo(ctx, to.bare(), to.shown()); err != nil {
 		return nil, err
 	}

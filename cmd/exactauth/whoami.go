@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 )
 
@@ -80,7 +81,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 // noteMoved points out that the user works in another division than scripts do, or
 // did: it follows what is open in the browser, and calls to a wrong one are
 // postings in a wrong company.
-func (a *app) noteMoved(ctx context.Context, p profile, c *exactauth.Client, me exactauth.Me) {
+func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me exactauth.Me) {
 	if p.Division != 0 {
 		if me.CurrentDivision != p.Division {
 			a.note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.CurrentDivision, p.Division))
@@ -95,7 +96,7 @@ func (a *app) noteMoved(ctx context.Context, p profile, c *exactauth.Client, me 
 		s.User.CurrentDivision, me.CurrentDivision, s.User.CurrentDivision))
 }
 
-func (a *app) whoamiJSON(p profile, me exactauth.Me, divisions bool, list []exactauth.Division) error {
+func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, list []exactauth.Division) error {
 	type division struct {
 		Code         int    `json:"code"`
 		Description  string `json:"description"`

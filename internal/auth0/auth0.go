@@ -12,10 +12,10 @@ package auth0
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -61,7 +61,7 @@ func ParseDomain(s string) (Domain, error) {
 		return wrong("that is Auth0's own site; want the tenant's host, as acme.eu.auth0.com")
 	case u.Path != "" && u.Path != "/", u.RawQuery != "", strings.Contains(text, "#"):
 		return wrong("want the host only, as acme.eu.auth0.com")
-	case isLoopback(u.Hostname()):
+	case config.IsLoopback(u.Hostname()):
 		return Domain{u.Scheme + "://" + u.Host}, nil
 	case u.Scheme == "http":
 		return wrong("http is for loopback addresses only")
@@ -69,11 +69,6 @@ func ParseDomain(s string) (Domain, error) {
 		return wrong("that is not a host name such as acme.eu.auth0.com")
 	}
 	return Domain{"https://" + u.Host}, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // IsZero reports whether there is no domain.
@@ -127,22 +122,6 @@ func consistsOf(s, more string) bool {
 // gives an app, so that it need not be looked up by name.
 func LooksLikeClientID(s string) bool { return len(s) == 32 && consistsOf(s, "") }
 
-// isGUID reports whether s is one as the connection schema wants it: 36
-// characters, without braces.
-func isGUID(s string) bool {
-	groups := strings.Split(s, "-")
-	lengths := []int{8, 4, 4, 4, 12}
-	if len(groups) != len(lengths) {
-		return false
-	}
-	for i, g := range groups {
-		if len(g) != lengths[i] || strings.Trim(g, "0123456789abcdef") != "" {
-			return false
-		}
-	}
-	return true
-}
-
 // checkConnectionName applies the connection schema: letters and digits, and
 // single hyphens between them.
 func checkConnectionName(name string) error {
@@ -154,7 +133,7 @@ func checkConnectionName(name string) error {
 
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || !isHostName(u.Hostname()) && !isLoopback(u.Hostname()) || s != "https://"+u.Host || len(s) > 128 {
+	if err != nil || u.Scheme != "https" || !isHostName(u.Hostname()) && !config.IsLoopback(u.Hostname()) || s != "https://"+u.Host || len(s) > 128 {
 		return fmt.Errorf("base URL %q: Auth0 takes https and a host, at most 128 characters, as https://start.exactonline.nl", fault.Printable(s))
 	}
 	return nil
@@ -163,7 +142,7 @@ func checkBaseURL(s string) error {
 // checkCallback takes what [exactauth.NewCallback] can listen on.
 func checkCallback(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" || u.User != nil || !consistsOf(u.Path, "/-_.~") || s != "http://"+u.Host+u.Path {
+	if err != nil || u.Scheme != "http" || !config.IsLoopback(u.Hostname()) || u.Port() == "" || u.User != nil || !consistsOf(u.Path, "/-_.~") || s != "http://"+u.Host+u.Path {
 		return fmt.Errorf("callback %q: want http, a loopback address and a port, as %s", fault.Printable(s), DefaultCallback)
 	}
 	return nil

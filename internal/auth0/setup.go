@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -45,7 +46,7 @@ func (w Wish) Check() error {
 			faults = append(faults, err.Error())
 		}
 	}
-	if w.ClientID != "" && !isGUID(w.ClientID) {
+	if w.ClientID != "" && !config.IsGUID(w.ClientID) {
 		faults = append(faults, fmt.Sprintf("client id: %q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", fault.Printable(w.ClientID)))
 	}
 	if len(w.ClientSecret.Reveal()) > 255 {

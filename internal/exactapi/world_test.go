@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -200,7 +201,7 @@ func newExact(t testing.TB, cfg exactsim.Config) *exact {
 	t.Cleanup(server.Close)
 	e.base = server.URL
 	e.client = &exactauth.Client{
-		Profile:      exactauth.Profile{Name: "p", BaseURL: e.base, ClientID: clientID, RedirectURI: redirect, Listen: "none"},
+		Profile:      config.Settings{Name: "p", BaseURL: e.base, ClientID: clientID, RedirectURI: redirect, Listen: "none"},
 		Store:        tokenstore.NewFiles(t.TempDir(), nil),
 		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret("abcdefghijkl"), nil },
 	}

@@ -9,12 +9,13 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // attempt is one sign-in: the values that are good for it alone.
 type attempt struct {
-	profile Profile
+	profile config.Settings
 	state   string
 	force   bool // ask for the account even if the browser is signed in
 }
@@ -22,7 +23,7 @@ type attempt struct {
 // newAttempt makes a state of 256 random bits. If a relay page has to find the
 // listener, its port stands in front of them, where relay.html reads it; else
 // relayPort is empty.
-func newAttempt(p Profile, force bool, relayPort string) *attempt {
+func newAttempt(p config.Settings, force bool, relayPort string) *attempt {
 	var b [32]byte
 	rand.Read(b[:]) // never fails
 	state := base64.RawURLEncoding.EncodeToString(b[:])
@@ -113,7 +114,7 @@ func (a *attempt) acceptPaste(text string) (code fault.Secret, bare bool, err er
 			return fault.Secret{}, false, errGarbled
 		}
 		// The relay page leaves another address in the bar, on this machine.
-		relayed := a.profile.Relay && isLoopback(given.Hostname())
+		relayed := a.profile.Relay && config.IsLoopback(given.Hostname())
 		if !relayed && (given.Scheme != want.Scheme || authority(given.Scheme, given.Host) != authority(want.Scheme, want.Host) || pathOf(given) != pathOf(want)) {
 			return fault.Secret{}, false, errElsewhere
 		}

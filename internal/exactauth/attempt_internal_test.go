@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -16,7 +17,7 @@ const (
 )
 
 func testAttempt() *attempt {
-	return &attempt{profile: Profile{Name: "acme", BaseURL: "https://start.exactonline.nl", RedirectURI: "https://app.test/callback"}, state: testState}
+	return &attempt{profile: config.Settings{Name: "acme", BaseURL: "https://start.exactonline.nl", RedirectURI: "https://app.test/callback"}, state: testState}
 }
 
 func TestAttemptAccept(t *testing.T) {
@@ -86,13 +87,13 @@ func TestNewAttempt(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 1000 {
-		a := newAttempt(Profile{}, false, "")
+		a := newAttempt(config.Settings{}, false, "")
 		if len(a.state) != 43 || strings.Contains(a.state, ".") || seen[a.state] {
 			t.Fatal("not 256 random bits in base64")
 		}
 		seen[a.state] = true
 	}
-	if a := newAttempt(Profile{}, false, "8484"); !strings.HasPrefix(a.state, "8484.") || len(a.state) != 48 {
+	if a := newAttempt(config.Settings{}, false, "8484"); !strings.HasPrefix(a.state, "8484.") || len(a.state) != 48 {
 		t.Error("the port is not in front of the state")
 	}
 }
@@ -110,14 +111,14 @@ func TestPlaceFor(t *testing.T) {
 		{redirect: "http://127.0.0.1:8484", addrs: []string{"127.0.0.1:8484"}, hosts: []string{"127.0.0.1:8484"}, path: "/"},
 		{redirect: "http://127.0.0.1/cb", addrs: []string{"127.0.0.1:80"}, hosts: []string{"127.0.0.1:80"}, path: "/cb"},
 		{redirect: "https://[::1]:8484/cb", addrs: []string{"[::1]:8484"}, hosts: []string{"[::1]:8484"}, tls: true, path: "/cb"},
-		{redirect: DefaultRedirectURI, addrs: []string{"127.0.0.1:8484"}, hosts: []string{"exactauth.test:8484"}, tls: true, path: "/callback"},
+		{redirect: config.DefaultRedirectURI, addrs: []string{"127.0.0.1:8484"}, hosts: []string{"exactauth.test:8484"}, tls: true, path: "/callback"},
 		{redirect: "https://app.test/cb", addrs: []string{"127.0.0.1:443"}, hosts: []string{"app.test:443"}, tls: true, path: "/cb"},
 		{redirect: "https://app.test/cb", listen: "none"},
 		{redirect: "https://app.test/cb", listen: "http://127.0.0.1:1", addrs: []string{"127.0.0.1:1"}, hosts: []string{"app.test:443", "127.0.0.1:1"}, path: "/cb"},
 		{redirect: "https://app.test/cb", listen: "https://localhost:1", addrs: []string{"127.0.0.1:1", "[::1]:1"}, hosts: []string{"app.test:443", "localhost:1"}, tls: true, path: "/cb"},
 		{redirect: "https://app.test/x.html", relay: true, addrs: []string{"127.0.0.1:0"}, path: "/callback"},
 	} {
-		at, ok := placeFor(Profile{RedirectURI: test.redirect, Listen: test.listen, Relay: test.relay})
+		at, ok := placeFor(config.Settings{RedirectURI: test.redirect, Listen: test.listen, Relay: test.relay})
 		if ok != (test.addrs != nil) || !slices.Equal(at.addrs, test.addrs) || !slices.Equal(at.hosts, test.hosts) || at.tls != test.tls || at.path != test.path {
 			t.Errorf("%s, %q: got %+v, %t", test.redirect, test.listen, at, ok)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -22,13 +23,13 @@ type Callback struct {
 // browser may be sent off. Errors wrap fault.ErrConfig, and ErrPort beside it if the
 // port cannot be had. The caller closes it. Language is as in [LoginOptions].
 func NewCallback(ctx context.Context, redirectURI, language string) (*Callback, error) {
-	if err := checkRedirectURI(redirectURI); err != nil {
+	if err := config.CheckRedirectURI(redirectURI); err != nil {
 		return nil, fault.Wrap(fault.ErrConfig, err, "callback")
 	}
-	if u, err := url.Parse(redirectURI); err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" {
+	if u, err := url.Parse(redirectURI); err != nil || u.Scheme != "http" || !config.IsLoopback(u.Hostname()) || u.Port() == "" {
 		return nil, fault.New(fault.ErrConfig, "callback: %q: want http, a loopback address and a port, as http://127.0.0.1:8485/callback", fault.Printable(redirectURI))
 	}
-	p := Profile{RedirectURI: redirectURI}
+	p := config.Settings{RedirectURI: redirectURI}
 	at, _ := placeFor(p)
 	l, err := listen(ctx, at, nil)
 	if err != nil {

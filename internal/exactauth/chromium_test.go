@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -60,7 +61,7 @@ type guiLogin struct {
 }
 
 // startLogin begins a login at a simulator of its own and returns once it waits.
-func startLogin(t *testing.T, p exactauth.Profile, conf exactsim.Config) guiLogin {
+func startLogin(t *testing.T, p config.Settings, conf exactsim.Config) guiLogin {
 	t.Helper()
 	sim := exactsim.New(conf)
 	sim.AddApp(exactsim.App{ClientID: guiClient, ClientSecret: "abcdefghijkl", RedirectURI: p.RedirectURI, Name: "Boekhouding", RequestedBy: "Voorbeeld B.V.", Unlisted: true})
@@ -188,7 +189,7 @@ func TestChromiumSignsIn(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx := chromium(t, tc.flags...)
 			redirect := strings.Replace(tc.redirect, "PORT", freePort(t), 1)
-			g := startLogin(t, exactauth.Profile{RedirectURI: redirect}, exactsim.Config{})
+			g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{})
 			signIn(t, ctx, g.address)
 			press(t, ctx, "allow")
 			location, heading, text := final(t, ctx)
@@ -211,7 +212,7 @@ func TestChromiumSignsIn(t *testing.T) {
 // and the person copies the address bar.
 func TestChromiumEndsOnAnUnreachableNameAndThePersonPastes(t *testing.T) {
 	ctx := chromium(t, chromedp.Flag("host-resolver-rules", "MAP exactauth.test ~NOTFOUND"))
-	g := startLogin(t, exactauth.Profile{RedirectURI: "https://exactauth.test:" + freePort(t) + "/callback"}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: "https://exactauth.test:" + freePort(t) + "/callback"}, exactsim.Config{})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "allow")
 	bar := ""
@@ -256,7 +257,7 @@ func relayHost(t *testing.T) (redirectURI string, flags []chromedp.ExecAllocator
 func TestChromiumComesBackByTheRelayPage(t *testing.T) {
 	redirect, flags := relayHost(t)
 	ctx := chromium(t, flags...)
-	g := startLogin(t, exactauth.Profile{RedirectURI: redirect, Relay: true}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: redirect, Relay: true}, exactsim.Config{})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "allow")
 	location, heading, _ := final(t, ctx)
@@ -296,7 +297,7 @@ func TestChromiumIsNotLedAstrayByTheRelayPage(t *testing.T) {
 func TestChromiumCancels(t *testing.T) {
 	ctx := chromium(t)
 	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
-	g := startLogin(t, exactauth.Profile{RedirectURI: redirect}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "cancel")
 	location, heading, text := final(t, ctx)
@@ -315,7 +316,7 @@ func TestChromiumCancels(t *testing.T) {
 func TestChromiumBringsAnExpiredCode(t *testing.T) {
 	ctx := chromium(t)
 	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
-	g := startLogin(t, exactauth.Profile{RedirectURI: redirect}, exactsim.Config{CodeLife: time.Nanosecond})
+	g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{CodeLife: time.Nanosecond})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "allow")
 	location, heading, text := final(t, ctx)
@@ -330,7 +331,7 @@ func TestChromiumBringsAnExpiredCode(t *testing.T) {
 
 func TestChromiumIsToldAWrongRedirectURI(t *testing.T) {
 	ctx := chromium(t)
-	g := startLogin(t, exactauth.Profile{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, exactsim.Config{})
 	g.sim.AddApp(exactsim.App{ClientID: guiClient, ClientSecret: "abcdefghijkl", RedirectURI: "https://registered.example/cb", Name: "Boekhouding"})
 	if err := chromedp.Do(ctx, chromedp.Navigate(g.address)); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -33,8 +34,8 @@ type Store interface {
 // zero-valued optional fields mean the default; it must not be changed once used.
 type Client struct {
 	// Profile names the app and its instance of Exact Online. It has been
-	// checked with [Profile.Check].
-	Profile Profile
+	// checked with [config.Settings.Check].
+	Profile config.Settings
 
 	// Store holds the profile's record, under the profile's name.
 	Store Store

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -31,7 +32,7 @@ type place struct {
 // URI is listened on itself; for any other name the browser reaches this
 // machine by a hosts file or DNS entry, a relay page, or something that forwards
 // to listen. ok is false if there is nothing to listen for.
-func placeFor(p Profile) (at place, ok bool) {
+func placeFor(p config.Settings) (at place, ok bool) {
 	redirect, _ := url.Parse(p.RedirectURI) // checked with the profile
 	at.path = pathOf(redirect)
 	switch {
@@ -45,7 +46,7 @@ func placeFor(p Profile) (at place, ok bool) {
 		at.addrs = loopbackAddrs(listen.Hostname(), listen.Port())
 		// A reverse proxy passes the public name on, a tunnel may not.
 		at.hosts = []string{authority(redirect.Scheme, redirect.Host), authority(listen.Scheme, listen.Host)}
-	case isLoopback(redirect.Hostname()):
+	case config.IsLoopback(redirect.Hostname()):
 		at.tls = redirect.Scheme == "https"
 		at.addrs = loopbackAddrs(redirect.Hostname(), portOf(redirect))
 		at.hosts = []string{authority(redirect.Scheme, redirect.Host)}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -91,7 +92,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 		}
 		redirect, _ := url.Parse(c.Profile.RedirectURI)
 		invitation.SelfSigned = own
-		invitation.Loopback = isLoopback(redirect.Hostname()) || c.Profile.Relay || c.Profile.Listen != ""
+		invitation.Loopback = config.IsLoopback(redirect.Hostname()) || c.Profile.Relay || c.Profile.Listen != ""
 	} else if o.Paste == nil {
 		return Login{}, fault.New(fault.ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
 	}
@@ -365,7 +366,7 @@ func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB
 }
 
 // outcomePage is what the browser shows when all is over.
-func outcomePage(p Profile, login Login, err error) page {
+func outcomePage(p config.Settings, login Login, err error) page {
 	if err == nil {
 		return signedInPage(p.Name, login.User)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -149,7 +150,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		// Whatever it says, looking at it is safe.
-		c := &tokenCall{Client: &Client{Profile: Profile{BaseURL: r.baseURL, ClientID: r.clientID}, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}}
+		c := &tokenCall{Client: &Client{Profile: config.Settings{BaseURL: r.baseURL, ClientID: r.clientID}, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}}
 		c.next(r)
 
 		once, err := r.encode()
@@ -175,7 +176,7 @@ func BenchmarkValidToken(b *testing.B) {
 		b.Fatal(err)
 	}
 	now := r.repliedAt.Add(time.Minute)
-	c := &Client{Profile: Profile{Name: "acme", BaseURL: r.baseURL, ClientID: r.clientID}, Now: func() time.Time { return now }}
+	c := &Client{Profile: config.Settings{Name: "acme", BaseURL: r.baseURL, ClientID: r.clientID}, Now: func() time.Time { return now }}
 	b.SetBytes(int64(len(stored)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -52,13 +53,13 @@ func TestPagesInBothLanguages(t *testing.T) {
 		"not like this": notLikeThis,
 		"signed in":     signedInPage("acme", evil),
 		"nobody known":  signedInPage("acme", Me{}),
-		"refused":       outcomePage(Profile{Name: "acme"}, Login{}, refused),
-		"late":          outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")),
-		"taken":         outcomePage(Profile{Name: "acme"}, Login{}, fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
-		"code":          outcomePage(Profile{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &ServerError{400, "invalid_grant", "<u>"}, "Exact did not take the code")),
-		"client":        outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrConfig, "client secret")),
-		"away":          outcomePage(Profile{Name: "acme"}, Login{}, fault.New(fault.ErrTemporary, "cannot reach")),
-		"disk":          outcomePage(Profile{Name: "acme"}, Login{}, errors.New("no space left on device")),
+		"refused":       outcomePage(config.Settings{Name: "acme"}, Login{}, refused),
+		"late":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")),
+		"taken":         outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
+		"code":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &ServerError{400, "invalid_grant", "<u>"}, "Exact did not take the code")),
+		"client":        outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrConfig, "client secret")),
+		"away":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrTemporary, "cannot reach")),
+		"disk":          outcomePage(config.Settings{Name: "acme"}, Login{}, errors.New("no space left on device")),
 	}
 	reasons := map[string]string{}
 	for name, p := range pages {

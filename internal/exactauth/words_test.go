@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
@@ -65,7 +66,7 @@ func TestChromiumReadsDutch(t *testing.T) {
 	}
 	login := func(name, button string, conf exactsim.Config, want ...string) {
 		t.Helper()
-		g := startLogin(t, exactauth.Profile{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, conf)
+		g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, conf)
 		signIn(t, ctx, g.address)
 		press(t, ctx, button)
 		_, heading, text := final(t, ctx)

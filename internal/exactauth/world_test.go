@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -149,7 +150,7 @@ func (w *world) client() *exactauth.Client {
 	transport := &http.Transport{}
 	w.t.Cleanup(transport.CloseIdleConnections)
 	return &exactauth.Client{
-		Profile: exactauth.Profile{
+		Profile: config.Settings{
 			Name: profileName, BaseURL: w.url, ClientID: clientID, RedirectURI: redirectURI, Listen: "none",
 		},
 		Store:  w.store(),

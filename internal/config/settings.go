@@ -1,9 +1,9 @@
-package exactauth
+package config
 
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,21 +17,25 @@ import (
 // below .test, which nobody can own or get a public certificate for (RFC 6761).
 const DefaultRedirectURI = "https://exactauth.test:8484/callback"
 
-// Profile says which registered app signs in where. It holds no secret.
-type Profile struct {
-	Name        string // 1 to 64 letters, digits, '-' and '_'; names the record too
-	BaseURL     string // scheme and host of the instance: "https://start.exactonline.nl"
-	ClientID    string // a GUID in lower case, without braces
-	RedirectURI string // exactly as registered in the App Center
-	Listen      string // where the browser arrives, if not at RedirectURI: "http://127.0.0.1:8484", or "none"
-	Relay       bool   // a static page at RedirectURI sends the browser on to a free port here
-	TLSCert     string // PEM file for the listener, in place of a certificate of our own
-	TLSKey      string // PEM file of its key
-	Division    int    // the pinned division's code; 0 if none is
+// Settings is one profile with everything decided: which registered app signs in
+// where, and where its login is stored. It holds no secret.
+type Settings struct {
+	Name                string // 1 to 64 letters, digits, '-' and '_'; names the record too
+	BaseURL             string // scheme and host of the instance: "https://start.exactonline.nl"
+	ClientID            string // a GUID in lower case, without braces
+	RedirectURI         string // exactly as registered in the App Center
+	Listen              string // where the browser arrives, if not at RedirectURI: "http://127.0.0.1:8484", or "none"
+	Relay               bool   // a static page at RedirectURI sends the browser on to a free port here
+	TLSCert             string // PEM file for the listener, in place of a certificate of our own
+	TLSKey              string // PEM file of its key
+	Division            int    // the pinned division's code; 0 if none is
+	Store               string // where the record is: "file", a PostgreSQL URL, or "@FILE" with that URL in it
+	Seal                string // how the record is sealed: "none", "keyring" or "age:FILE"
+	ClientSecretCommand string // prints the client secret; empty if it is stored or comes from the environment
 }
 
 // Check returns all that is wrong with the profile, joined, wrapping fault.ErrConfig.
-func (p Profile) Check() error {
+func (p Settings) Check() error {
 	var faults []error
 	add := func(what string, err error) {
 		if err != nil {
@@ -41,7 +45,7 @@ func (p Profile) Check() error {
 	add("profile name", CheckProfileName(p.Name))
 	add("base URL", checkBaseURL(p.BaseURL))
 	add("client id", checkClientID(p.ClientID))
-	add("redirect URI", checkRedirectURI(p.RedirectURI))
+	add("redirect URI", CheckRedirectURI(p.RedirectURI))
 	add("listen", checkListen(p.Listen))
 	if (p.TLSCert == "") != (p.TLSKey == "") {
 		add("tls", errors.New("certificate and key go together; one is missing"))
@@ -50,7 +54,7 @@ func (p Profile) Check() error {
 		add("division", fmt.Errorf("%d is not a division's code", p.Division))
 	}
 	if p.Relay {
-		if u, err := url.Parse(p.RedirectURI); err == nil && isLoopback(u.Hostname()) {
+		if u, err := url.Parse(p.RedirectURI); err == nil && IsLoopback(u.Hostname()) {
 			add("relay", errors.New("the redirect URI is on this machine already"))
 		}
 		if p.Listen != "" {
@@ -109,18 +113,25 @@ func checkClientID(id string) error {
 	if id == "" {
 		return errors.New("missing")
 	}
-	ok := len(id) == 36
-	for i, r := range id {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			ok = ok && r == '-'
-		} else {
-			ok = ok && ('0' <= r && r <= '9' || 'a' <= r && r <= 'f')
-		}
-	}
-	if !ok {
+	if !IsGUID(id) {
 		return fmt.Errorf("%q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", fault.Printable(id))
 	}
 	return nil
+}
+
+// IsGUID reports whether s is a GUID in lower case without braces, the form in
+// which Exact and Auth0 take a client id.
+func IsGUID(s string) bool {
+	for i, r := range s {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if r != '-' {
+				return false
+			}
+		} else if !('0' <= r && r <= '9' || 'a' <= r && r <= 'f') {
+			return false
+		}
+	}
+	return len(s) == 36
 }
 
 func checkBaseURL(s string) error {
@@ -131,7 +142,7 @@ func checkBaseURL(s string) error {
 	if err != nil {
 		return err
 	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
 		return fmt.Errorf("%q: http is for loopback addresses only; want https", s)
 	}
 	if s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":") {
@@ -176,7 +187,8 @@ func parseHTTP(s string) (*url.URL, error) {
 	return u, nil
 }
 
-func checkRedirectURI(s string) error {
+// CheckRedirectURI reports what is wrong with a redirect URI.
+func CheckRedirectURI(s string) error {
 	if s == "" {
 		return errors.New("missing")
 	}
@@ -184,7 +196,7 @@ func checkRedirectURI(s string) error {
 	if err != nil {
 		return err
 	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
 		return fmt.Errorf("%q: Exact takes only https here", s)
 	}
 	if u.RawQuery != "" || strings.HasSuffix(s, "?") {
@@ -207,7 +219,7 @@ func checkListen(s string) error {
 	if err != nil {
 		return err
 	}
-	if !isLoopback(u.Hostname()) {
+	if !IsLoopback(u.Hostname()) {
 		return fmt.Errorf("%q: only loopback addresses are listened on, as http://127.0.0.1:8484", s)
 	}
 	if u.Port() == "" {
@@ -216,11 +228,8 @@ func checkListen(s string) error {
 	return nil
 }
 
-// isLoopback reports whether a URL's host never leaves this machine.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+// IsLoopback reports whether a URL's host is this machine itself.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Zone() == "" && ip.IsLoopback()
 }
