@@ -173,7 +173,7 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 		for len(args) >= 2 {
 			got := counter(ts, w.sim.Counters(), args[0]) - counter(ts, w.base, args[0])
 			if strconv.Itoa(got) != args[1] {
-				ts.Fatalf("%s is %d, want %s; requests: %v", args[0], got, args[1], w.sim.Requests())
+				ts.Fatalf("%s is %d, want %s; events: %+v", args[0], got, args[1], w.sim.Events())
 			}
 			args = args[2:]
 		}
@@ -246,28 +246,11 @@ func (w *world) simNew(ts *testscript.TestScript, args []string) {
 	ts.Setenv("SIM", w.server.URL)
 }
 
-var faultKinds = map[string]exactsim.FaultKind{
-	"slow": exactsim.Slow, "drop": exactsim.Drop, "empty": exactsim.Empty, "gateway": exactsim.Gateway, "status": exactsim.Status,
-	"html": exactsim.HTML, "truncated": exactsim.Truncated, "cut": exactsim.CutBody, "huge": exactsim.Huge,
-	"no-refresh-token": exactsim.NoRefreshToken, "empty-refresh-token": exactsim.EmptyRefreshToken,
-	"number": exactsim.NumberExpiresIn, "refresh-token-in-error": exactsim.RefreshTokenInError,
-	"redirect": exactsim.Redirect, "raw": exactsim.Raw,
-}
-
-var endpoints = map[string]exactsim.Endpoint{
-	"token": exactsim.TokenEndpoint, "authorize": exactsim.AuthorizeEndpoint, "api": exactsim.APIEndpoint,
-	"me": exactsim.MeEndpoint, "divisions": exactsim.DivisionsEndpoint,
-}
-
 func (w *world) simFault(ts *testscript.TestScript, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: sim fault KIND [FLAG...]")
 	}
-	kind, ok := faultKinds[args[0]]
-	if !ok {
-		ts.Fatalf("unknown fault %q", args[0])
-	}
-	x := exactsim.Fault{Kind: kind}
+	x := exactsim.Fault{Kind: exactsim.FaultKind(args[0])}
 	f := flag.NewFlagSet("sim fault", flag.PanicOnError)
 	on := f.String("on", "token", "")
 	f.IntVar(&x.Times, "times", 0, "")
@@ -277,9 +260,7 @@ func (w *world) simFault(ts *testscript.TestScript, args []string) {
 	f.StringVar(&x.RetryAfter, "retry-after", "", "")
 	f.StringVar(&x.Body, "body", "", "")
 	ts.Check(f.Parse(args[1:]))
-	if x.On, ok = endpoints[*on]; !ok {
-		ts.Fatalf("unknown endpoint %q", *on)
-	}
+	x.On = exactsim.Endpoint(*on)
 	w.sim.Inject(x)
 }
 

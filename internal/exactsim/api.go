@@ -63,13 +63,12 @@ func (s *Sim) api(c *call) answer {
 }
 
 func (s *Sim) unauthorized(c *call) answer {
-	s.counters.Unauthorized++
 	if s.cfg.Empty401 {
-		return reply(http.StatusUnauthorized, "unauthorized", "", nil)
+		return reply(http.StatusUnauthorized, Unauthorized, "", nil)
 	}
 	// Percent signs in lower case, as ASP.NET writes them.
 	target := "/docs/Login.aspx?ReturnUrl=" + strings.ToLower(url.QueryEscape(c.URL.Path))
-	return reply(http.StatusUnauthorized, "unauthorized", "text/html; charset=utf-8",
+	return reply(http.StatusUnauthorized, Unauthorized, "text/html; charset=utf-8",
 		[]byte("<html><head><title>Object moved</title></head><body>\r\n"+
 			`<h2>Object moved to <a href="`+target+`">here</a>.</h2>`+"\r\n</body></html>\r\n"))
 }
@@ -78,11 +77,11 @@ func (s *Sim) unauthorized(c *call) answer {
 func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	format, ok := negotiate(c.Header.Values("Accept"))
 	if !ok {
-		return reply(http.StatusUnsupportedMediaType, "media type refused", "", nil)
+		return reply(http.StatusUnsupportedMediaType, MediaTypeRefused, "", nil)
 	}
 	user, ok := s.user(k.user)
 	if !ok || user.Inactive {
-		return apiError(format, http.StatusForbidden, "InactiveUser", "Forbidden")
+		return apiError(format, http.StatusForbidden, InactiveUser, "Forbidden")
 	}
 	if c.Method != http.MethodGet {
 		return methodNotAllowed(http.MethodGet)
@@ -94,20 +93,19 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	number, list, _ := strings.Cut(strings.TrimPrefix(c.URL.Path, apiPath), "/")
 	division, err := strconv.Atoi(number)
 	if err != nil || !slices.Contains([]string{"system/Divisions", "system/AllDivisions", "hrm/Divisions"}, list) {
-		return apiError(format, http.StatusNotFound, "", "Resource not found for the segment.")
+		return apiError(format, http.StatusNotFound, APIError, "Resource not found for the segment.")
 	}
 	i := slices.IndexFunc(user.Divisions, func(d Division) bool { return d.Code == division })
 	if i < 0 {
-		return apiError(format, http.StatusForbidden, "NoDivisionAccess", "Forbidden")
+		return apiError(format, http.StatusForbidden, NoDivisionAccess, "Forbidden")
 	}
 	headers, ok := s.spendCall(divisionKey{k.client, division}, c.now)
 	var a answer
 	switch {
 	case !ok:
-		s.counters.RateLimited++
-		a = reply(http.StatusTooManyRequests, "rate limit", "", nil)
+		a = reply(http.StatusTooManyRequests, RateLimited, "", nil)
 	case s.apps[k.client].NoDivisionScope:
-		a = apiError(format, http.StatusForbidden, "",
+		a = apiError(format, http.StatusForbidden, APIError,
 			"Forbidden - Application Scope Violated. Cannot read 'organization.administration' scope.")
 	default:
 		a = serveFeed(c, format, s.divisions(list, user, user.Divisions[i]))
@@ -201,18 +199,18 @@ func negotiate(accept []string) (format, bool) {
 // the simulator does not know is an error: to ignore a $filter would be to lie.
 func serveFeed(c *call, to format, f feed) answer {
 	if repeats(c.query) {
-		return apiError(to, http.StatusBadRequest, "", "Query option repeated.")
+		return apiError(to, http.StatusBadRequest, APIError, "Query option repeated.")
 	}
 	for option := range c.query {
 		if strings.HasPrefix(option, "$") && !slices.Contains([]string{"$select", "$top", "$skiptoken"}, option) {
-			return apiError(to, http.StatusBadRequest, "", "The simulator does not know the query option '"+option+"'.")
+			return apiError(to, http.StatusBadRequest, APIError, "The simulator does not know the query option '"+option+"'.")
 		}
 	}
 	base := baseURL(c)
 	if after := c.query.Get("$skiptoken"); after != "" {
 		i := slices.IndexFunc(f.entities, func(e entity) bool { return e.get(f.key) == after })
 		if i < 0 {
-			return apiError(to, http.StatusBadRequest, "", "The $skiptoken is not valid.")
+			return apiError(to, http.StatusBadRequest, APIError, "The $skiptoken is not valid.")
 		}
 		f.entities = f.entities[i+1:]
 	}
@@ -220,7 +218,7 @@ func serveFeed(c *call, to format, f feed) answer {
 	if text, ok := c.query["$top"]; ok {
 		n, err := strconv.Atoi(text[0])
 		if err != nil || n < 0 {
-			return apiError(to, http.StatusBadRequest, "", "The $top is not valid.")
+			return apiError(to, http.StatusBadRequest, APIError, "The $top is not valid.")
 		}
 		top = min(top, n)
 	}
@@ -244,7 +242,7 @@ func serveFeed(c *call, to format, f feed) answer {
 		for i, name := range names {
 			names[i] = strings.TrimSpace(name)
 			if len(f.entities) > 0 && !f.entities[0].has(names[i]) {
-				return apiError(to, http.StatusBadRequest, "",
+				return apiError(to, http.StatusBadRequest, APIError,
 					"Could not find a property named '"+names[i]+"' on type '"+f.model+"'.")
 			}
 		}
@@ -323,7 +321,7 @@ func jsonFeed(f feed, address func(entity) string, selected func(string) bool, n
 		put(next)
 	}
 	b.WriteString("}}")
-	return reply(http.StatusOK, "ok", "application/json; charset=utf-8", b.Bytes())
+	return reply(http.StatusOK, Served, "application/json; charset=utf-8", b.Bytes())
 }
 
 func atomFeed(f feed, id string, address func(entity) string, selected func(string) bool, next string) answer {
@@ -358,7 +356,7 @@ func atomFeed(f feed, id string, address func(entity) string, selected func(stri
 		b.WriteString(`<link rel="next" href="` + xmlText(next) + `"/>`)
 	}
 	b.WriteString("</feed>\n")
-	return reply(http.StatusOK, "ok", "application/atom+xml;type=feed;charset=utf-8", b.Bytes())
+	return reply(http.StatusOK, Served, "application/atom+xml;type=feed;charset=utf-8", b.Bytes())
 }
 
 // jsonText is v in JSON. V holds nothing that JSON cannot.
@@ -376,9 +374,9 @@ func xmlText(s string) string {
 	return b.String()
 }
 
-// apiError is an OData error. Reason, if not empty, is Exact's own header
+// apiError is an OData error. Some carry Exact's own header Reason
 // (picqer/exact-php-client#451).
-func apiError(to format, status int, reason, message string) answer {
+func apiError(to format, status int, outcome Outcome, message string) answer {
 	text := []byte(`<?xml version="1.0" encoding="utf-8"?>` + "\n" +
 		`<error xmlns="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata">` +
 		`<code></code><message xml:lang="">` + xmlText(message) + "</message></error>\n")
@@ -387,13 +385,12 @@ func apiError(to format, status int, reason, message string) answer {
 		contentType = "application/json; charset=utf-8"
 		text = fmt.Appendf(nil, `{"error":{"code":"","message":{"lang":"","value":%s}}}`, jsonText(message))
 	}
-	outcome := "api error"
-	if reason != "" {
-		outcome = reason
-	}
 	a := reply(status, outcome, contentType, text)
-	if reason != "" {
-		a.header.Set("Reason", reason)
+	switch outcome {
+	case InactiveUser:
+		a.header.Set("Reason", "InactiveUser")
+	case NoDivisionAccess:
+		a.header.Set("Reason", "NoDivisionAccess")
 	}
 	return a
 }

@@ -54,7 +54,7 @@ func (s *Sim) authorize(c *call) answer {
 		started:     c.now,
 	}
 	if q.Get("response_type") != "code" {
-		return p.redirect("unsupported response type", url.Values{"error": {"unsupported_response_type"}})
+		return p.redirect(UnsupportedResponseType, url.Values{"error": {"unsupported_response_type"}})
 	}
 	if s.cfg.AutoApprove {
 		id := s.autoUser
@@ -97,13 +97,12 @@ func (s *Sim) signIn(c *call) answer {
 	if c.Method != http.MethodPost {
 		return methodNotAllowed(http.MethodPost)
 	}
-	form, _ := postForm(c)
-	id := form.Get("request")
+	id := c.form.Get("request")
 	p := s.pendingRequest(c, id)
 	if p == nil {
 		return s.stalePage()
 	}
-	email := strings.TrimSpace(form.Get("email"))
+	email := strings.TrimSpace(c.form.Get("email"))
 	for _, u := range s.users {
 		if !strings.EqualFold(u.Email, email) || email == "" {
 			continue
@@ -112,7 +111,7 @@ func (s *Sim) signIn(c *call) answer {
 			return s.signInPage(http.StatusForbidden, id, s.apps[p.client], email, "This user is not active.")
 		}
 		s.sessions[p.session] = u.ID
-		a := reply(http.StatusSeeOther, "signed in", "", nil)
+		a := reply(http.StatusSeeOther, SignedIn, "", nil)
 		a.header.Set("Location", consentPath+"?request="+id)
 		return a
 	}
@@ -126,8 +125,7 @@ func (s *Sim) consent(c *call) answer {
 	switch c.Method {
 	case http.MethodGet:
 	case http.MethodPost:
-		form, _ := postForm(c)
-		id, choice = form.Get("request"), form.Get("answer")
+		id, choice = c.form.Get("request"), c.form.Get("answer")
 	default:
 		return methodNotAllowed(http.MethodGet + ", " + http.MethodPost)
 	}
@@ -146,7 +144,7 @@ func (s *Sim) consent(c *call) answer {
 	case "cancel":
 		delete(s.pending, id)
 		// What Exact sends here has not been observed; this is RFC 6749, 4.1.2.1.
-		return p.redirect("denied", url.Values{
+		return p.redirect(Denied, url.Values{
 			"error":             {"access_denied"},
 			"error_description": {"The user did not allow the app."},
 		})
@@ -157,11 +155,11 @@ func (s *Sim) consent(c *call) answer {
 
 func (s *Sim) approve(c *call, p *pending, u User) answer {
 	code := s.newCode(grantKey{p.client, u.ID}, p.redirectURI, c.now)
-	return p.redirect("code issued", url.Values{"code": {code}})
+	return p.redirect(CodeIssued, url.Values{"code": {code}})
 }
 
 // redirect sends the browser back to the app. State goes along only if it came.
-func (p *pending) redirect(outcome string, v url.Values) answer {
+func (p *pending) redirect(outcome Outcome, v url.Values) answer {
 	sep := "?"
 	if strings.Contains(p.redirectURI, "?") {
 		sep = "&"
@@ -224,7 +222,7 @@ func (s *Sim) pendingRequest(c *call, id string) *pending {
 }
 
 func methodNotAllowed(allow string) answer {
-	a := reply(http.StatusMethodNotAllowed, "method not allowed", "", nil)
+	a := reply(http.StatusMethodNotAllowed, MethodNotAllowed, "", nil)
 	a.header.Set("Allow", allow)
 	return a
 }

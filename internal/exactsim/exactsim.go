@@ -186,7 +186,7 @@ type Sim struct {
 	faults []Fault
 
 	counters Counters
-	requests []Request
+	events   []Event
 	secrets  []string
 }
 
@@ -280,11 +280,12 @@ const maxBody = 1 << 20
 // call is a request that has arrived in full.
 type call struct {
 	*http.Request
-	body    []byte
-	bodyErr error
-	query   url.Values
-	fault   Fault
-	now     time.Time // set when the call is answered
+	endpoint   Endpoint
+	query      url.Values
+	form       url.Values // of a POST whose body is a form in which no parameter repeats, else nil
+	fault      Fault
+	now        time.Time // set when the call is answered
+	generation int       // of the refresh token that it made
 }
 
 // answer is a reply that has been decided on, but not sent.
@@ -292,10 +293,10 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	outcome string // for the log of requests
+	outcome Outcome
 }
 
-func reply(status int, outcome, contentType string, body []byte) answer {
+func reply(status int, outcome Outcome, contentType string, body []byte) answer {
 	h := http.Header{"Cache-Control": {"private"}}
 	if contentType != "" {
 		h.Set("Content-Type", contentType)
@@ -306,8 +307,10 @@ func reply(status int, outcome, contentType string, body []byte) answer {
 // ServeHTTP answers one request. A fault that breaks the connection panics with
 // [http.ErrAbortHandler], which an [http.Server] turns into just that.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{Request: r, query: r.URL.Query()}
-	c.body, c.bodyErr = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	c := &call{Request: r, endpoint: endpointOf(r.URL.Path), query: r.URL.Query()}
+	if body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err == nil {
+		c.form = postForm(r, body)
+	}
 
 	// Work that the fault commits is done before the wait, so that it stays
 	// done if the client gives up waiting.
@@ -318,15 +321,14 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !wait(r.Context(), c.fault.Delay) {
 		a.status = 0
-		a.outcome += " (client gave up)"
-		s.log(c, a)
+		s.log(c, a, true)
 		panic(http.ErrAbortHandler)
 	}
 	if !c.fault.commits() && c.fault.answers() {
 		a = s.decide(c)
 	}
 	c.fault.spoil(&a, c)
-	s.log(c, a)
+	s.log(c, a, false)
 
 	h := w.Header()
 	for k, v := range a.header {
@@ -341,6 +343,12 @@ func (s *Sim) decide(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.now = s.cfg.Now()
+	a := s.route(c)
+	s.count(c, a)
+	return a
+}
+
+func (s *Sim) route(c *call) answer {
 	switch path := c.URL.Path; {
 	case path == authorizePath:
 		return s.authorize(c)
@@ -353,9 +361,9 @@ func (s *Sim) decide(c *call) answer {
 	case strings.HasPrefix(path, apiPath):
 		return s.api(c)
 	case path == redirectedPath:
-		return reply(http.StatusNotFound, "redirect followed", "", nil)
+		return reply(http.StatusNotFound, RedirectFollowed, "", nil)
 	default:
-		return reply(http.StatusNotFound, "not found", "text/plain; charset=utf-8",
+		return reply(http.StatusNotFound, NotFound, "text/plain; charset=utf-8",
 			[]byte("exactsim: no such page\n"))
 	}
 }

@@ -11,15 +11,14 @@ import (
 )
 
 // Endpoint is where a Fault strikes.
-type Endpoint int
+type Endpoint string
 
 const (
-	TokenEndpoint     Endpoint = iota // /api/oauth2/token
-	AuthorizeEndpoint                 // not the pages behind it
-	APIEndpoint                       // all of /api/v1, the two below included
-	MeEndpoint                        // current/Me
-	DivisionsEndpoint                 // the three lists of divisions
-	noEndpoint
+	TokenEndpoint     Endpoint = "token"     // /api/oauth2/token
+	AuthorizeEndpoint Endpoint = "authorize" // not the pages behind it
+	APIEndpoint       Endpoint = "api"       // all of /api/v1, the two below included
+	MeEndpoint        Endpoint = "me"        // current/Me
+	DivisionsEndpoint Endpoint = "divisions" // the three lists of divisions
 )
 
 func endpointOf(path string) Endpoint {
@@ -35,51 +34,52 @@ func endpointOf(path string) Endpoint {
 	case strings.HasPrefix(path, apiPath):
 		return APIEndpoint
 	default:
-		return noEndpoint
+		return ""
 	}
 }
 
 // FaultKind is how a reply is spoilt.
-type FaultKind int
+type FaultKind string
 
 const (
 	// Slow sends the right reply after Fault.Delay. With Commit the work is
-	// done before the delay, else after it and only if the client still waits.
-	Slow FaultKind = iota
+	// done before the delay, otherwise after it and only if the client still
+	// waits.
+	Slow FaultKind = "slow"
 	// Drop closes the connection without a reply.
-	Drop
-	// Empty sends an empty body, status 200 unless told otherwise. Exact's token
-	// endpoint does now and then (picqer/exact-php-client#54).
-	Empty
+	Drop FaultKind = "drop"
+	// Empty sends an empty body, by default with status 200. Exact's token
+	// endpoint does so now and then (picqer/exact-php-client#54).
+	Empty FaultKind = "empty"
 	// Gateway sends the JSON of a fault in the Apigee gateway in front of Exact,
-	// status 404 unless told otherwise.
-	Gateway
-	// Status sends an empty body, status 503 unless told otherwise.
-	Status
-	// HTML sends a web page, status 200 unless told otherwise.
-	HTML
+	// by default with status 404.
+	Gateway FaultKind = "gateway"
+	// Status sends an empty body, by default with status 503.
+	Status FaultKind = "status"
+	// HTML sends a web page, by default with status 200.
+	HTML FaultKind = "html"
 	// Truncated sends the first half of the right reply as if it were all.
-	Truncated
+	Truncated FaultKind = "truncated"
 	// CutBody announces the right reply and closes the connection after half.
-	CutBody
+	CutBody FaultKind = "cut"
 	// Huge sends 10 MiB in the form of a token reply. Its tokens are not real.
-	Huge
+	Huge FaultKind = "huge"
 	// NoRefreshToken sends the right reply without refresh_token.
-	NoRefreshToken
+	NoRefreshToken FaultKind = "no-refresh-token"
 	// EmptyRefreshToken sends the right reply with an empty refresh_token
 	// (exactonline/exactonline-api-dotnet-client#150).
-	EmptyRefreshToken
+	EmptyRefreshToken FaultKind = "empty-refresh-token"
 	// NumberExpiresIn sends the right reply with expires_in as a number.
-	NumberExpiresIn
+	NumberExpiresIn FaultKind = "number"
 	// RefreshTokenInError refuses a good refresh token as used too early, but
 	// replaces it: the body of the error carries the new one
 	// (picqer/exact-php-client#559).
-	RefreshTokenInError
-	// Redirect sends the client, credentials and all, to another path, with
-	// status 307 unless told otherwise. Counters.RedirectsFollowed tells if it went.
-	Redirect
-	// Raw sends Fault.Status, 200 if zero, and Fault.Body, as JSON.
-	Raw
+	RefreshTokenInError FaultKind = "refresh-token-in-error"
+	// Redirect sends the client, credentials and all, to another path, by
+	// default with status 307. Counters.RedirectsFollowed counts who follows.
+	Redirect FaultKind = "redirect"
+	// Raw sends Fault.Body as JSON, by default with status 200.
+	Raw FaultKind = "raw"
 )
 
 // carriesReply are the kinds made of the right reply, which needs the work done.
@@ -93,9 +93,9 @@ func (k FaultKind) carriesReply() bool {
 
 // Fault is something that goes wrong with one or more replies.
 type Fault struct {
-	On    Endpoint
-	Kind  FaultKind
-	Times int // how many requests it strikes: 0 means 1, negative means all until ClearFaults
+	On    Endpoint  // TokenEndpoint if empty
+	Kind  FaultKind // Slow if empty
+	Times int       // how many requests it strikes: 0 means 1, negative means all until ClearFaults
 
 	// Commit does the work of the request before its reply is spoilt: a token
 	// request rotates the refresh token that the client then never sees. The
@@ -112,11 +112,18 @@ type Fault struct {
 }
 
 // Inject queues a fault. A request takes the first in the queue that is meant
-// for its endpoint.
+// for its endpoint. Inject panics if there is no such kind or endpoint.
 func (s *Sim) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defaults(&f.On, TokenEndpoint)
+	defaults(&f.Kind, Slow)
 	defaults(&f.Times, 1)
+	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) ||
+		!slices.Contains([]FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, Huge, NoRefreshToken,
+			EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}, f.Kind) {
+		panic("exactsim: no fault " + string(f.Kind) + " on " + string(f.On))
+	}
 	s.faults = append(s.faults, f)
 }
 
@@ -152,7 +159,7 @@ func (s *Sim) takeFault(at Endpoint) Fault {
 func (f Fault) commits() bool { return f.Commit || f.Kind.carriesReply() }
 
 // answers reports whether the right reply is needed at all.
-func (f Fault) answers() bool { return f.Kind == Slow || f.Kind.carriesReply() }
+func (f Fault) answers() bool { return f.Kind == "" || f.Kind == Slow || f.Kind.carriesReply() }
 
 const (
 	redirectedPath = "/api/oauth2/redirected"
@@ -168,36 +175,34 @@ func (f Fault) spoil(a *answer, c *call) {
 		return fallback
 	}
 	const jsonType = "application/json; charset=utf-8"
-	decided := a.outcome
+	decided := a.outcome // which stays in the log
 	switch f.Kind {
 	case Drop:
-		*a = reply(0, "dropped", "", nil)
+		*a = reply(0, "", "", nil)
 	case Empty:
-		*a = reply(status(http.StatusOK), "empty", "", nil)
+		*a = reply(status(http.StatusOK), "", "", nil)
 	case Gateway:
-		*a = reply(status(http.StatusNotFound), "gateway fault", "application/json", gatewayFault(c))
+		*a = reply(status(http.StatusNotFound), "", "application/json", gatewayFault(c))
 	case Status:
-		*a = reply(status(http.StatusServiceUnavailable), "status", "", nil)
+		*a = reply(status(http.StatusServiceUnavailable), "", "", nil)
 	case HTML:
-		*a = reply(status(http.StatusOK), "html", "text/html; charset=utf-8",
+		*a = reply(status(http.StatusOK), "", "text/html; charset=utf-8",
 			[]byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
 				"<body><h1>Something went wrong</h1></body></html>\n"))
 	case Truncated:
 		a.body = a.body[:len(a.body)/2]
 	case Huge:
 		fill := bytes.Repeat([]byte("A"), hugeBody)
-		*a = reply(status(http.StatusOK), "huge", jsonType, slices.Concat(
+		*a = reply(status(http.StatusOK), "", jsonType, slices.Concat(
 			[]byte(`{"access_token":"`), fill,
 			[]byte(`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)))
 	case Redirect:
-		*a = reply(status(http.StatusTemporaryRedirect), "redirect", "", nil)
+		*a = reply(status(http.StatusTemporaryRedirect), "", "", nil)
 		a.header.Set("Location", redirectedPath)
 	case Raw:
-		*a = reply(status(http.StatusOK), "raw", jsonType, []byte(f.Body))
+		*a = reply(status(http.StatusOK), "", jsonType, []byte(f.Body))
 	}
-	if decided != "" && decided != a.outcome {
-		a.outcome = decided + ", then " + a.outcome
-	}
+	a.outcome = decided
 	if f.RetryAfter != "" && a.header != nil {
 		a.header.Set("Retry-After", f.RetryAfter)
 	}

@@ -179,14 +179,14 @@ func TestRedirectsAreCounted(t *testing.T) {
 	}
 }
 
-func TestRequestLog(t *testing.T) {
+func TestEvents(t *testing.T) {
 	w, p := faulty(t, exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	w.refresh(p.Refresh)
-	log := w.Requests()
+	log := w.Events()
 	if len(log) != 2 {
-		t.Fatalf("%d requests", len(log))
+		t.Fatalf("%d events", len(log))
 	}
-	if got := log[1]; got.GrantType != "refresh_token" || got.Status != 0 || got.Outcome != "issued, then dropped" {
+	if got := log[1]; got.GrantType != "refresh_token" || got.Outcome != exactsim.Issued || got.Generation != 2 || got.Fault != exactsim.Drop || got.Status != 0 {
 		t.Errorf("got %+v", got)
 	}
 	text, err := json.Marshal(log)

@@ -5,41 +5,6 @@ import (
 	"time"
 )
 
-// maxRequests bounds the log of requests; older ones are forgotten.
-const maxRequests = 1000
-
-// Counters are totals since New. Requests are counted when they arrive, also
-// those that a Fault then keeps from being served; the rest counts what the
-// simulator decided, not what a Fault pretended.
-type Counters struct {
-	AuthorizeRequests int // to the authorize endpoint; its pages do not count
-	TokenRequests     int
-	Exchanges         int // token requests with grant_type=authorization_code
-	ExchangesIssued   int
-	Refreshes         int // token requests with grant_type=refresh_token
-	RefreshesIssued   int
-	TokenErrors       int // 4xx of the token endpoint, blocks not included
-	TooEarly          int // of them, refused by the rule of 570 s
-	OldToken          int // of them, refused with "Old refresh token used."
-	APIRequests       int // all of /api/v1
-	MeRequests        int // of them, current/Me
-	Unauthorized      int // of them, refused for want of a live access token
-	RateLimited       int // of them, refused by the minutely or daily limit
-	Blocked           int // refused after too many errors, at any endpoint
-	Faults            int // requests that a Fault was applied to
-	RedirectsFollowed int // requests to where a Redirect fault points
-}
-
-// Request is one request as the simulator saw it. It holds no secret.
-type Request struct {
-	Time      time.Time
-	Method    string
-	Path      string
-	GrantType string // of token requests
-	Status    int    // that was sent; 0 if the connection was dropped
-	Outcome   string // what was decided, for people
-}
-
 // Grant is what the simulator knows of an app's permission from a user.
 type Grant struct {
 	ClientID, UserID string
@@ -72,21 +37,6 @@ func (t TokenState) String() string {
 		return "invalid"
 	}
 	return names[t]
-}
-
-// Counters returns the totals so far.
-func (s *Sim) Counters() Counters {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counters
-}
-
-// Requests returns the latest requests, at most 1000, in the order of their
-// replies.
-func (s *Sim) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
 }
 
 // Grant returns the newest grant of an app and user.
@@ -177,67 +127,4 @@ func (s *Sim) NewCode(clientID, userID, redirectURI string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newCode(grantKey{clientID, userID}, redirectURI, s.cfg.Now())
-}
-
-// arrive counts a request and takes the fault that waits for it.
-func (s *Sim) arrive(c *call) Fault {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := &s.counters
-	at := endpointOf(c.URL.Path)
-	switch at {
-	case AuthorizeEndpoint:
-		n.AuthorizeRequests++
-	case TokenEndpoint:
-		n.TokenRequests++
-		switch grantType(c) {
-		case "authorization_code":
-			n.Exchanges++
-		case "refresh_token":
-			n.Refreshes++
-		}
-	case MeEndpoint:
-		n.APIRequests++
-		n.MeRequests++
-	case DivisionsEndpoint, APIEndpoint:
-		n.APIRequests++
-	case noEndpoint:
-		if c.URL.Path == redirectedPath {
-			n.RedirectsFollowed++
-		}
-	}
-	return s.takeFault(at)
-}
-
-// grantType is the grant type of a token request, if it is one that a log can
-// hold.
-func grantType(c *call) string {
-	if c.URL.Path != tokenPath {
-		return ""
-	}
-	form, _ := postForm(c)
-	switch t := form.Get("grant_type"); t {
-	case "authorization_code", "refresh_token":
-		return t
-	case "":
-		return ""
-	default:
-		return "other"
-	}
-}
-
-func (s *Sim) log(c *call, a answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
-		s.requests = slices.Delete(s.requests, 0, 1)
-	}
-	s.requests = append(s.requests, Request{
-		Time:      s.cfg.Now(),
-		Method:    c.Method,
-		Path:      c.URL.Path,
-		GrantType: grantType(c),
-		Status:    a.status,
-		Outcome:   a.outcome,
-	})
 }

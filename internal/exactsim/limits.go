@@ -95,8 +95,7 @@ func (l *limits) tokenCall(k grantKey, perDay int, now time.Time) bool {
 }
 
 func (s *Sim) block() answer {
-	s.counters.Blocked++
-	return reply(s.cfg.BlockStatus, "blocked", "", nil)
+	return reply(s.cfg.BlockStatus, Blocked, "", nil)
 }
 
 // spendCall spends an API call on a division. It returns the headers to send

@@ -25,7 +25,7 @@ func (s *Sim) signInPage(status int, id string, app App, email, problem string) 
 	case email != "":
 		emailFocus, passwordFocus = "", " autofocus"
 	}
-	return s.page(status, "sign-in", "Sign in", fmt.Sprintf(`<p>to continue to <strong>%s</strong></p>
+	return s.page(status, SignInShown, "Sign in", fmt.Sprintf(`<p>to continue to <strong>%s</strong></p>
 <form method="post" action="/sandbox/sign-in">
 <input type="hidden" name="request" value="%s">
 %s<label for="email">E-mail address</label>
@@ -55,7 +55,7 @@ func (s *Sim) consentPage(id string, app App, user User) answer {
 	if user.Email != "" {
 		email = ` <span class="quiet">(` + html.EscapeString(user.Email) + ")</span>"
 	}
-	return s.page(http.StatusOK, "consent", title, fmt.Sprintf(`<p><strong>%s</strong>%s</p>
+	return s.page(http.StatusOK, ConsentShown, title, fmt.Sprintf(`<p><strong>%s</strong>%s</p>
 <p>You are signed in as <strong>%s</strong>%s.</p>
 <h2>The app will be able to</h2>
 <ul>
@@ -109,7 +109,7 @@ func (s *Sim) refusal(name string, status int, text string) answer {
 	case "wrong-callback":
 		text = "Callback URI '" + text + "' is not valid"
 	}
-	return s.page(status, name, "This did not work", "<p>"+text+"</p>\n")
+	return s.page(status, ProblemShown, "This did not work", "<p>"+text+"</p>\n")
 }
 
 func (s *Sim) stalePage() answer {
@@ -118,14 +118,14 @@ func (s *Sim) stalePage() answer {
 }
 
 // page puts content, which is HTML, into the frame that all pages share.
-func (s *Sim) page(status int, name, title, content string) answer {
+func (s *Sim) page(status int, outcome Outcome, title, content string) answer {
 	nonce := randomText(22)
 	body := os.Expand(pageFrame, func(place string) string {
 		return map[string]string{
 			"title": html.EscapeString(title), "region": html.EscapeString(s.cfg.Region), "nonce": nonce, "content": content,
 		}[place]
 	})
-	a := reply(status, name+" page", "text/html; charset=utf-8", []byte(body))
+	a := reply(status, outcome, "text/html; charset=utf-8", []byte(body))
 	// No form-action: Chromium applies it to the redirect after a form too, and
 	// that goes to the app.
 	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+nonce+

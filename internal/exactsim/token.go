@@ -83,45 +83,47 @@ func (s *Sim) newCode(k grantKey, redirectURI string, now time.Time) string {
 }
 
 // rotate gives g a new refresh token in place of used.
-func (s *Sim) rotate(g *grant, used string, now time.Time) string {
+func (s *Sim) rotate(c *call, g *grant, used string) string {
 	g.previous = ""
 	if s.cfg.Rotation == Grace {
 		g.previous = used
 	}
 	g.generation++
+	c.generation = g.generation
 	g.current = s.secret(randomText(4)+"!IAAAA", refreshLength)
-	s.refresh[g.current] = refreshToken{g, now.Add(s.cfg.RefreshLife)}
+	s.refresh[g.current] = refreshToken{g, c.now.Add(s.cfg.RefreshLife)}
 	return g.current
 }
 
 // token answers the token endpoint.
 func (s *Sim) token(c *call) answer {
-	form, ok := postForm(c)
-	if !ok {
-		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "malformed request")
+	if c.form == nil {
+		return tokenError(http.StatusBadRequest, "invalid_request", "", MalformedRequest)
 	}
-	who := s.tokenCaller(c, form)
+	who := s.tokenCaller(c)
 	if s.limits.blocked(who, c.now) {
 		return s.block()
 	}
 	if n := s.cfg.TokenCallsPerDay; n > 0 && who.user != "" && !s.limits.tokenCall(who.grantKey, n, c.now) {
-		s.counters.TokenErrors++
-		return reply(http.StatusTooManyRequests, "token calls of the day spent", "", nil)
+		return reply(http.StatusTooManyRequests, TokenCallsSpent, "", nil)
 	}
-	a := s.grantToken(c, form)
+	a := s.grantToken(c)
 	s.limits.count(who, a.status, s.cfg.ErrorLimit, c.now)
 	return a
 }
 
-// postForm returns the parameters of a form. Only the body counts, and every
-// parameter at most once (RFC 6749, 3.2).
-func postForm(c *call) (url.Values, bool) {
-	media, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
-	if err != nil || media != "application/x-www-form-urlencoded" || c.Method != http.MethodPost || c.bodyErr != nil {
-		return nil, false
+// postForm returns the parameters of a form, nil if it is none. Only the body
+// counts, and every parameter at most once (RFC 6749, 3.2).
+func postForm(r *http.Request, body []byte) url.Values {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" || r.Method != http.MethodPost {
+		return nil
 	}
-	form, err := url.ParseQuery(string(c.body))
-	return form, err == nil && !repeats(form)
+	form, err := url.ParseQuery(string(body))
+	if err != nil || repeats(form) {
+		return nil
+	}
+	return form
 }
 
 func repeats(v url.Values) bool {
@@ -135,12 +137,12 @@ func repeats(v url.Values) bool {
 
 // tokenCaller tells whom an error of this request is put down to. The request
 // has not been authenticated yet.
-func (s *Sim) tokenCaller(c *call, form url.Values) caller {
-	client, _ := credentials(c, form)
+func (s *Sim) tokenCaller(c *call) caller {
+	client, _ := credentials(c)
 	who := caller{grantKey{client: client}, "token"}
-	if rt, ok := s.refresh[form.Get("refresh_token")]; ok && rt.client == client {
+	if rt, ok := s.refresh[c.form.Get("refresh_token")]; ok && rt.client == client {
 		who.user = rt.user
-	} else if code, ok := s.codes[form.Get("code")]; ok && code.client == client {
+	} else if code, ok := s.codes[c.form.Get("code")]; ok && code.client == client {
 		who.user = code.user
 	}
 	return who
@@ -148,69 +150,69 @@ func (s *Sim) tokenCaller(c *call, form url.Values) caller {
 
 // credentials of a client: in the body, as documented (Exact KB "OAuth step
 // 3"), or by HTTP Basic, which works as well.
-func credentials(c *call, form url.Values) (id, secret string) {
+func credentials(c *call) (id, secret string) {
 	user, password, ok := c.BasicAuth()
 	if !ok {
-		return form.Get("client_id"), form.Get("client_secret")
+		return c.form.Get("client_id"), c.form.Get("client_secret")
 	}
 	// Basic credentials are form-encoded first (RFC 6749, 2.3.1).
 	id, errID := url.QueryUnescape(user)
 	secret, errSecret := url.QueryUnescape(password)
-	if errID != nil || errSecret != nil || form.Has("client_secret") {
+	if errID != nil || errSecret != nil || c.form.Has("client_secret") {
 		return "", ""
 	}
 	return id, secret
 }
 
-func (s *Sim) grantToken(c *call, form url.Values) answer {
-	id, secret := credentials(c, form)
+func (s *Sim) grantToken(c *call) answer {
+	id, secret := credentials(c)
 	app, ok := s.apps[id]
 	if !ok || subtle.ConstantTimeCompare([]byte(app.ClientSecret), []byte(secret)) != 1 {
-		return s.tokenError(http.StatusBadRequest, "invalid_client", "", "invalid client")
+		return tokenError(http.StatusBadRequest, "invalid_client", "", InvalidClient)
 	}
-	switch form.Get("grant_type") {
+	switch c.form.Get("grant_type") {
 	case "authorization_code":
-		return s.exchange(c, form, id)
+		return s.exchange(c, id)
 	case "refresh_token":
-		return s.refreshGrant(c, form, id)
+		return s.refreshGrant(c, id)
 	default:
-		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "unknown grant type")
+		return tokenError(http.StatusBadRequest, "invalid_request", "", UnknownGrantType)
 	}
 }
 
 // exchange redeems an authorization code. A code that its own client has
 // presented is spent, whatever the reply.
-func (s *Sim) exchange(c *call, form url.Values, client string) answer {
+func (s *Sim) exchange(c *call, client string) answer {
 	// What Exact says to a spent, late or misdirected code is unknown but for
 	// the status, so the reply says no more than that.
-	refuse := func(outcome string) answer {
-		return s.tokenError(http.StatusBadRequest, "invalid_request", "", outcome)
+	refuse := func(outcome Outcome) answer {
+		return tokenError(http.StatusBadRequest, "invalid_request", "", outcome)
 	}
-	text, redirectURI := form.Get("code"), form.Get("redirect_uri")
+	text, redirectURI := c.form.Get("code"), c.form.Get("redirect_uri")
 	if text == "" || redirectURI == "" {
-		return refuse("parameter missing")
+		return refuse(MissingParameter)
 	}
 	code, ok := s.codes[text]
 	if !ok {
 		// A code whose %21 was not decoded ends here (picqer/exact-php-client#579).
-		return s.tokenError(http.StatusBadRequest, "invalid_request",
-			"Signed data extraction has failed", "unknown code")
+		return tokenError(http.StatusBadRequest, "invalid_request",
+			"Signed data extraction has failed", UnknownCode)
 	}
 	if code.client != client {
-		return refuse("code of another client")
+		return refuse(ForeignCode)
 	}
 	used := code.used
 	code.used = true
 	switch {
 	case used:
-		return refuse("code used before")
+		return refuse(UsedCode)
 	case !c.now.Before(code.expires):
-		return refuse("code expired")
+		return refuse(ExpiredCode)
 	case redirectURI != code.redirectURI:
-		return refuse("redirect uri mismatch")
+		return refuse(OtherRedirectURI)
 	}
 	if u, ok := s.user(code.user); !ok || u.Inactive {
-		return s.forbidden()
+		return forbidden()
 	}
 	earlier := s.grants[code.grantKey]
 	if earlier != nil && s.cfg.TooEarlyOnExchange && earlier.live() && s.tooEarly(earlier, c.now) {
@@ -221,19 +223,18 @@ func (s *Sim) exchange(c *call, form url.Values, client string) answer {
 	}
 	g := &grant{grantKey: code.grantKey}
 	s.grants[g.grantKey] = g
-	s.counters.ExchangesIssued++
 	return s.issue(c, g, "")
 }
 
 // refreshGrant redeems a refresh token.
-func (s *Sim) refreshGrant(c *call, form url.Values, client string) answer {
-	text := form.Get("refresh_token")
+func (s *Sim) refreshGrant(c *call, client string) answer {
+	text := c.form.Get("refresh_token")
 	if text == "" {
-		return s.tokenError(http.StatusBadRequest, "invalid_request", "", "parameter missing")
+		return tokenError(http.StatusBadRequest, "invalid_request", "", MissingParameter)
 	}
 	rt, ok := s.refresh[text]
 	if !ok || rt.client != client {
-		return s.refuseOld()
+		return refuseOld()
 	}
 	g := rt.grant
 	early := s.tooEarly(g, c.now)
@@ -244,22 +245,21 @@ func (s *Sim) refreshGrant(c *call, form url.Values, client string) answer {
 	case Current, Previous:
 	case Expired:
 		const us = "1/2/2006 3:04:05 PM"
-		return s.tokenError(http.StatusBadRequest, "invalid_request",
+		return tokenError(http.StatusBadRequest, "invalid_request",
 			"The refresh token expired at "+rt.expires.UTC().Format(us)+
-				" and it is now "+c.now.UTC().Format(us)+".", "refresh token expired")
+				" and it is now "+c.now.UTC().Format(us)+".", ExpiredRefreshToken)
 	default:
-		return s.refuseOld()
+		return refuseOld()
 	}
 	if u, ok := s.user(g.user); !ok || u.Inactive {
-		return s.forbidden()
+		return forbidden()
 	}
 	if c.fault.Kind == RefreshTokenInError {
-		return s.refuseEarly(s.rotate(g, text, c.now))
+		return s.refuseEarly(s.rotate(c, g, text))
 	}
 	if early {
 		return s.refuseEarly("")
 	}
-	s.counters.RefreshesIssued++
 	return s.issue(c, g, text)
 }
 
@@ -275,7 +275,7 @@ func (s *Sim) issue(c *call, g *grant, used string) answer {
 		RefreshToken *string `json:"refresh_token,omitempty"`
 	}{TokenType: "bearer"}
 
-	refresh := s.rotate(g, used, c.now)
+	refresh := s.rotate(c, g, used)
 	g.issuedAt = c.now
 	body.AccessToken = s.secret("gAAAA", accessLength)
 	s.access[body.AccessToken] = accessToken{g, g.generation, c.now.Add(s.cfg.TokenLife)}
@@ -292,19 +292,17 @@ func (s *Sim) issue(c *call, g *grant, used string) answer {
 	default:
 		body.RefreshToken = &refresh
 	}
-	return tokenReply(http.StatusOK, "issued", body)
+	return tokenReply(http.StatusOK, Issued, body)
 }
 
 // refuseEarly is the reply to a refresh within 570 s. A new refresh token in it
 // has been reported (picqer/exact-php-client#559).
 func (s *Sim) refuseEarly(refresh string) answer {
-	s.counters.TooEarly++
 	status, text := http.StatusBadRequest, "Rate limit exceeded: access_token not expired"
 	if s.cfg.TooEarlyIs401 {
 		status, text = http.StatusUnauthorized, "Access Token not expired"
 	}
-	s.counters.TokenErrors++
-	a := tokenReply(status, "too early", tokenErrorBody{"access_denied", text, refresh})
+	a := tokenReply(status, TooEarly, tokenErrorBody{"access_denied", text, refresh})
 	if s.cfg.TooEarlyIs401 {
 		a.header.Set("Reason", text)
 	} else {
@@ -315,15 +313,13 @@ func (s *Sim) refuseEarly(refresh string) answer {
 
 // refuseOld is the reply to every refresh token that is not to be used, for
 // whatever reason (picqer/exact-php-client#300).
-func (s *Sim) refuseOld() answer {
-	s.counters.OldToken++
-	return s.tokenError(http.StatusUnauthorized, "unauthorized_client", "Old refresh token used.", "old refresh token")
+func refuseOld() answer {
+	return tokenError(http.StatusUnauthorized, "unauthorized_client", "Old refresh token used.", OldRefreshToken)
 }
 
 // forbidden is the reply for a user without rights. Its body is unknown.
-func (s *Sim) forbidden() answer {
-	s.counters.TokenErrors++
-	return reply(http.StatusForbidden, "user without rights", "", nil)
+func forbidden() answer {
+	return reply(http.StatusForbidden, InactiveUser, "", nil)
 }
 
 type tokenErrorBody struct {
@@ -332,12 +328,11 @@ type tokenErrorBody struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
-func (s *Sim) tokenError(status int, code, description, outcome string) answer {
-	s.counters.TokenErrors++
+func tokenError(status int, code, description string, outcome Outcome) answer {
 	return tokenReply(status, outcome, tokenErrorBody{Error: code, Description: description})
 }
 
-func tokenReply(status int, outcome string, body any) answer {
+func tokenReply(status int, outcome Outcome, body any) answer {
 	// Exact escapes slashes (websmurf/laravel-exact-online#22). They occur only
 	// within strings.
 	text := bytes.ReplaceAll(jsonText(body), []byte("/"), []byte(`\/`))

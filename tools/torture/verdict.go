@@ -761,9 +761,9 @@ func (t *trial) tell(before exactsim.Counters) string {
 		fmt.Fprintf(&b, "    %s\n", text)
 	}
 	b.WriteString("  the simulator's log:\n")
-	for _, r := range t.sim.Requests() {
-		if r.Time.After(t.began.Add(-3 * life)) {
-			fmt.Fprintf(&b, "    %s %s %s %s: %d %s\n", t.at(r.Time), r.Method, r.Path, r.GrantType, r.Status, r.Outcome)
+	for _, e := range t.sim.Events() {
+		if e.Time.After(t.began.Add(-3 * life)) {
+			fmt.Fprintf(&b, "    %s %s %s %s: %s, generation %d, fault %q, status %d\n", t.at(e.Time), e.Method, e.Path, e.GrantType, e.Outcome, e.Generation, e.Fault, e.Status)
 		}
 	}
 	g, _ := t.sim.Grant(clientID, userID)

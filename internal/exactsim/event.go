@@ -1,0 +1,203 @@
+package exactsim
+
+import (
+	"slices"
+	"time"
+)
+
+// maxEvents bounds the log of requests; older ones are forgotten.
+const maxEvents = 1000
+
+// Event is one request and what the simulator made of it. It holds no secret.
+type Event struct {
+	Time      time.Time // of the reply
+	Method    string
+	Path      string
+	GrantType string // of a token request: "authorization_code", "refresh_token", "other" or ""
+
+	// Outcome is what was decided. It is empty if a fault, or a client that
+	// did not wait, kept the request from being carried out.
+	Outcome Outcome
+
+	// Generation is that of the refresh token that the request made, 0 if it
+	// made none. See Grant.Generation.
+	Generation int
+
+	// Fault is how the reply was then spoilt, "" if it was not.
+	Fault FaultKind
+
+	// GaveUp means that the client closed the connection during Fault.Delay.
+	GaveUp bool
+
+	// Status is the status that was sent, 0 if the connection was dropped.
+	Status int
+}
+
+// Outcome is what the simulator decided about a request, before any fault
+// spoilt the reply.
+type Outcome string
+
+// The outcomes. Those of one group are decided by the same endpoint.
+const (
+	// Token endpoint.
+	Issued              Outcome = "tokens issued"
+	TooEarly            Outcome = "too early"             // refused by the rule of 570 s
+	OldRefreshToken     Outcome = "old refresh token"     // used, superseded, revoked, made up or another client's
+	ExpiredRefreshToken Outcome = "refresh token expired" // unused for Config.RefreshLife
+	UnknownCode         Outcome = "unknown code"          // never issued, or not decoded
+	ForeignCode         Outcome = "code of another client"
+	UsedCode            Outcome = "code used before"
+	ExpiredCode         Outcome = "code expired"
+	OtherRedirectURI    Outcome = "redirect uri mismatch" // not the one that the code was issued for
+	InvalidClient       Outcome = "invalid client"        // unknown client id or wrong secret
+	MalformedRequest    Outcome = "malformed request"     // not a form, or a repeated parameter
+	MissingParameter    Outcome = "parameter missing"
+	UnknownGrantType    Outcome = "unknown grant type"
+	TokenCallsSpent     Outcome = "token calls of the day spent"  // Config.TokenCallsPerDay
+	InactiveUser        Outcome = "user without rights"           // of the API too
+	Blocked             Outcome = "blocked after too many errors" // of the API too
+	MethodNotAllowed    Outcome = "method not allowed"            // of every endpoint but this one
+	NotFound            Outcome = "not found"                     // no endpoint at all
+	RedirectFollowed    Outcome = "redirect followed"             // the path that Redirect points to
+
+	// Authorize endpoint and its pages.
+	CodeIssued              Outcome = "code issued"
+	Denied                  Outcome = "denied" // by the user
+	SignedIn                Outcome = "signed in"
+	SignInShown             Outcome = "sign-in page"
+	ConsentShown            Outcome = "consent page"
+	ProblemShown            Outcome = "page with a problem"
+	UnsupportedResponseType Outcome = "unsupported response type"
+
+	// REST API.
+	Served           Outcome = "served"
+	Unauthorized     Outcome = "no live access token"
+	NoDivisionAccess Outcome = "no access to the division"
+	RateLimited      Outcome = "call limit reached"
+	MediaTypeRefused Outcome = "media type refused"
+	APIError         Outcome = "api error" // any other error of OData
+)
+
+// Events returns the latest requests, at most 1000, in the order of their
+// replies.
+func (s *Sim) Events() []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
+}
+
+func (s *Sim) log(c *call, a answer, gaveUp bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.events) == maxEvents {
+		s.events = slices.Delete(s.events, 0, 1)
+	}
+	s.events = append(s.events, Event{
+		Time:       s.cfg.Now(),
+		Method:     c.Method,
+		Path:       c.URL.Path,
+		GrantType:  c.grantType(),
+		Outcome:    a.outcome,
+		Generation: c.generation,
+		Fault:      c.fault.Kind,
+		GaveUp:     gaveUp,
+		Status:     a.status,
+	})
+}
+
+// grantType is the grant type of a token request, if it is one that a log can
+// hold.
+func (c *call) grantType() string {
+	if c.endpoint != TokenEndpoint {
+		return ""
+	}
+	switch t := c.form.Get("grant_type"); t {
+	case "authorization_code", "refresh_token", "":
+		return t
+	default:
+		return "other"
+	}
+}
+
+// Counters are totals since New. Requests are counted when they arrive, also
+// those that a Fault then keeps from being served; the rest counts what the
+// simulator decided, not what a Fault pretended.
+type Counters struct {
+	AuthorizeRequests int // to the authorize endpoint; its pages do not count
+	TokenRequests     int
+	Exchanges         int // token requests with grant_type=authorization_code
+	ExchangesIssued   int
+	Refreshes         int // token requests with grant_type=refresh_token
+	RefreshesIssued   int
+	TokenErrors       int // 4xx of the token endpoint, blocks not included
+	TooEarly          int // of them, refused by the rule of 570 s
+	OldToken          int // of them, refused with "Old refresh token used."
+	APIRequests       int // all of /api/v1
+	MeRequests        int // of them, current/Me
+	Unauthorized      int // of them, refused for want of a live access token
+	RateLimited       int // of them, refused by the minutely or daily limit
+	Blocked           int // refused after too many errors, at any endpoint
+	Faults            int // requests that a Fault was applied to
+	RedirectsFollowed int // requests to where a Redirect fault points
+}
+
+// Counters returns the totals so far.
+func (s *Sim) Counters() Counters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counters
+}
+
+// arrive counts a request and takes the fault that waits for it.
+func (s *Sim) arrive(c *call) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := &s.counters
+	switch c.endpoint {
+	case AuthorizeEndpoint:
+		n.AuthorizeRequests++
+	case TokenEndpoint:
+		n.TokenRequests++
+		switch c.grantType() {
+		case "authorization_code":
+			n.Exchanges++
+		case "refresh_token":
+			n.Refreshes++
+		}
+	case MeEndpoint:
+		n.APIRequests++
+		n.MeRequests++
+	case DivisionsEndpoint, APIEndpoint:
+		n.APIRequests++
+	}
+	if c.URL.Path == redirectedPath {
+		n.RedirectsFollowed++
+	}
+	return s.takeFault(c.endpoint)
+}
+
+// count counts what was decided.
+func (s *Sim) count(c *call, a answer) {
+	n := &s.counters
+	if c.endpoint == TokenEndpoint && a.status >= 400 && a.outcome != Blocked {
+		n.TokenErrors++
+	}
+	switch a.outcome {
+	case Issued:
+		if c.grantType() == "refresh_token" {
+			n.RefreshesIssued++
+		} else {
+			n.ExchangesIssued++
+		}
+	case TooEarly:
+		n.TooEarly++
+	case OldRefreshToken:
+		n.OldToken++
+	case Unauthorized:
+		n.Unauthorized++
+	case RateLimited:
+		n.RateLimited++
+	case Blocked:
+		n.Blocked++
+	}
+}
