@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func (a *app) whoamiCmd() *cobra.Command {
@@ -43,10 +45,10 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	if err != nil {
 		return err
 	}
-	var list []exactauth.Division
+	var list []exactapi.Division
 	if divisions {
-		list, err = c.Divisions(ctx, t, me.CurrentDivision)
-		var refused *exactauth.ServerError
+		list, err = exactapi.Divisions(ctx, c.API(t), me.CurrentDivision)
+		var refused *fault.ServerError
 		switch {
 		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):
 			a.note(fmt.Sprintf("%v; only the current one is known", err)) // some licences have neither list
@@ -96,7 +98,7 @@ func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Cli
 		s.User.CurrentDivision, me.CurrentDivision, s.User.CurrentDivision))
 }
 
-func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, list []exactauth.Division) error {
+func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, list []exactapi.Division) error {
 	type division struct {
 		Code         int    `json:"code"`
 		Description  string `json:"description"`

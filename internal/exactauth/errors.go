@@ -2,7 +2,6 @@ package exactauth
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
@@ -20,23 +19,6 @@ type TakenError struct {
 
 func (e *TakenError) Error() string {
 	return "it belongs to " + e.Holder + ", not to " + e.Newcomer + "; the login of before is kept"
-}
-
-// ServerError is a refusal by Exact's token endpoint or API, in Exact's words.
-type ServerError struct {
-	Status      int    // of the HTTP answer
-	Code        string // the OAuth error code, as "invalid_client", or the API's Reason; may be empty
-	Description string // for people; may be empty
-}
-
-func (e *ServerError) Error() string {
-	words := []string{fmt.Sprintf("HTTP %d", e.Status)}
-	for _, s := range []string{e.Code, e.Description} {
-		if s != "" {
-			words = append(words, s)
-		}
-	}
-	return strings.Join(words, ": ")
 }
 
 // LifeError is wrapped by an ErrConfig: a token was wanted with more life than

@@ -232,7 +232,7 @@ func scan(body []byte) (f fields) {
 // its status second, since Exact's statuses moved over the years while the
 // texts stayed.
 func classify(status int, contentType string, body []byte, f fields) (verdict, error) {
-	refused := &ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
+	refused := &fault.ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
 	has := func(words string) bool { return strings.Contains(strings.ToLower(f.text), words) }
 	switch {
 	case f.access != "" && f.refresh != "" && f.code == "" && status/100 == 2:

@@ -183,7 +183,7 @@ func FuzzTokenReply(f *testing.F) {
 			t.Errorf("%+v", found)
 		}
 		if err != nil {
-			server, ok := err.(*ServerError)
+			server, ok := err.(*fault.ServerError)
 			if !ok || server.Status != status {
 				t.Fatalf("%#v", err)
 			}

@@ -908,7 +908,7 @@ func TestFailurePageTellsTheReason(t *testing.T) {
 	if !errors.Is(err, fault.ErrLoginNeeded) || !strings.Contains(err.Error(), "reason") || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 1000 {
 		t.Errorf("%q", err)
 	}
-	var server *exactauth.ServerError
+	var server *fault.ServerError
 	if !errors.As(err, &server) || server.Status != 400 || server.Code != "x<b>y" {
 		t.Errorf("the server's error: %+v", server)
 	}

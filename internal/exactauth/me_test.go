@@ -3,11 +3,8 @@ package exactauth_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
@@ -78,7 +75,7 @@ func TestMeRefused(t *testing.T) {
 			if err == nil || test.kind != nil && !errors.Is(err, test.kind) || me != (exactauth.Me{}) {
 				t.Errorf("got %+v, %v", me, err)
 			}
-			var server *exactauth.ServerError
+			var server *fault.ServerError
 			if errors.As(err, &server) != (test.status != 0) || server != nil && server.Status != test.status {
 				t.Errorf("the server's error: %+v", server)
 			}
@@ -98,7 +95,7 @@ func TestMeTellsTheReason(t *testing.T) {
 	tok := w.live(c)
 	w.AddUser(exactsim.User{ID: annID, Inactive: true})
 	_, err := c.Me(t.Context(), tok)
-	var server *exactauth.ServerError
+	var server *fault.ServerError
 	if !errors.As(w.tell(err), &server) || server.Code != "InactiveUser" || server.Description != "Forbidden" || server.Status != 403 {
 		t.Errorf("got %+v", server)
 	}
@@ -111,110 +108,5 @@ func TestMeEndsWithItsContext(t *testing.T) {
 	w.inFront(func(_ http.ResponseWriter, r *http.Request) { cancel(errBoom); <-r.Context().Done() })
 	if _, err := c.Me(ctx, tok); !errors.Is(w.tell(err), errBoom) {
 		t.Error(err)
-	}
-}
-
-func manyDivisions(n int) exactsim.User {
-	u := exactsim.User{ID: annID, UserName: "ann", FullName: "Ann Archer", CurrentDivision: 1000}
-	for i := range n {
-		u.Divisions = append(u.Divisions, exactsim.Division{
-			Code: 1000 + i, Description: fmt.Sprint("Company\x1b ", i), CustomerName: "Acme", Status: 1, Main: i == 0})
-	}
-	return u
-}
-
-func TestDivisions(t *testing.T) {
-	for _, n := range []int{1, 60, 61, 130} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w, c := signedIn(t, exactLife, exactsim.Config{})
-			w.AddUser(manyDivisions(n))
-			all, err := c.Divisions(t.Context(), w.live(c), 1000)
-			if err != nil || len(all) != n {
-				t.Fatalf("%d divisions, %v", len(all), err)
-			}
-			for i, d := range all {
-				if want := (exactauth.Division{Code: 1000 + i, Description: fmt.Sprint("Company ", i), CustomerName: "Acme", Status: 1, Main: i == 0}); d != want {
-					t.Errorf("got %+v, want %+v", d, want)
-				}
-			}
-		})
-	}
-}
-
-// Some licences have only the older list.
-func TestDivisionsFallBack(t *testing.T) {
-	for _, status := range []int{403, 404} {
-		w := fmt.Sprint(status)
-		t.Run(w, func(t *testing.T) {
-			w, c := signedIn(t, exactLife, exactsim.Config{})
-			w.AddUser(manyDivisions(70))
-			w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status, Status: status})
-			all, err := c.Divisions(t.Context(), w.live(c), 1000)
-			if err != nil || len(all) != 70 || !all[0].Main || all[1].Main {
-				t.Errorf("%d divisions, %v", len(all), err)
-			}
-		})
-	}
-	t.Run("not for other failures", func(t *testing.T) {
-		w, c := signedIn(t, exactLife, exactsim.Config{})
-		tok := w.live(c)
-		before := w.Counters().APIRequests
-		w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status})
-		if _, err := c.Divisions(t.Context(), tok, 100); !errors.Is(w.tell(err), fault.ErrTemporary) || w.Counters().APIRequests != before+1 {
-			t.Errorf("got %v after %d requests", err, w.Counters().APIRequests-before)
-		}
-	})
-	t.Run("neither may be seen", func(t *testing.T) {
-		w, c := signedIn(t, exactLife, exactsim.Config{})
-		w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: clientSecret, RedirectURI: redirectURI, NoDivisionScope: true})
-		_, err := c.Divisions(t.Context(), w.live(c), 100)
-		var server *exactauth.ServerError
-		if !errors.As(w.tell(err), &server) || !strings.Contains(server.Description, "organization.administration") {
-			t.Errorf("got %v", err)
-		}
-	})
-}
-
-// The token goes to nobody but Exact, whatever the next page's address is.
-func TestDivisionsNextPageElsewhere(t *testing.T) {
-	var called atomic.Bool
-	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called.Store(true) }))
-	t.Cleanup(evil.Close)
-	evilHost := strings.TrimPrefix(evil.URL, "http://")
-	for name, next := range map[string]func(base string) string{
-		"another host":   func(string) string { return evil.URL + "/api/v1/100/system/Divisions" },
-		"another scheme": func(base string) string { return strings.Replace(base, "http:", "https:", 1) + "/x" },
-		"user info":      func(base string) string { return base + "@" + evilHost + "/x" },
-		"user info of it": func(base string) string {
-			return strings.Replace(base, "http://", "http://u:p@", 1) + "/x"
-		},
-		"longer host":    func(base string) string { return base + ".evil.test/x" },
-		"no scheme":      func(string) string { return "//" + evilHost + "/x" },
-		"relative":       func(string) string { return "/api/v1/100/system/Divisions" },
-		"backslash":      func(base string) string { return base + `\@` + evilHost },
-		"not to be read": func(string) string { return "http://[" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			w, c := signedIn(t, exactLife, exactsim.Config{})
-			tok := w.live(c)
-			w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Raw,
-				Body: fmt.Sprintf(`{"d":{"results":[{"Code":1}],"__next":%q}}`, next(w.url))})
-			before := w.Counters().APIRequests
-			if all, err := c.Divisions(t.Context(), tok, 100); err == nil {
-				t.Errorf("got %v", all)
-			}
-			if called.Load() || w.Counters().APIRequests != before+1 {
-				t.Error("the next page was asked for")
-			}
-		})
-	}
-}
-
-func TestDivisionsInACircle(t *testing.T) {
-	w, c := signedIn(t, exactLife, exactsim.Config{})
-	w.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Raw, Times: -1,
-		Body: fmt.Sprintf(`{"d":{"results":[],"__next":%q}}`, w.url+"/api/v1/100/system/Divisions")})
-	if _, err := c.Divisions(t.Context(), w.live(c), 100); !errors.Is(err, fault.ErrTemporary) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -56,7 +56,7 @@ func TestPagesInBothLanguages(t *testing.T) {
 		"refused":       outcomePage(config.Settings{Name: "acme"}, Login{}, refused),
 		"late":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")),
 		"taken":         outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
-		"code":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &ServerError{400, "invalid_grant", "<u>"}, "Exact did not take the code")),
+		"code":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &fault.ServerError{Status: 400, Code: "invalid_grant", Description: "<u>"}, "Exact did not take the code")),
 		"client":        outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrConfig, "client secret")),
 		"away":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrTemporary, "cannot reach")),
 		"disk":          outcomePage(config.Settings{Name: "acme"}, Login{}, errors.New("no space left on device")),

@@ -75,6 +75,23 @@ func (e *WaitError) Error() string {
 	return fmt.Sprintf("%s at %s", e.For, Clock(e.Until))
 }
 
+// ServerError is a refusal by a server, in its own words.
+type ServerError struct {
+	Status      int    // of the HTTP answer
+	Code        string // an OAuth error code such as "invalid_client", or the Reason of Exact's API; may be empty
+	Description string // for people; may be empty
+}
+
+func (e *ServerError) Error() string {
+	text := fmt.Sprintf("HTTP %d", e.Status)
+	for _, s := range []string{e.Code, e.Description} {
+		if s != "" {
+			text += ": " + s
+		}
+	}
+	return text
+}
+
 // ProfileError is an error about one profile, which cmd names in hints and in JSON.
 type ProfileError struct {
 	Profile string // its name

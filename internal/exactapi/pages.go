@@ -1,0 +1,170 @@
+package exactapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Client sends requests to one server's REST API, and a token to no other server.
+type Client struct {
+	BaseURL string       // scheme and host, as "https://start.exactonline.nl"
+	HTTP    *http.Client // its cookies and redirects are not used
+	Token   fault.Secret // sent with each request; zero if HTTP's transport adds a token
+	Log     *slog.Logger // gets one line for each answer, at level Debug; optional
+}
+
+// Do sends a request, follows no redirect, and returns the answer whatever its
+// status. The error is the cause of the context's end if that was cancelled, or
+// of a kind of package fault; it never contains the address, whose query can hold
+// personal data.
+func (c *Client) Do(req *http.Request) (*http.Response, error) {
+	if u := req.URL; u.Scheme+"://"+u.Host != c.BaseURL || u.User != nil {
+		return nil, fault.New(fault.ErrTemporary, "an address that is not below %s is not followed", c.BaseURL)
+	}
+	if !c.Token.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+c.Token.Reveal())
+	}
+	plain := &http.Client{
+		Transport:     c.HTTP.Transport,
+		Timeout:       c.HTTP.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := plain.Do(req)
+	if err != nil {
+		return nil, c.failed(req.Context(), err, "cannot reach %s")
+	}
+	if c.Log != nil {
+		c.Log.Debug("asked the API", "path", req.URL.Path, "status", resp.StatusCode)
+	}
+	return resp, nil
+}
+
+// failed returns the error of a request or of an answer's body.
+func (c *Client) failed(ctx context.Context, err error, format string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
+	return fault.Wrap(fault.ErrTemporary, fault.Transport(err), format, c.BaseURL)
+}
+
+// Records returns the records of a collection of the API, page after page: a page
+// has 60 records and the address of the next page (Exact KB "REST API -
+// Restrictions"). A page is requested when the records before it have been
+// consumed, so one page at a time is in memory. The first error ends the iteration.
+func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		seen := map[string]bool{}
+		for next := c.BaseURL + path; next != ""; {
+			if seen[next] {
+				yield(none, fault.New(fault.ErrTemporary, "the pages that %s sends never end: a page links to an earlier one", c.BaseURL))
+				return
+			}
+			seen[next] = true
+			body, err := c.get(ctx, next)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			var page []T
+			if page, next, err = readPage[T](body); err != nil {
+				yield(none, fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL))
+				return
+			}
+			for _, record := range page {
+				if !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// largestPage bounds the body of one page, in bytes.
+const largestPage = 64 << 20
+
+func (c *Client) get(ctx context.Context, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fault.New(fault.ErrTemporary, "%s sends a link that is no address", c.BaseURL)
+	}
+	req.Header.Set("Accept", "application/json") // the default is Atom XML
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, largestPage))
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled), err != nil && resp.StatusCode == http.StatusOK:
+		return nil, c.failed(ctx, err, "the answer of %s broke off")
+	case resp.StatusCode != http.StatusOK:
+		return nil, Refused(resp, body)
+	}
+	return body, nil
+}
+
+// readPage reads the two JSON forms of a collection: {"d":[…]}, which has no
+// further page, and {"d":{"results":[…],"__next":"…"}} (OData 2.0, JSON format).
+func readPage[T any](body []byte) (records []T, next string, err error) {
+	var answer struct {
+		D json.RawMessage `json:"d"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, "", err
+	}
+	var page struct {
+		Results *[]T   `json:"results"`
+		Next    string `json:"__next"`
+	}
+	if bytes.HasPrefix(answer.D, []byte("[")) {
+		err = json.Unmarshal(answer.D, &page.Results)
+	} else {
+		err = json.Unmarshal(answer.D, &page)
+	}
+	if err == nil && page.Results == nil {
+		err = errors.New("no collection")
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return *page.Results, page.Next, nil
+}
+
+// Refused returns the error for an answer of the API that is a refusal. It has
+// Exact's words: the Reason header and the message of the OData error. The body of
+// a 401 can be an HTML page (picqer/exact-php-client#343), which is left out.
+func Refused(resp *http.Response, body []byte) error {
+	var odata struct {
+		Error struct {
+			Message struct {
+				Value string `json:"value"`
+			} `json:"message"`
+		} `json:"error"`
+	}
+	_ = json.Unmarshal(body, &odata) // a body that is not OData has no message
+	refused := &fault.ServerError{
+		Status:      resp.StatusCode,
+		Code:        fault.Printable(resp.Header.Get("Reason")),
+		Description: fault.Printable(odata.Error.Message.Value),
+	}
+	if refused.Description == "" && strings.HasPrefix(http.DetectContentType(body), "text/plain") {
+		refused.Description = fault.Printable(string(body))
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return fault.Wrap(fault.ErrLoginNeeded, refused, "Exact does not accept the access token")
+	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode/100 == 3:
+		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
+	}
+	return refused
+}
