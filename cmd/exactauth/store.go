@@ -10,6 +10,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
@@ -148,7 +149,7 @@ func (l *place) shown() string {
 }
 
 // records is the place as a client uses it.
-func (l *place) records() exactauth.Store {
+func (l *place) records() record.Store {
 	if l.shared == nil {
 		return l.bare()
 	}
@@ -161,10 +162,10 @@ func (l *place) kept() *tokenstore.Kept {
 }
 
 // bare is the place without what this machine keeps for the others.
-func (l *place) bare() exactauth.Store { return l.sealed(l.raw()) }
+func (l *place) bare() record.Store { return l.sealed(l.raw()) }
 
 // raw is the same without the seal.
-func (l *place) raw() exactauth.Store {
+func (l *place) raw() record.Store {
 	if l.shared == nil {
 		return l.files
 	}
@@ -177,7 +178,7 @@ func (l *place) holdsSealed(ctx context.Context, name string) bool {
 	return err == nil && seal.Sealed(b)
 }
 
-func (l *place) sealed(raw exactauth.Store) exactauth.Store {
+func (l *place) sealed(raw record.Store) record.Store {
 	if l.key == nil {
 		return raw
 	}
@@ -187,7 +188,7 @@ func (l *place) sealed(raw exactauth.Store) exactauth.Store {
 // certificates is where the listener's own certificate and key are kept: on this
 // machine, and in the open as nobody else vouches for them either. A profile with
 // a seal leaves no key about, and makes them anew.
-func (l *place) certificates() exactauth.Store {
+func (l *place) certificates() record.Store {
 	if l.key != nil {
 		return unkept{}
 	}
@@ -199,8 +200,11 @@ type unkept struct{}
 
 func (unkept) Read(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
 
-func (unkept) Update(ctx context.Context, _ string, change func(context.Context, []byte) ([]byte, error)) error {
+func (unkept) Update(ctx context.Context, _ string, change record.Change) error {
 	_, err := change(ctx, nil)
+	if errors.Is(err, record.ErrUnchanged) {
+		return nil
+	}
 	return err
 }
 
@@ -263,15 +267,11 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after 
 // makeKey makes the key unless it is there. A keyring lets a second maker replace
 // the key of the first, so one at a time asks.
 func (l *place) makeKey(ctx context.Context) (made bool, err error) {
-	errDone := errors.New("there is no such record")
 	err = l.files.Update(ctx, "seal.key", func(ctx context.Context, _ []byte) ([]byte, error) {
 		if made, err = l.key.Make(ctx); err != nil {
 			return nil, err
 		}
-		return nil, errDone
+		return nil, record.ErrUnchanged
 	})
-	if err == errDone {
-		err = nil
-	}
 	return made, err
 }

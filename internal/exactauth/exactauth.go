@@ -16,19 +16,11 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
+	store "github.com/exactauth/exactauth/internal/record"
 )
 
-// Store is what a client needs of the place where its record lives. Update must
-// hold a lock on the record from before it calls change until what change gave
-// is durable; see the tokenstore package.
-type Store interface {
-	// Read returns the record, or fs.ErrNotExist.
-	Read(ctx context.Context, name string) ([]byte, error)
-	// Update replaces the record, nil if there is none, by what change gives.
-	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
-	// Delete removes the record.
-	Delete(ctx context.Context, name string) error
-}
+// Store keeps the profile's record; see record.Store.
+type Store = store.Store
 
 // Client is one profile at work: one registered app, one signed-in user. Its
 // zero-valued optional fields mean the default; it must not be changed once used.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 const (
@@ -71,10 +73,11 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 //
 // If the lock cannot be had until ctx ends, if there is no room or no
 // permission, change is not called. If change fails, its error is returned and
-// the record stays as it was; an equal result is not written. change must
+// the record stays as it was; record.ErrUnchanged and an equal result are no
+// error, and nothing is written. change must
 // neither alter old nor give an empty result, as only Delete deletes, nor one of
 // more than MaxRecord, which could not be read again.
-func (s *Files) Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error {
+func (s *Files) Update(ctx context.Context, name string, change record.Change) error {
 	return s.locked(ctx, name, func(root *os.Root) error {
 		old, err := s.read(root, name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +101,8 @@ func (s *Files) Update(ctx context.Context, name string, change func(ctx context
 
 		changed, err := change(ctx, old)
 		switch {
+		case errors.Is(err, record.ErrUnchanged):
+			return nil
 		case err != nil:
 			return err
 		case len(changed) == 0:

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 )
@@ -38,9 +39,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestFiles(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		dir := filepath.Join(t.TempDir(), "made", "on", "demand")
-		return func() storetest.Store { return tokenstore.NewFiles(dir, nil) }
+		return func() record.Store { return tokenstore.NewFiles(dir, nil) }
 	})
 }
 

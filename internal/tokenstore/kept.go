@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"sync/atomic"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // KeptName is the name under which this machine keeps a record.
@@ -47,13 +49,6 @@ const (
 	readTrying = 2 * time.Second
 )
 
-// store is what Kept needs of the two stores that it joins.
-type store interface {
-	Read(ctx context.Context, name string) ([]byte, error)
-	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
-	Delete(ctx context.Context, name string) error
-}
-
 // Kept is a store that machines share, with a place on this machine for what the
 // shared one did not take in time: a server can go away between the moment when
 // room was made and the moment when the result is there, and that result exists
@@ -64,7 +59,7 @@ type store interface {
 // nothing is changed at all. The local lock is held throughout, so that however
 // many processes a machine runs, one of them at a time waits for the shared lock.
 type Kept struct {
-	shared, local store
+	shared, local record.Store
 	latest        func(kept, shared []byte) []byte
 	warn          func(string)
 	updating      atomic.Int32 // calls of Update under way
@@ -72,7 +67,7 @@ type Kept struct {
 
 // NewKept joins the two stores. latest gives the record to go on from if there is
 // one in both. Words about what was kept and why go to warn, which may be nil.
-func NewKept(shared, local store, latest func(kept, shared []byte) []byte, warn func(string)) *Kept {
+func NewKept(shared, local record.Store, latest func(kept, shared []byte) []byte, warn func(string)) *Kept {
 	if warn == nil {
 		warn = func(string) {}
 	}
@@ -105,7 +100,7 @@ func (k *Kept) Read(ctx context.Context, name string) ([]byte, error) {
 	if k.updating.Load() == 0 && !bytes.Equal(latest, b) {
 		trying, cancel := context.WithTimeout(ctx, readTrying)
 		defer cancel()
-		_, _ = k.update(trying, name, asItIs)
+		_, _ = k.update(trying, name, leave)
 	}
 	return latest, nil
 }
@@ -113,7 +108,7 @@ func (k *Kept) Read(ctx context.Context, name string) ([]byte, error) {
 // Update changes the record name in the shared store, under both locks, beginning
 // with what this machine has kept. If the shared store cannot take the result, it
 // is durable on this machine when Update returns nil.
-func (k *Kept) Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error {
+func (k *Kept) Update(ctx context.Context, name string, change record.Change) error {
 	k.updating.Add(1)
 	defer k.updating.Add(-1)
 	notTaken, err := k.update(ctx, name, change)
@@ -129,31 +124,22 @@ func (k *Kept) Update(ctx context.Context, name string, change func(ctx context.
 			return nil
 		case <-time.After(pause):
 		}
-		notTaken, err := k.update(trying, name, asItIs)
-		if err == nil && notTaken == nil || errors.Is(err, errGone) {
+		if notTaken, err := k.update(trying, name, leave); err == nil && notTaken == nil {
 			return nil
 		}
 	}
 }
 
-var errGone = errors.New("the shared record was deleted")
-
-// asItIs is a change that brings what is kept, unless the record was deleted since.
-func asItIs(_ context.Context, old []byte) ([]byte, error) {
-	if old == nil {
-		return nil, errGone
-	}
-	return old, nil
-}
+// leave changes nothing, so that an update with it only takes up what is kept.
+func leave(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
 
 // update also says why, if the result is durable on this machine only.
-func (k *Kept) update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) (notTaken, err error) {
-	errDone := errors.New("nothing to keep")
+func (k *Kept) update(ctx context.Context, name string, change record.Change) (notTaken, err error) {
 	err = k.local.Update(ctx, KeptName(name), func(ctx context.Context, text []byte) ([]byte, error) {
 		here := parseKept(text)
 		alone := false
 		var result []byte
-		err := k.shared.Update(ctx, name, func(ctx context.Context, old []byte) (_ []byte, err error) {
+		err := k.shared.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
 			alone = old == nil
 			switch {
 			case here == nil:
@@ -162,8 +148,14 @@ func (k *Kept) update(ctx context.Context, name string, change func(ctx context.
 			case here.alone:
 				old = here.record
 			}
-			result, err = change(ctx, old)
-			return result, err
+			changed, err := change(ctx, old)
+			if errors.Is(err, record.ErrUnchanged) && here != nil && old != nil {
+				changed, err = old, nil // for the shared store it may be a change
+			}
+			if err == nil {
+				result = changed
+			}
+			return changed, err
 		})
 		var late *Error
 		switch {
@@ -175,14 +167,11 @@ func (k *Kept) update(ctx context.Context, name string, change func(ctx context.
 			return result, nil
 		case err != nil:
 			return nil, err
-		case here != nil:
-			return []byte(settled), nil
+		case here == nil || result == nil:
+			return nil, record.ErrUnchanged
 		}
-		return nil, errDone
+		return []byte(settled), nil
 	})
-	if err == errDone {
-		err = nil
-	}
 	return notTaken, err
 }
 
@@ -197,9 +186,8 @@ func (k *Kept) Settle(ctx context.Context, name string) error {
 		return err
 	}
 	if parseKept(text) != nil {
-		notTaken, err := k.update(ctx, name, asItIs)
+		notTaken, err := k.update(ctx, name, leave)
 		switch {
-		case errors.Is(err, errGone):
 		case err != nil && notTaken != nil:
 			return fmt.Errorf("%w; %w", notTaken, err)
 		case err != nil:

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 )
@@ -68,7 +69,7 @@ func machines(t *testing.T) (one, two *tokenstore.Kept, s *shared, dir string) {
 	return one, two, s, dir
 }
 
-func set(t *testing.T, s storetest.Store, text string) {
+func set(t *testing.T, s record.Store, text string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
@@ -80,7 +81,7 @@ func set(t *testing.T, s storetest.Store, text string) {
 	}
 }
 
-func has(t *testing.T, who string, s storetest.Store, text string) {
+func has(t *testing.T, who string, s record.Store, text string) {
 	t.Helper()
 	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != text {
 		t.Errorf("%s: %q, %v; want %q", who, b, err, text)
@@ -96,9 +97,9 @@ func nothingKept(t *testing.T, dir string) {
 }
 
 func TestKeptIsWhole(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		there, here := t.TempDir(), t.TempDir()
-		return func() storetest.Store {
+		return func() record.Store {
 			return tokenstore.NewKept(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), further, nil)
 		}
 	})
@@ -119,6 +120,21 @@ func TestReadBringsWhatIsKept(t *testing.T) {
 	}
 	s.loses, s.away = false, false
 	has(t, "the one", one, "secret 2.")
+	has(t, "the other", two, "secret 2.")
+	nothingKept(t, dir)
+}
+
+// An update that changes nothing still takes up what is kept.
+func TestUnchangedTakesUpWhatIsKept(t *testing.T) {
+	one, two, s, dir := machines(t)
+	unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	s.loses = false
+	if err := one.Update(t.Context(), "a", unchanged); err != nil {
+		t.Error(err)
+	}
 	has(t, "the other", two, "secret 2.")
 	nothingKept(t, dir)
 }
@@ -186,7 +202,7 @@ func TestSettle(t *testing.T) {
 }
 
 // full is a store that takes nothing of what a change gives.
-type full struct{ storetest.Store }
+type full struct{ record.Store }
 
 func (s full) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
 	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
@@ -272,7 +288,7 @@ func TestKeptOfWhatIsDeleted(t *testing.T) {
 
 // watched is a store that another process uses whenever something was deleted.
 type watched struct {
-	storetest.Store
+	record.Store
 	deleted func()
 }
 

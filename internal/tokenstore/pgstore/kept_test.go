@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 	"github.com/exactauth/exactauth/tools/pgtest"
@@ -23,10 +24,10 @@ func further(kept, shared []byte) []byte {
 
 func TestKept(t *testing.T) {
 	cluster := pgtest.Start(t)
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		address, _ := database(t, cluster)
 		dir := t.TempDir()
-		return func() storetest.Store {
+		return func() record.Store {
 			return tokenstore.NewKept(open(t, address), tokenstore.NewFiles(dir, nil), further, nil)
 		}
 	})

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -192,7 +193,7 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 // If the lock cannot be had until ctx ends, or the database is read-only, full or
 // not ours to write, change is not called. If the result could not be committed,
 // or not surely, also on a second connection, the error is Late.
-func (s *Store) Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error {
+func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
 	if err := tokenstore.CheckName(name); err != nil {
 		return err
 	}
@@ -226,6 +227,8 @@ func (s *Store) Update(ctx context.Context, name string, change func(ctx context
 
 	changed, err := change(ctx, held.record)
 	switch {
+	case errors.Is(err, record.ErrUnchanged):
+		err = nil
 	case err != nil:
 	case len(changed) == 0:
 		err = s.fail("write", name, errors.New("the new record is empty"))

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
@@ -50,9 +51,9 @@ func want(t *testing.T, s interface {
 
 func TestStore(t *testing.T) {
 	cluster := pgtest.Start(t)
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		address, _ := database(t, cluster)
-		return func() storetest.Store { return open(t, address) }
+		return func() record.Store { return open(t, address) }
 	})
 }
 

@@ -19,18 +19,12 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 // header begins every age file that this package writes or reads.
 const header = "age-encryption.org/"
-
-// store is what is sealed.
-type store interface {
-	Read(ctx context.Context, name string) ([]byte, error)
-	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
-	Delete(ctx context.Context, name string) error
-}
 
 // errNoKey is wrapped when a key's place has none. It is not fs.ErrNotExist, which
 // says of a record that nobody has signed in yet.
@@ -153,13 +147,13 @@ func (k *Key) unseal(b []byte) ([]byte, error) {
 
 // Store is a store whose records are sealed. The names are not.
 type Store struct {
-	inner store
+	inner record.Store
 	key   *Key
 	bare  func(record []byte) bool
 }
 
 // New returns inner with its records sealed by key.
-func New(inner store, key *Key) *Store {
+func New(inner record.Store, key *Key) *Store {
 	return &Store{inner: inner, key: key, bare: func([]byte) bool { return false }}
 }
 
@@ -196,7 +190,7 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 
 // Update changes a record as the store below does. The key is at hand before that
 // is asked for anything, so that what change gives can surely be sealed.
-func (s *Store) Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error {
+func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
 	if err := s.key.open(ctx); err != nil {
 		return err
 	}
@@ -229,7 +223,7 @@ func (s *Store) Delete(ctx context.Context, name string) error { return s.inner.
 // update: there is no moment with two records, or none. A record that to opens
 // already is left alone, so a change that was cut off can be done again. Of a
 // record that does not exist there is nothing to change.
-func Change(ctx context.Context, in store, name string, to *Key, from ...*Key) error {
+func Change(ctx context.Context, in record.Store, name string, to *Key, from ...*Key) error {
 	if to != nil {
 		if err := to.open(ctx); err != nil {
 			return err
@@ -244,7 +238,7 @@ func Change(ctx context.Context, in store, name string, to *Key, from ...*Key) e
 		}
 		_, fault := to.unseal(b)
 		if fault == nil {
-			return b, nil
+			return nil, record.ErrUnchanged
 		}
 		for _, k := range from {
 			if k != nil {

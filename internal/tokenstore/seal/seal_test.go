@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
@@ -57,7 +58,7 @@ func newKey(t *testing.T) (*seal.Key, *age.X25519Identity) {
 	return seal.File(keyFile(t, i)), i
 }
 
-func put(t *testing.T, s storetest.Store, name, text string) {
+func put(t *testing.T, s record.Store, name, text string) {
 	t.Helper()
 	if err := s.Update(t.Context(), name, func(context.Context, []byte) ([]byte, error) { return []byte(text), nil }); err != nil {
 		t.Fatalf("Update(%s): %v", name, err)
@@ -65,7 +66,7 @@ func put(t *testing.T, s storetest.Store, name, text string) {
 }
 
 // raw is what lies in the store, below any seal.
-func raw(t *testing.T, s storetest.Store, name string) string {
+func raw(t *testing.T, s record.Store, name string) string {
 	t.Helper()
 	b, err := s.Read(t.Context(), name)
 	if err != nil {
@@ -114,20 +115,20 @@ func neverCalled(t *testing.T) func(context.Context, []byte) ([]byte, error) {
 }
 
 func TestSealedFiles(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		dir := filepath.Join(t.TempDir(), "state")
 		path := keyFile(t, identity(t))
-		return func() storetest.Store { return seal.New(tokenstore.NewFiles(dir, nil), seal.File(path)) }
+		return func() record.Store { return seal.New(tokenstore.NewFiles(dir, nil), seal.File(path)) }
 	})
 }
 
 func TestSealedTable(t *testing.T) {
 	cluster := pgtest.Start(t)
-	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+	storetest.Run(t, func(t *testing.T) func() record.Store {
 		role := cluster.NewRole(t)
 		address := cluster.URL(role.Name, cluster.NewDatabase(t, role.Name)) + "?sslmode=require&passfile=" + cluster.PassFile(t)
 		path := keyFile(t, identity(t))
-		return func() storetest.Store {
+		return func() record.Store {
 			s, err := pgstore.New(address)
 			if err != nil {
 				t.Fatal(err)
@@ -471,7 +472,7 @@ func TestMakeTogether(t *testing.T) {
 // cut is a store whose process ends at an update: before it has changed
 // anything, or right after what it gave was durable.
 type cut struct {
-	storetest.Store
+	record.Store
 	before bool
 }
 
@@ -481,7 +482,7 @@ func (s cut) Update(ctx context.Context, name string, change func(context.Contex
 	if s.before {
 		return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
 			_, err := change(ctx, old)
-			return nil, errors.Join(errCut, err)
+			return nil, fmt.Errorf("%w: %v", errCut, err)
 		})
 	}
 	return errors.Join(errCut, s.Store.Update(ctx, name, change))
@@ -492,7 +493,7 @@ func (s cut) Update(ctx context.Context, name string, change func(context.Contex
 func TestChange(t *testing.T) {
 	one, _ := newKey(t)
 	two, _ := newKey(t)
-	open := func(files storetest.Store, k *seal.Key) string {
+	open := func(files record.Store, k *seal.Key) string {
 		t.Helper()
 		if k == nil {
 			return raw(t, files, "a")

@@ -12,30 +12,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// Store is what is tested: see the tokenstore package for the contract.
-type Store interface {
-	Read(ctx context.Context, name string) ([]byte, error)
-	Update(ctx context.Context, name string, change func(ctx context.Context, old []byte) ([]byte, error)) error
-	Delete(ctx context.Context, name string) error
-}
-
-// Run tests one kind of store. empty makes an empty store for one test and
+// Run tests that a kind of store does what record.Store says. empty makes an empty store for one test and
 // returns a function that opens one more handle on it, as another process would.
-func Run(t *testing.T, empty func(t *testing.T) func() Store) {
+func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 	ctx := context.Background()
-	set := func(b []byte) func(context.Context, []byte) ([]byte, error) {
+	set := func(b []byte) record.Change {
 		return func(context.Context, []byte) ([]byte, error) { return b, nil }
 	}
-	write := func(t *testing.T, s Store, name, text string) {
+	write := func(t *testing.T, s record.Store, name, text string) {
 		t.Helper()
 		if err := s.Update(ctx, name, set([]byte(text))); err != nil {
 			t.Fatalf("Update(%s): %v", name, err)
 		}
 	}
-	want := func(t *testing.T, s Store, name, text string) {
+	want := func(t *testing.T, s record.Store, name, text string) {
 		t.Helper()
 		if got, err := s.Read(ctx, name); err != nil || string(got) != text {
 			t.Fatalf("Read(%s) = %q, %v; want %q", name, got, err, text)
@@ -117,6 +111,29 @@ func Run(t *testing.T, empty func(t *testing.T) func() Store) {
 		want(t, s, "b", "2")
 		write(t, s, "a", "3")
 		want(t, s, "a", "3")
+	})
+
+	t.Run("unchanged", func(t *testing.T) {
+		s := empty(t)()
+		unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
+		if err := s.Update(ctx, "a", unchanged); err != nil {
+			t.Errorf("no record: %v", err)
+		}
+		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read of a record that was not made: %v; want fs.ErrNotExist", err)
+		}
+		write(t, s, "a", "old")
+		for _, result := range []string{"", "new"} {
+			err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+				return []byte(result), fmt.Errorf("looked: %w", record.ErrUnchanged)
+			})
+			if err != nil {
+				t.Errorf("result %q: %v", result, err)
+			}
+			want(t, s, "a", "old")
+		}
+		write(t, s, "a", "new") // the lock is free
+		want(t, s, "a", "new")
 	})
 
 	t.Run("change fails", func(t *testing.T) {
