@@ -45,6 +45,7 @@ func TestArrows(t *testing.T) {
 		"internal/exactsim":             {},
 		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore"},
 		"internal/tokenstore/seal":      {"internal/record", "internal/tokenstore"},
+		"internal/tokenstore/spool":     {"internal/record", "internal/tokenstore"},
 		"internal/tokenstore/storetest": {"internal/record", "internal/tokenstore"},
 		"internal/auth0":                {"internal/config", "internal/exactauth", "internal/fault"},
 		"internal/auth0/auth0sim":       {},

@@ -14,6 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
 // A profile's store is "file", a postgres:// URL, or "@FILE" with that URL in it;
@@ -157,8 +158,8 @@ func (l *place) records() record.Store {
 }
 
 // kept is a shared place with what this machine keeps for the others.
-func (l *place) kept() *tokenstore.Kept {
-	return tokenstore.NewKept(l.sealed(l.hasty), l.sealed(l.files), exactauth.Latest, l.warn)
+func (l *place) kept() *spool.Store {
+	return spool.New(l.sealed(l.hasty), l.sealed(l.files), exactauth.Latest, l.warn)
 }
 
 // bare is the place without what this machine keeps for the others.
@@ -238,7 +239,7 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after 
 			return nothing, nil
 		}
 		if to.shared != nil {
-			if err := seal.Change(ctx, to.files, tokenstore.KeptName(p.Name), to.key, from.key); err != nil {
+			if err := seal.Change(ctx, to.files, spool.Name(p.Name), to.key, from.key); err != nil {
 				return nil, err
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
 // table adds the rounds up.
@@ -179,8 +180,8 @@ func (t *table) measureSaves(small bool) error {
 	m := worlds[i].machines[0]
 	store := sealed(tokenstore.NewFiles(filepath.Join(m.fs, "measured"), nil), worlds[i].key)
 	if t.shared() {
-		n, called = 100, "tokenstore.Kept"
-		store = tokenstore.NewKept(sealed(worlds[i].pg, worlds[i].key), store, exactauth.Latest, nil)
+		n, called = 100, "spool.Store"
+		store = spool.New(sealed(worlds[i].pg, worlds[i].key), store, exactauth.Latest, nil)
 	}
 	s := saves{what: fmt.Sprintf("%d calls of %s.Update on %s, before the rounds: from the return of the change,\n"+
 		"                            which takes no time, to that of Update", n, called, fileSystem(m.state))}

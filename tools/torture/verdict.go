@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
-	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
 // fate is what became of the login in a round.
@@ -409,7 +409,7 @@ func (t *trial) judgeStore() {
 	}
 	name := profileName
 	if t.pg != nil {
-		name = tokenstore.KeptName(profileName)
+		name = spool.Name(profileName)
 		raw, err := t.pg.Read(context.Background(), profileName)
 		if err == nil && t.key != nil && open(raw) {
 			t.blame("the table has a secret in plain")

@@ -29,6 +29,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
@@ -617,7 +618,7 @@ func (w *world) readKept(shared record) (kept []record, err error) {
 	}
 	for i, m := range w.machines {
 		k := record{machine: i}
-		k.raw, err = sealed(tokenstore.NewFiles(m.state, nil), w.key).Read(context.Background(), tokenstore.KeptName(profileName))
+		k.raw, err = sealed(tokenstore.NewFiles(m.state, nil), w.key).Read(context.Background(), spool.Name(profileName))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue

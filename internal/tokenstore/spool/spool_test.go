@@ -1,4 +1,4 @@
-package tokenstore_test
+package spool_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 )
 
@@ -61,11 +62,11 @@ func further(kept, shared []byte) []byte {
 }
 
 // machines are two that share a store, and what the first one keeps.
-func machines(t *testing.T) (one, two *tokenstore.Kept, s *shared, dir string) {
+func machines(t *testing.T) (one, two *spool.Store, s *shared, dir string) {
 	s = &shared{Files: tokenstore.NewFiles(t.TempDir(), nil)}
 	dir = t.TempDir()
-	one = tokenstore.NewKept(s, tokenstore.NewFiles(dir, nil), further, nil)
-	two = tokenstore.NewKept(s, tokenstore.NewFiles(t.TempDir(), nil), further, nil)
+	one = spool.New(s, tokenstore.NewFiles(dir, nil), further, nil)
+	two = spool.New(s, tokenstore.NewFiles(t.TempDir(), nil), further, nil)
 	return one, two, s, dir
 }
 
@@ -100,7 +101,7 @@ func TestKeptIsWhole(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() record.Store {
 		there, here := t.TempDir(), t.TempDir()
 		return func() record.Store {
-			return tokenstore.NewKept(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), further, nil)
+			return spool.New(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), further, nil)
 		}
 	})
 }
@@ -218,7 +219,7 @@ func TestSettleNowhere(t *testing.T) {
 	one, _, s, dir := machines(t)
 	s.loses = true
 	set(t, one, "secret 1")
-	k := tokenstore.NewKept(s, full{tokenstore.NewFiles(dir, nil)}, further, nil)
+	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, further, nil)
 	err := k.Settle(t.Context(), "a")
 	var fault *tokenstore.Error
 	if !errors.As(err, &fault) || err.Error() != "write shared: away; write kept: full" {
@@ -248,7 +249,7 @@ func TestSettleWhatIsDeleted(t *testing.T) {
 func TestKeptOfWhatIsDeleted(t *testing.T) {
 	ctx := t.Context()
 	one, two, s, _ := machines(t)
-	put := func(k *tokenstore.Kept, text string) {
+	put := func(k *spool.Store, text string) {
 		t.Helper()
 		hurry, end := context.WithCancel(ctx)
 		err := k.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
@@ -279,7 +280,7 @@ func TestKeptOfWhatIsDeleted(t *testing.T) {
 		t.Errorf("Read of what was deleted = %q, %v", b, err)
 	}
 	put(one, "new")
-	for name, k := range map[string]*tokenstore.Kept{"one": one, "two": two} {
+	for name, k := range map[string]*spool.Store{"one": one, "two": two} {
 		if b, err := k.Read(ctx, "a"); err != nil || string(b) != "new" {
 			t.Errorf("%s reads %q, %v", name, b, err)
 		}
@@ -302,7 +303,7 @@ func (s watched) Delete(ctx context.Context, name string) error {
 func TestReadWithinDelete(t *testing.T) {
 	_, two, s, dir := machines(t)
 	here := tokenstore.NewFiles(dir, nil)
-	other := tokenstore.NewKept(s, here, further, nil)
+	other := spool.New(s, here, further, nil)
 	reads := 0
 	read := func() {
 		reads++
@@ -310,14 +311,14 @@ func TestReadWithinDelete(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	one := tokenstore.NewKept(watched{s, read}, watched{here, read}, further, nil)
+	one := spool.New(watched{s, read}, watched{here, read}, further, nil)
 	s.loses = true
 	set(t, one, "secret kept alone")
 	s.loses = false
 	if err := one.Delete(t.Context(), "a"); err != nil || reads == 0 {
 		t.Fatalf("%v, read %d times meanwhile", err, reads)
 	}
-	for who, k := range map[string]*tokenstore.Kept{"the one": one, "its other process": other, "the other": two} {
+	for who, k := range map[string]*spool.Store{"the one": one, "its other process": other, "the other": two} {
 		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s reads %q, %v", who, b, err)
 		}
@@ -342,7 +343,7 @@ func TestDeleteWhileAway(t *testing.T) {
 	if err := one.Delete(t.Context(), "a"); err != nil {
 		t.Error(err)
 	}
-	for who, k := range map[string]*tokenstore.Kept{"the one": one, "the other": two} {
+	for who, k := range map[string]*spool.Store{"the one": one, "the other": two} {
 		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s reads %q, %v", who, b, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
@@ -28,7 +29,7 @@ func TestKept(t *testing.T) {
 		address, _ := database(t, cluster)
 		dir := t.TempDir()
 		return func() record.Store {
-			return tokenstore.NewKept(open(t, address), tokenstore.NewFiles(dir, nil), further, nil)
+			return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), further, nil)
 		}
 	})
 }
@@ -41,14 +42,14 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 	address, _ := database(t, cluster)
 	dir := t.TempDir()
 	var told []string
-	machine := func() *tokenstore.Kept {
-		return tokenstore.NewKept(open(t, address), tokenstore.NewFiles(dir, nil), further, func(text string) { told = append(told, text) })
+	machine := func() *spool.Store {
+		return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), further, func(text string) { told = append(told, text) })
 	}
-	other := func() *tokenstore.Kept {
-		return tokenstore.NewKept(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, nil)
+	other := func() *spool.Store {
+		return spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, nil)
 	}
 	same := func(_ context.Context, old []byte) ([]byte, error) { return old, nil }
-	lose := func(s *tokenstore.Kept, text string) {
+	lose := func(s *spool.Store, text string) {
 		t.Helper()
 		hurry, end := context.WithCancel(ctx)
 		err := s.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
@@ -107,7 +108,7 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 func TestKeptAndTakenUpAtOnce(t *testing.T) {
 	cluster := pgtest.Start(t)
 	address, _ := database(t, cluster)
-	s := tokenstore.NewKept(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, func(string) { cluster.Start(t) })
+	s := spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, func(string) { cluster.Start(t) })
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
 		cluster.Stop(t, pgtest.Fast)
 		return []byte("new"), nil
@@ -126,7 +127,7 @@ func TestKeptNeedsAPlace(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := tokenstore.NewKept(open(t, address), tokenstore.NewFiles(filepath.Join(file, "state"), nil), further, nil)
+	s := spool.New(open(t, address), tokenstore.NewFiles(filepath.Join(file, "state"), nil), further, nil)
 	called := false
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("x"), nil })
 	var fault *tokenstore.Error

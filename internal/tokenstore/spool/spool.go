@@ -1,0 +1,217 @@
+// Package spool joins a store that machines share to a directory on this machine,
+// for results that the shared store did not take: a database can go away between
+// the moment when room was made and the moment when the result is committed, and
+// that result exists nowhere else.
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/internal/tokenstore"
+)
+
+// Name returns the name under which the local store holds a spooled record.
+func Name(name string) string { return name + ".kept" }
+
+const (
+	// settled replaces a spooled record that the shared store has taken, because an
+	// Update can replace a record but not delete it.
+	settled = "nothing is kept\n"
+
+	// aloneLine precedes a record that was spooled when the shared store had none.
+	// If the shared store has lost any other record, another machine has deleted it
+	// on purpose, and the spooled copy must not bring it back.
+	aloneLine = "kept beside no record\n"
+)
+
+// spooled is a record that waits on this machine.
+type spooled struct {
+	record []byte
+	alone  bool // the shared store had no record then
+}
+
+// parse returns nil if nothing waits.
+func parse(b []byte) *spooled {
+	if len(b) == 0 || string(b) == settled {
+		return nil
+	}
+	record, alone := bytes.CutPrefix(b, []byte(aloneLine))
+	return &spooled{record, alone}
+}
+
+const (
+	updateRetries = 10 * time.Second // how long Update offers a spooled result to the shared store before it returns
+	readRetries   = 2 * time.Second  // the same for Read
+)
+
+// Store is the shared store with its spool. It offers a spooled result to the shared
+// store at once; if that fails too, this machine's next call does. Until then only
+// this machine knows the result.
+//
+// Update makes room in the spool first, so that nothing is changed where the spool
+// cannot be written. It holds the local lock throughout: however many processes a
+// machine runs, only one of them waits for the shared lock.
+type Store struct {
+	shared, local record.Store
+	latest        func(spooled, shared []byte) []byte
+	warn          func(string)
+	updating      atomic.Int32 // calls of Update in progress
+}
+
+// New joins the two stores. latest chooses the record to continue from if both
+// have one. warn, which may be nil, is called with a sentence when a result is
+// spooled.
+func New(shared, local record.Store, latest func(spooled, shared []byte) []byte, warn func(string)) *Store {
+	if warn == nil {
+		warn = func(string) {}
+	}
+	return &Store{shared: shared, local: local, latest: latest, warn: warn}
+}
+
+// Read returns the record, or fs.ErrNotExist. If the shared store cannot be read, it
+// returns the spooled record. If the spooled record is the later one, Read also
+// brings it to the shared store: otherwise other machines would continue from the
+// old one.
+func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
+	b, err := s.shared.Read(ctx, name)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return nil, err
+	}
+	text, spoolErr := s.local.Read(ctx, Name(name))
+	here := parse(text)
+	if spoolErr != nil || here == nil {
+		return b, err // Update reports a faulty spool, before it needs one
+	}
+	latest := here.record
+	switch absent := errors.Is(err, fs.ErrNotExist); {
+	case absent && !here.alone:
+		return nil, err
+	case err != nil && !absent:
+		return latest, nil
+	case !absent:
+		latest = s.latest(latest, b)
+	}
+	// A change that reads must not wait for the Update that runs it.
+	if s.updating.Load() == 0 && !bytes.Equal(latest, b) {
+		trying, cancel := context.WithTimeout(ctx, readRetries)
+		defer cancel()
+		_, _ = s.update(trying, name, unchanged)
+	}
+	return latest, nil
+}
+
+// Update changes the record in the shared store under both locks, starting from the
+// spooled record if that is the later one. If the shared store cannot take the
+// result, the result is durable on this machine when Update returns nil.
+func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
+	s.updating.Add(1)
+	defer s.updating.Add(-1)
+	notTaken, err := s.update(ctx, name, change)
+	if err != nil || notTaken == nil {
+		return err
+	}
+	s.warn(fmt.Sprintf("%v; the new tokens are kept on this machine until its next call", notTaken))
+	trying, cancel := context.WithTimeout(ctx, updateRetries)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		select {
+		case <-trying.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		if notTaken, err := s.update(trying, name, unchanged); err == nil && notTaken == nil {
+			return nil
+		}
+	}
+}
+
+// unchanged is a change for an update that only takes up what is spooled.
+func unchanged(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
+
+// update is Update without retries. notTaken is why the result is durable on this
+// machine only.
+func (s *Store) update(ctx context.Context, name string, change record.Change) (notTaken, err error) {
+	err = s.local.Update(ctx, Name(name), func(ctx context.Context, text []byte) ([]byte, error) {
+		here := parse(text)
+		alone := false
+		var result []byte
+		err := s.shared.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+			alone = old == nil
+			switch {
+			case here == nil:
+			case old != nil:
+				old = s.latest(here.record, old)
+			case here.alone:
+				old = here.record
+			}
+			changed, err := change(ctx, old)
+			if errors.Is(err, record.ErrUnchanged) && here != nil && old != nil {
+				changed, err = old, nil // the shared store may have another record
+			}
+			if err == nil {
+				result = changed
+			}
+			return changed, err
+		})
+		var late *tokenstore.Error
+		switch {
+		case errors.As(err, &late) && late.Late && len(result) > 0:
+			notTaken = err
+			if alone {
+				result = append([]byte(aloneLine), result...)
+			}
+			return result, nil
+		case err != nil:
+			return nil, err
+		case here == nil || result == nil:
+			return nil, record.ErrUnchanged
+		}
+		return []byte(settled), nil
+	})
+	return notTaken, err
+}
+
+// Settle brings a spooled record to the shared store and removes it from this
+// machine.
+func (s *Store) Settle(ctx context.Context, name string) error {
+	text, err := s.local.Read(ctx, Name(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if parse(text) != nil {
+		notTaken, err := s.update(ctx, name, unchanged)
+		switch {
+		case err != nil && notTaken != nil:
+			return fmt.Errorf("%w; %w", notTaken, err)
+		case err != nil:
+			return err
+		case notTaken != nil:
+			return notTaken
+		}
+	}
+	return s.local.Delete(ctx, Name(name))
+}
+
+// Delete removes the record from the shared store and from this machine. If the
+// shared store cannot be reached, Delete removes nothing.
+func (s *Store) Delete(ctx context.Context, name string) error {
+	if err := s.shared.Delete(ctx, name); err != nil {
+		return err // the spooled record stays: its token may be the only live one
+	}
+	if err := s.local.Delete(ctx, Name(name)); err != nil {
+		return err
+	}
+	// Between the two, another process of this machine may have found no shared
+	// record and brought a spooled one there.
+	return s.shared.Delete(ctx, name)
+}
