@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -154,7 +154,7 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 		hint = "regular web apps have a secret: --app-secret-file FILE, or AUTH0_APP_SECRET; native and single-page apps have none: leave it out"
 	case errors.Is(err, auth0.ErrApp):
 		hint = "give the client id: Applications > your app > Settings > Client ID"
-	case errors.Is(err, exactauth.ErrPort):
+	case errors.Is(err, callback.ErrPort):
 		hint = "end that program; or choose another port with --callback http://127.0.0.1:PORT/callback, and allow it to the app: exactauth auth0 setup --allow-test-callback --callback ..."
 	case errors.As(err, &untrue):
 		hint = tokenHint(untrue)

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/auth0"
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -87,7 +87,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 		return err
 	}
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
-	if refused := (*exactauth.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
+	if refused := (*callback.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
 		// Auth0 shows an error page, and the browser never comes.
 		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if it was Exact that showed an error, its App Center must have %s",
 			o.callback, d.flags(), s.ClientID, callbackFlag(o.callback), d.signIn.Callback())}

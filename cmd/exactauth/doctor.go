@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -278,8 +279,7 @@ func (e *examination) secret(ctx context.Context, p config.Settings, c *exactaut
 
 // signIn looks at what the next sign-in needs of this machine.
 func (e *examination) signIn(ctx context.Context, p config.Settings, offline bool) {
-	c := &exactauth.Client{Profile: p}
-	if err := c.TryListen(ctx); err != nil {
+	if err := callback.Try(ctx, p); err != nil {
 		e.warn("port", "end that program, or name another port in the App Center and with \"exactauth setup --redirect-uri\"; pasting the address works without it: set listen to none", "%v", err)
 	} else if p.Listen == "none" {
 		e.ok("port", "none is listened on; the address is pasted")

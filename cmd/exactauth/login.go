@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -107,7 +108,7 @@ func (a *app) loginError(err error) error {
 	switch {
 	case errors.As(err, &taken):
 		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace --profile ` + a.profileName + `"`}
-	case errors.Is(err, fault.ErrConfig) && errors.Is(err, exactauth.ErrPort):
+	case errors.Is(err, fault.ErrConfig) && errors.Is(err, callback.ErrPort):
 		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without it, with EXACTAUTH_LISTEN=none in the environment`}
 	}
 	return err

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/callback"
 )
 
 func (a *app) relayPageCmd() *cobra.Command {
@@ -24,6 +24,6 @@ code: useless without the client secret, used up within seconds. Have the host s
 		Example: `  exactauth relay-page > callback.html      and upload it
   exactauth setup --relay --redirect-uri https://login.example.com/callback.html`,
 		Args: cobra.NoArgs,
-		RunE: a.runE(0, func(context.Context, []string) error { return a.print(exactauth.RelayPage()) }),
+		RunE: a.runE(0, func(context.Context, []string) error { return a.print(callback.RelayPage()) }),
 	}
 }

@@ -139,7 +139,7 @@ func checkBaseURL(s string) error {
 	return nil
 }
 
-// checkCallback takes what [exactauth.NewCallback] can listen on.
+// checkCallback takes what callback.Open can listen on with http.
 func checkCallback(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" || !config.IsLoopback(u.Hostname()) || u.Port() == "" || u.User != nil || !consistsOf(u.Path, "/-_.~") || s != "http://"+u.Host+u.Path {

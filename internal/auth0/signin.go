@@ -16,7 +16,8 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -102,45 +103,39 @@ func (s SignIn) Address(ctx context.Context) (string, error) {
 // endpoint speaks of the same user.
 //
 // Errors wrap ErrDenied (refused, or nobody came before ctx ended), ErrConfig
-// with ErrNotEnabled, ErrAppSecret or exactauth.ErrPort beside it, ErrTemporary,
+// with ErrNotEnabled, ErrAppSecret or callback.ErrPort beside it, ErrTemporary,
 // or are a *TokenError.
 func (s SignIn) Run(ctx context.Context, show func(address string)) (User, error) {
+	if err := checkCallback(s.Callback); err != nil {
+		return User{}, fault.With(err, fault.ErrConfig)
+	}
 	at, err := s.discover(ctx)
 	if err != nil {
 		return User{}, err
 	}
-	callback, err := exactauth.NewCallback(ctx, s.Callback, s.Language)
+	answer, err := callback.Open(ctx, callback.Options{Settings: config.Settings{RedirectURI: s.Callback}, Language: s.Language})
 	if err != nil {
 		return User{}, err
 	}
-	defer callback.Close()
-	own := secrets{callback.State(), rand.Text(), newVerifier()}
+	defer answer.Close()
+	own := secrets{answer.State, rand.Text(), newVerifier()}
 	show(s.address(at, own))
 
-	code, err := callback.Code(ctx)
-	if refused := (*exactauth.RefusedError)(nil); errors.As(err, &refused) {
+	code, err := answer.Code(ctx)
+	if refused := (*callback.RefusedError)(nil); errors.As(err, &refused) {
 		err = s.refused(refused)
 	}
 	var user User
 	if err == nil {
 		user, err = s.redeem(ctx, at, own, code)
 	}
-	if !errors.Is(ctx.Err(), context.Canceled) {
-		if err != nil {
-			why := strings.TrimRight(err.Error(), ".") + "."
-			callback.Finish(
-				exactauth.Words{Heading: "Sign-in failed", Text: why, Next: "Go back to the terminal; what to do is said there. You can close this window."},
-				exactauth.Words{Heading: "Aanmelden mislukt", Text: "U bent niet via Auth0 aangemeld.", Detail: why,
-					Next: "Ga terug naar het terminalvenster; daar staat wat u kunt doen. U kunt dit venster sluiten."})
-		} else {
-			callback.Finish(
-				exactauth.Words{Heading: "You are signed in", Text: user.String() + " signed in to Exact Online through Auth0, connection " + s.Connection + ".",
-					Next: "You can close this window and go back to the terminal."},
-				exactauth.Words{Heading: "U bent aangemeld", Text: user.String() + " is via Auth0 aangemeld bij Exact Online, met de connectie " + s.Connection + ".",
-					Next: "U kunt dit venster sluiten en teruggaan naar het terminalvenster."})
-		}
+	if err != nil {
+		answer.Finish(ctx, callback.Failed("U bent niet via Auth0 aangemeld.", err))
+		return User{}, err
 	}
-	return user, err
+	answer.Finish(ctx, callback.SignedIn(user.String()+" signed in to Exact Online through Auth0, connection "+s.Connection+".",
+		user.String()+" is via Auth0 aangemeld bij Exact Online, met de connectie "+s.Connection+"."))
+	return user, nil
 }
 
 // String names the user for people.
@@ -203,7 +198,7 @@ func (s SignIn) address(at endpoints, own secrets) string {
 
 // refused puts a refusal that the browser brought into words. Auth0 has one code
 // for most of them, invalid_request, so its texts are read here, and only here.
-func (s SignIn) refused(r *exactauth.RefusedError) error {
+func (s SignIn) refused(r *callback.RefusedError) error {
 	text := strings.ToLower(r.Description)
 	app, connection := fault.Printable(s.ClientID), fault.Printable(s.Connection)
 	switch {

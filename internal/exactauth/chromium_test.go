@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -245,7 +246,7 @@ func relayHost(t *testing.T) (redirectURI string, flags []chromedp.ExecAllocator
 	t.Helper()
 	host := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		io.WriteString(w, exactauth.RelayPage())
+		io.WriteString(w, callback.RelayPage())
 	}))
 	t.Cleanup(host.Close)
 	address := host.Listener.Addr().String()

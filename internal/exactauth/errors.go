@@ -3,13 +3,7 @@ package exactauth
 import (
 	"fmt"
 	"time"
-
-	"github.com/exactauth/exactauth/internal/fault"
 )
-
-// ErrPort is the fault.ErrConfig of an address for the browser's answer that cannot be
-// listened on.
-var ErrPort = fault.Kind(fault.ErrConfig, "port not available")
 
 // TakenError is wrapped by an ErrConfig: the profile is another user's or
 // another client's, and LoginOptions.Replace was not set.

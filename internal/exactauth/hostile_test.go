@@ -21,6 +21,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -667,7 +668,7 @@ func TestHostileHolder(t *testing.T) {
 			if test.holder == "another sign-in" {
 				s := besiege(t, t.Context(), test.redirect, false)
 				_, err := s.c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("the second was shown") }})
-				if !errors.Is(s.w.tell(err), exactauth.ErrPort) || !errors.Is(err, fault.ErrConfig) {
+				if !errors.Is(s.w.tell(err), callback.ErrPort) || !errors.Is(err, fault.ErrConfig) {
 					t.Errorf("the second: %v", err)
 				}
 				s.holds() // the first is not disturbed
@@ -687,7 +688,7 @@ func TestHostileHolder(t *testing.T) {
 			w.quiet(func() {
 				_, err = c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("an address was shown") }})
 			})
-			if !errors.Is(w.tell(err), exactauth.ErrPort) || !strings.Contains(err.Error(), u.Port()) {
+			if !errors.Is(w.tell(err), callback.ErrPort) || !strings.Contains(err.Error(), u.Port()) {
 				t.Errorf("got %v", err)
 			}
 			holder.Close()

@@ -1,17 +1,15 @@
 package exactauth
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"time"
 
-	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -24,88 +22,61 @@ type LoginOptions struct {
 	// Replace lets another user, or another client, take the profile over.
 	Replace bool
 
-	// Show is called once, when everything is ready for the person: it shows
-	// the address and may open a browser, but must not wait for it.
+	// Show is called once, when the answer can arrive. It shows the address and may
+	// open a browser, but must not wait for the browser to end.
 	Show func(Invitation)
 
-	// Waited is called once the wait for the person is over, however it ended:
+	// Waited is called once the wait for the person is over, however it ended, and
 	// before the code is redeemed. Optional.
 	Waited func()
 
-	// Language is that of the page at the end, "nl" or "en", if the browser asks
-	// for neither of them. Optional.
+	// Language and Paste are as in callback.Options.
 	Language string
-
-	// Paste gives lines that the person pastes: what the browser ended on.
-	// Nil if nobody can. It is read from until Login returns and at most one
-	// line longer.
-	Paste io.Reader
+	Paste    io.Reader
 }
 
 // Invitation is what the person needs to know to sign in.
 type Invitation struct {
-	URL         string // to open in the browser
-	RedirectURI string // where the browser ends
-	Listening   bool   // whether something waits there
-	SelfSigned  bool   // the browser will warn of the certificate there
-	Loopback    bool   // the browser gets there without a hosts-file entry
-	Port        string // that is listened on, on 127.0.0.1
+	URL string // to open in the browser
+	callback.Arrival
 }
 
 // Login is the outcome of a sign-in.
 type Login struct {
 	Token            Token
-	RefreshExpiresAt time.Time // unless a token is fetched before
+	RefreshExpiresAt time.Time // if no token is fetched before
 	User             Me        // zero if Exact did not say
-	UserError        error     // why User is not known or not saved; the sign-in holds all the same
+	UserError        error     // why User is not known or not saved; the sign-in is valid all the same
 }
 
 // Login signs a person in: it listens where the browser will arrive, shows the
-// address, takes the first valid answer from there or from a pasted line,
-// redeems the code once and saves the tokens. A login that fails leaves the one
-// before as it was.
+// address, takes the first valid answer from there or from a pasted line, redeems the
+// code once and saves the tokens. A failed login leaves the existing login untouched.
 //
-// Errors wrap fault.ErrDenied (refused, or nobody came before ctx ended),
-// fault.ErrLoginNeeded (the code was no good), fault.ErrConfig, fault.ErrTemporary or fault.ErrRecord,
-// or are the store's.
+// Errors wrap fault.ErrDenied (refused, or timed out), fault.ErrLoginNeeded (Exact
+// refused the code), fault.ErrConfig, fault.ErrTemporary or fault.ErrRecord, or are
+// the store's.
 func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	secret, err := c.readyToLogin(ctx, o)
 	if err != nil {
 		return Login{}, err
 	}
-	at, listening := placeFor(c.Profile)
-	var l *listener
-	invitation := Invitation{RedirectURI: c.Profile.RedirectURI, Listening: listening}
-	relayPort := ""
-	if listening {
-		cert, own, err := c.certificate(ctx, at)
-		if err != nil {
-			return Login{}, err
-		}
-		if l, err = listen(ctx, at, cert); err != nil {
-			return Login{}, err
-		}
-		defer l.close()
-		invitation.Port = l.port
-		if c.Profile.Relay {
-			relayPort = l.port
-		}
-		redirect, _ := url.Parse(c.Profile.RedirectURI)
-		invitation.SelfSigned = own
-		invitation.Loopback = config.IsLoopback(redirect.Hostname()) || c.Profile.Relay || c.Profile.Listen != ""
-	} else if o.Paste == nil {
-		return Login{}, fault.New(fault.ErrConfig, "profile %s listens nowhere, and nobody can paste the address here", c.Profile.Name)
+	certificates := c.Certificates
+	if certificates == nil {
+		certificates = c.Store
 	}
-	attempt := newAttempt(c.Profile, o.ForceLogin, relayPort)
-	if l != nil {
-		l.start(attempt, languageNamed(o.Language))
+	answer, err := callback.Open(ctx, callback.Options{
+		Settings: c.Profile, Certificates: certificates, Now: c.now(),
+		Language: o.Language, Paste: o.Paste, Notice: c.notice,
+	})
+	if err != nil {
+		return Login{}, err
 	}
-	invitation.URL = attempt.authorizeURL()
+	defer answer.Close()
 	if o.Show != nil {
-		o.Show(invitation)
+		o.Show(Invitation{c.authorizeURL(answer.State, o.ForceLogin), answer.Arrival})
 	}
-
-	code, err := c.await(ctx, attempt, l, o.Paste)
+	code, err := answer.Code(ctx)
 	if o.Waited != nil {
 		o.Waited()
 	}
@@ -113,10 +84,48 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
 	if err == nil {
 		login, err = c.redeem(ctx, secret, code, o)
 	}
-	if l != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		l.finish(outcomePage(c.Profile, login, err))
-	}
+	answer.Finish(ctx, lastPage(c.Profile.Name, login.User, err))
 	return login, err
+}
+
+// authorizeURL is where the person signs in. It has no PKCE parameters, since Exact
+// does not document any (Exact KB, OAuth step 2, lists the parameters).
+func (c *Client) authorizeURL(state string, force bool) string {
+	q := url.Values{
+		"client_id":     {c.Profile.ClientID},
+		"redirect_uri":  {c.Profile.RedirectURI},
+		"response_type": {"code"},
+		"state":         {state},
+	}
+	if force {
+		q.Set("force_login", "1")
+	}
+	return c.Profile.BaseURL + "/api/oauth2/auth?" + q.Encode()
+}
+
+// lastPage says in the browser how a sign-in ended.
+func lastPage(profile string, user Me, err error) callback.Page {
+	var refused *callback.RefusedError
+	var taken *TakenError
+	reason := "De aanmelding kon niet worden bewaard."
+	switch {
+	case err == nil && user.UserID == "":
+		return callback.SignedIn("Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online.")
+	case err == nil:
+		return callback.SignedIn(user.String()+" is signed in to Exact Online, as profile "+profile+".",
+			user.String()+" is aangemeld bij Exact Online, met profiel "+profile+".")
+	case errors.As(err, &refused):
+		return callback.Refused("Exact", refused)
+	case errors.As(err, &taken):
+		reason = "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
+	case errors.Is(err, fault.ErrLoginNeeded):
+		reason = "Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer."
+	case errors.Is(err, fault.ErrConfig):
+		reason = "De instellingen van dit profiel kloppen niet."
+	case errors.Is(err, fault.ErrTemporary):
+		reason = "Exact gaf geen bruikbaar antwoord."
+	}
+	return callback.Failed(reason, err)
 }
 
 // readyToLogin finds out what would make the sign-in fail before the person is
@@ -165,100 +174,6 @@ func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
 		return nil, fault.Wrap(fault.ErrConfig, taken, "profile %s", c.Profile.Name)
 	}
 	return rec, nil
-}
-
-func (c *Client) certificate(ctx context.Context, at place) (_ *tls.Certificate, own bool, err error) {
-	if !at.tls {
-		return nil, false, nil
-	}
-	if c.Profile.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(c.Profile.TLSCert, c.Profile.TLSKey)
-		if err != nil {
-			return nil, false, fault.Wrap(fault.ErrConfig, err, "the listener's certificate")
-		}
-		return &cert, false, nil
-	}
-	redirect, _ := url.Parse(c.Profile.RedirectURI)
-	store := c.Certificates
-	if store == nil {
-		store = c.Store
-	}
-	cert, err := Certificate(ctx, store, redirect.Hostname(), c.now())
-	return &cert, true, err
-}
-
-// await returns the code of the first valid answer, listened for or pasted.
-func (c *Client) await(ctx context.Context, a *attempt, l *listener, paste io.Reader) (fault.Secret, error) {
-	var came <-chan redirect
-	if l != nil {
-		came = l.came
-	}
-	var lines <-chan string
-	if paste != nil {
-		lines = readLines(ctx, paste)
-	}
-	for {
-		select {
-		case r := <-came:
-			return r.code, r.err
-		case line, open := <-lines:
-			if !open {
-				if l == nil {
-					return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
-				}
-				lines = nil
-				continue
-			}
-			if cleanPaste(line) == "" {
-				continue
-			}
-			code, bare, err := a.acceptPaste(line)
-			if err == nil && bare {
-				c.notice("a bare code does not tell whose sign-in it comes from; look at the account that is shown below")
-			}
-			if err == nil || errors.Is(err, fault.ErrDenied) {
-				return code, err
-			}
-			c.notice(pasteAdvice(err, c.Profile.RedirectURI))
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fault.Secret{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")
-			}
-			return fault.Secret{}, context.Cause(ctx)
-		}
-	}
-}
-
-// readLines hands lines on until ctx ends. A read from a terminal cannot be
-// called off, so its goroutine may outlive the login by one line.
-func readLines(ctx context.Context, r io.Reader) <-chan string {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		in := bufio.NewScanner(r)
-		in.Buffer(nil, 64<<10)
-		for in.Scan() {
-			select {
-			case lines <- in.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return lines
-}
-
-// pasteAdvice says what is wrong with a pasted line and what to paste instead.
-func pasteAdvice(err error, redirectURI string) string {
-	what := map[error]string{
-		errNoState:    "that address is shortened: its state is missing. Copy all of it from the address bar",
-		errWrongState: "that address belongs to an earlier sign-in or somebody else's. Open the address above and paste what the browser ends on",
-		errRepeated:   "that address has a parameter twice, which Exact never does. It is not taken",
-		errNoCode:     "that address is shortened: its code is missing. Copy all of it from the address bar",
-		errGarbled:    "that is neither an address nor a code, or only a part of one. Copy all of the address bar",
-		errElsewhere:  "that is another address. Paste the one that begins with " + redirectURI,
-	}[err]
-	return what + "; still waiting"
 }
 
 // redeem exchanges the code, saves what it gave, and then asks whose it is. The
@@ -363,15 +278,4 @@ func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB
 		return fault.Wrap(fault.ErrTemporary, a.err, "Exact gave this app and user a token less than ten minutes ago and gives no other yet")
 	}
 	return fault.Wrap(fault.ErrTemporary, a.err, "%s did not answer as it should, and the code may be used up", c.Profile.BaseURL)
-}
-
-// outcomePage is what the browser shows when all is over.
-func outcomePage(p config.Settings, login Login, err error) page {
-	if err == nil {
-		return signedInPage(p.Name, login.User)
-	}
-	if errors.Is(err, fault.ErrDenied) {
-		return deniedPage(err)
-	}
-	return failedPage(err)
 }

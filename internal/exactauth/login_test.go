@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -336,9 +338,13 @@ func TestLoginWithOwnCertificate(t *testing.T) {
 	w := newWorld(t, exactLife, exactsim.Config{})
 	c := w.onLoopback("https://exactauth.test:%s/callback")
 	elsewhere := w.store()
-	if _, err := exactauth.Certificate(t.Context(), elsewhere, "own.test", w.clock.now()); err != nil {
+	other, err := callback.Open(t.Context(), callback.Options{
+		Settings: config.Settings{RedirectURI: "https://own.test:" + freePort(t)}, Certificates: elsewhere, Now: w.clock.now(),
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
+	other.Close()
 	pem, err := elsewhere.Read(t.Context(), "tls.own.test")
 	if err != nil {
 		t.Fatal(err)
@@ -360,42 +366,6 @@ func TestLoginWithOwnCertificate(t *testing.T) {
 	if err := page.TLS.PeerCertificates[0].VerifyHostname("own.test"); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestCertificate(t *testing.T) {
-	t.Parallel()
-	now := newClock().now()
-	for _, host := range []string{"exactauth.test", "Localhost", "127.0.0.1", "::1", "xn--bcher-kva.test"} {
-		t.Run(host, func(t *testing.T) {
-			store := (&world{dir: t.TempDir()}).store()
-			first, err := exactauth.Certificate(t.Context(), store, host, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range []string{host, "127.0.0.1", "::1"} {
-				if err := first.Leaf.VerifyHostname(name); err != nil {
-					t.Error(err)
-				}
-			}
-			for age, same := range map[time.Duration]bool{0: true, 334 * 24 * time.Hour: true, 336 * 24 * time.Hour: false, -2 * time.Hour: false} {
-				store := (&world{dir: t.TempDir()}).store()
-				a, err1 := exactauth.Certificate(t.Context(), store, host, now)
-				b, err2 := exactauth.Certificate(t.Context(), store, host, now.Add(age))
-				if err1 != nil || err2 != nil || (string(a.Leaf.Raw) == string(b.Leaf.Raw)) != same {
-					t.Errorf("%s later: the same: %t; %v %v", age, !same, err1, err2)
-				}
-			}
-		})
-	}
-	t.Run("a damaged one is replaced", func(t *testing.T) {
-		w := &world{dir: t.TempDir()}
-		if err := os.WriteFile(filepath.Join(w.dir, "tls.a.test"), []byte("-----BEGIN"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := exactauth.Certificate(t.Context(), w.store(), "a.test", now); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // A static page at the registered address sends the browser on to a free port,

@@ -2,6 +2,7 @@ package exactauth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -31,7 +32,7 @@ type Probe struct {
 func (c *Client) Probe(ctx context.Context) (Probe, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, newAttempt(c.Profile, false, "").authorizeURL(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.authorizeURL(rand.Text(), false), nil)
 	if err != nil {
 		return Probe{}, err
 	}
@@ -71,22 +72,6 @@ var errRedirect = errors.New("the App Center has another one")
 
 // IsRedirectRefused reports whether a refusal is about the redirect URI.
 func IsRedirectRefused(err error) bool { return errors.Is(err, errRedirect) }
-
-// TryListen reports what is in the way of listening for the browser, or nil, and
-// listens no longer than it takes to find out. Errors wrap fault.ErrConfig.
-func (c *Client) TryListen(ctx context.Context) error {
-	at, listening := placeFor(c.Profile)
-	if !listening {
-		return nil
-	}
-	at.tls = false // the port is the question
-	l, err := listen(ctx, at, nil)
-	if err != nil {
-		return err
-	}
-	l.close()
-	return nil
-}
 
 // TryStore reports what is in the way of changing the profile's record, or nil. It
 // takes the lock, makes room as for a refresh, and leaves all as it was.

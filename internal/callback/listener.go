@@ -1,11 +1,10 @@
-package exactauth
+package callback
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -20,20 +19,24 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// place is where the browser is to arrive.
+// ErrPort is the fault.ErrConfig of an address for the browser's answer that cannot be
+// listened on.
+var ErrPort = fault.Kind(fault.ErrConfig, "port not available")
+
+// place is where the browser will arrive.
 type place struct {
-	addrs []string // to listen on, all loopback; the others after the first only where they exist
+	addrs []string // to listen on, all loopback; those after the first may not exist
 	tls   bool
-	hosts []string // authorities that a request may name; filled in by listen for a free port
+	hosts []string // authorities that a request may name; listen sets them for a free port
 	path  string   // decoded, as it is compared
 }
 
-// placeFor applies the table of redirect URI and listen: a loopback redirect
-// URI is listened on itself; for any other name the browser reaches this
-// machine by a hosts file or DNS entry, a relay page, or something that forwards
-// to listen. ok is false if there is nothing to listen for.
+// placeFor decides where to listen. The browser reaches a loopback redirect URI
+// itself. It reaches this machine under any other name by a hosts file or DNS entry, a
+// relay page, or a tunnel or reverse proxy that forwards to listen. ok is false if
+// there is nothing to listen on.
 func placeFor(p config.Settings) (at place, ok bool) {
-	redirect, _ := url.Parse(p.RedirectURI) // checked with the profile
+	redirect, _ := url.Parse(p.RedirectURI) // checked with the settings
 	at.path = pathOf(redirect)
 	switch {
 	case p.Listen == "none":
@@ -58,8 +61,8 @@ func placeFor(p config.Settings) (at place, ok bool) {
 	return at, true
 }
 
-// loopbackAddrs gives both addresses of "localhost", since browsers differ in
-// which of them they try, and a stranger could sit on the other.
+// loopbackAddrs returns both addresses of "localhost": browsers differ in which they
+// try, and another program could listen on the other.
 func loopbackAddrs(host, port string) []string {
 	if strings.EqualFold(host, "localhost") {
 		return []string{net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)}
@@ -67,18 +70,8 @@ func loopbackAddrs(host, port string) []string {
 	return []string{net.JoinHostPort(host, port)}
 }
 
-func portOf(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
-}
-
-// listener waits for the browser. It takes one answer to its attempt and shows
-// what became of it; everything else is turned away and the wait goes on.
+// listener waits for the browser. It takes one answer to its attempt and shows the
+// outcome; it refuses everything else and the wait goes on.
 type listener struct {
 	place
 	port    string // of the first address
@@ -86,12 +79,12 @@ type listener struct {
 	server  *http.Server
 
 	done     string   // the query of the last page
-	language language // of pages, if the browser asks for none of theirs
-	attempt  *attempt
-	answered atomic.Bool   // one answer is enough
-	came     chan redirect // buffered for it
+	language language // of pages, for a browser that asks for neither of ours
+	attempt  attempt
+	answered atomic.Bool   // after the one answer that counts
+	came     chan redirect // buffered for that answer
 
-	outcome atomic.Pointer[page]
+	outcome atomic.Pointer[Page]
 	settled chan struct{} // closed once outcome is set
 	shown   chan struct{} // closed once the browser has fetched the outcome
 	seen    atomic.Bool
@@ -103,77 +96,55 @@ type redirect struct {
 	err  error
 }
 
-// listen binds, which must succeed before anybody is told the address.
+// listen binds the addresses. The sign-in address is shown only after it succeeded.
+// It speaks TLS if there is a certificate.
 func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, error) {
 	l := &listener{
 		place: at,
-		// The code's own address is answered by a redirect to the last page, so
-		// that the code stays neither in the address bar nor behind the back
-		// button. Nobody else can guess that page's address.
+		server: &http.Server{
+			ReadHeaderTimeout:            5 * time.Second,
+			ReadTimeout:                  10 * time.Second,
+			IdleTimeout:                  10 * time.Second,
+			MaxHeaderBytes:               32 << 10, // codes of 1 KiB, cookies of other programs on this host
+			DisableGeneralOptionsHandler: true,     // it answers whatever host a request names
+			ErrorLog:                     log.New(io.Discard, "", 0),
+			TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // one request needs no HTTP/2
+		},
+		// The address with the code redirects to the last page, so that the code stays
+		// neither in the address bar nor behind the back button. Another program cannot
+		// guess the last page's address.
 		done:    "done=" + rand.Text(),
 		came:    make(chan redirect, 1),
 		settled: make(chan struct{}),
 		shown:   make(chan struct{}),
 	}
-	var sockets []net.Listener
+	l.server.Handler = l
 	for i, addr := range at.addrs {
 		socket, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-		if err != nil {
-			if i > 0 && !errors.Is(err, errInUse) {
-				continue // this machine has no IPv6
-			}
-			for _, s := range sockets {
-				s.Close()
-			}
+		switch {
+		case err != nil && i > 0 && !isInUse(err):
+			continue // this machine has no IPv6
+		case err != nil:
+			l.close()
 			return nil, listenError(addr, err)
+		case cert != nil:
+			socket = tls.NewListener(socket, &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12})
 		}
-		sockets = append(sockets, socket)
+		l.sockets = append(l.sockets, socket)
 	}
-	_, l.port, _ = net.SplitHostPort(sockets[0].Addr().String())
+	_, l.port, _ = net.SplitHostPort(l.sockets[0].Addr().String())
 	if len(l.hosts) == 0 {
 		l.hosts = []string{net.JoinHostPort("127.0.0.1", l.port)}
 	}
-	l.server = &http.Server{
-		Handler:                      l,
-		ReadHeaderTimeout:            5 * time.Second,
-		ReadTimeout:                  10 * time.Second,
-		IdleTimeout:                  10 * time.Second,
-		MaxHeaderBytes:               32 << 10, // codes of 1 KiB, cookies of other things on this host
-		DisableGeneralOptionsHandler: true,     // it would answer whatever Host is named
-		ErrorLog:                     log.New(io.Discard, "", 0),
-		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // one request needs no HTTP/2
-	}
-	for i := range sockets {
-		if at.tls {
-			sockets[i] = tls.NewListener(sockets[i], &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12})
-		}
-	}
-	l.sockets = sockets
 	return l, nil
 }
 
-// start takes requests, for this attempt.
-func (l *listener) start(a *attempt, pages language) {
+// start takes requests for this attempt.
+func (l *listener) start(a attempt, pages language) {
 	l.attempt, l.language = a, pages
 	for _, socket := range l.sockets {
-		go l.server.Serve(socket) // ends with finish or close
+		go l.server.Serve(socket) // until finish or close
 	}
-}
-
-func listenError(addr string, err error) error {
-	_, port, _ := net.SplitHostPort(addr)
-	text := "cannot listen on " + addr + ": " + fault.Printable(err.Error())
-	switch {
-	case errors.Is(err, errInUse):
-		holder := portHolder(addr)
-		if holder == "" {
-			holder = "another program, maybe another sign-in"
-		}
-		text = fmt.Sprintf("port %s of %s is in use by %s", port, strings.TrimSuffix(addr, ":"+port), holder)
-	case errors.Is(err, errForbidden):
-		text = fmt.Sprintf("port %s cannot be listened on: %s", port, forbiddenAdvice)
-	}
-	return fault.New(ErrPort, "%s", text)
 }
 
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -184,10 +155,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
-		l.show(w, r, notLikeThis)
+		l.show(w, r, wrongMethod)
 		return
 	case r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != "" || r.Header.Get("X-Moz") != "":
-		// A look ahead by the browser is nobody's answer, and would use up the code.
+		// A prefetch is no answer, and would use up the code.
 		l.show(w, r, notHere)
 		return
 	case r.URL.RawQuery == l.done:
@@ -216,28 +187,28 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// show writes a page in the language of the person before the browser.
-func (l *listener) show(w http.ResponseWriter, r *http.Request, p page) {
+// show writes a page in the language that the browser asks for.
+func (l *listener) show(w http.ResponseWriter, r *http.Request, p Page) {
 	p.write(w, preferred(strings.Join(r.Header.Values("Accept-Language"), ","), l.language))
 }
 
-// namedAs reports whether a request names this place: a page that had its own
-// name lead here (DNS rebinding) does not.
+// namedAs reports whether a request names this listener. The request of a page that
+// pointed its own name at this machine (DNS rebinding) does not.
 func (l *listener) namedAs(host string) bool {
 	scheme := "http"
 	if l.tls {
 		scheme = "https"
 	}
-	// A proxy in front may add TLS, and its default port is another one.
+	// A proxy in front may add TLS, whose default port is another one.
 	return slices.Contains(l.hosts, authority(scheme, host)) || slices.Contains(l.hosts, authority("https", host))
 }
 
 // finish shows the outcome to the browser that brought the answer, and closes.
-func (l *listener) finish(p page) {
+func (l *listener) finish(p Page) {
 	l.outcome.Store(&p)
 	close(l.settled)
 	if l.answered.Load() {
-		// A browser follows at once; what is no browser is not waited for long.
+		// A browser follows the redirect at once. Another client may never do so.
 		select {
 		case <-l.shown:
 		case <-time.After(2 * time.Second):
@@ -250,10 +221,10 @@ func (l *listener) finish(p page) {
 	}
 }
 
-// close stops at once.
+// close stops listening at once.
 func (l *listener) close() {
 	l.server.Close()
 	for _, s := range l.sockets {
-		s.Close() // the server knows only those that it was started on
+		s.Close() // the server closes only those that it was started on
 	}
 }

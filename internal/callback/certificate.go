@@ -1,4 +1,4 @@
-package exactauth
+package callback
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 const (
@@ -23,12 +25,12 @@ const (
 	certificateRenew = 30 * 24 * time.Hour // before its end
 )
 
-// Certificate returns a self-signed certificate for host and the loopback
-// addresses. It is kept in store, so that a browser's exception for it holds
-// until it is renewed, a month before its year ends.
-func Certificate(ctx context.Context, store Store, host string, now time.Time) (tls.Certificate, error) {
-	// A dot keeps it apart from profiles. A colon, of an IPv6 address, is no part
-	// of a record's name, and names have a limit.
+// selfSigned returns a self-signed certificate for host and the loopback addresses.
+// The certificate is stored, so that a browser's exception for it holds until it is
+// renewed, a month before its year ends.
+func selfSigned(ctx context.Context, store record.Store, host string, now time.Time) (tls.Certificate, error) {
+	// Names of profiles have no dot. Names of records have no colon, as an IPv6 address
+	// has, and a maximum length.
 	name := "tls." + strings.ReplaceAll(strings.ToLower(host), ":", "_")
 	if len(name) > 100 {
 		name = fmt.Sprintf("tls.%x", sha256.Sum256([]byte(host)))
@@ -42,9 +44,9 @@ func Certificate(ctx context.Context, store Store, host string, now time.Time) (
 	err := store.Update(ctx, name, func(_ context.Context, old []byte) ([]byte, error) {
 		var ok bool
 		if cert, ok = usable(old, host, now); ok {
-			return old, nil
+			return nil, record.ErrUnchanged
 		}
-		fresh, err := selfSigned(host, now)
+		fresh, err := newCertificate(host, now)
 		if err != nil {
 			return nil, err
 		}
@@ -66,8 +68,8 @@ func usable(b []byte, host string, now time.Time) (tls.Certificate, bool) {
 	return cert, ok
 }
 
-// selfSigned gives certificate and key in PEM.
-func selfSigned(host string, now time.Time) ([]byte, error) {
+// newCertificate returns a certificate and its key in PEM.
+func newCertificate(host string, now time.Time) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -79,11 +81,11 @@ func selfSigned(host string, now time.Time) ([]byte, error) {
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: host, Organization: []string{"exactauth on this computer"}},
-		NotBefore:             now.Add(-time.Hour), // a browser on another clock, as in a virtual machine
+		NotBefore:             now.Add(-time.Hour), // for a browser whose clock is behind, as in a virtual machine
 		NotAfter:              now.Add(certificateLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true, // and no CA: it can vouch for no other name
+		BasicConstraintsValid: true, // and no CA: it cannot sign for other names
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	if net.ParseIP(host) == nil {

@@ -1,4 +1,4 @@
-package exactauth
+package callback
 
 import (
 	"html"
@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// page is what the browser shows at the end, in both languages.
-type page struct {
+// Page is what the browser shows, in English and in Dutch.
+type Page struct {
 	status int
-	en, nl Words
+	en, nl words
 }
 
 const pageStyle = `
@@ -21,30 +21,30 @@ p { margin: 0 0 1rem; overflow-wrap: anywhere; }
 footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .75rem; margin-top: 1.5rem; }
 `
 
-// text is the page's HTML. It is put together by hand, between tags only: with
-// html/template linked, the linker can leave out no method of any type, which
-// makes the program a fifth larger and each start of it slower.
-func (p page) text(in language) string {
+// html returns the page's HTML. It is put together by hand, with text between tags
+// only: html/template calls methods by name, so with it the linker must keep every
+// method of every type, which makes the program a fifth larger and slower to start.
+func (p Page) html(in language) string {
 	w, footer, detail := p.en, "exactauth, on this computer", ""
 	if in == dutch {
 		w, footer = p.nl, "exactauth, op deze computer"
 	}
-	if w.Detail != "" { // which nobody has translated
-		detail = `<p lang="en">` + html.EscapeString(w.Detail) + "</p>\n"
+	if w.detail != "" {
+		detail = `<p lang="en">` + html.EscapeString(w.detail) + "</p>\n"
 	}
 	return `<!doctype html>
 <html lang="` + string(in) + `">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>` + html.EscapeString(w.Heading) + ` · exactauth</title>
+<title>` + html.EscapeString(w.heading) + ` · exactauth</title>
 <style>` + pageStyle + `</style>
 </head>
 <body>
 <main>
-<h1>` + html.EscapeString(w.Heading) + `</h1>
-<p>` + html.EscapeString(w.Text) + `</p>
-` + detail + `<p>` + html.EscapeString(w.Next) + `</p>
+<h1>` + html.EscapeString(w.heading) + `</h1>
+<p>` + html.EscapeString(w.text) + `</p>
+` + detail + `<p>` + html.EscapeString(w.next) + `</p>
 <footer>` + footer + `</footer>
 </main>
 </body>
@@ -52,8 +52,10 @@ func (p page) text(in language) string {
 `
 }
 
-// guard sets what every answer of the listener carries: nothing may be kept,
-// loaded, framed or passed on, since the address that led here held a code.
+// guard sets the headers of every answer of the listener. The address that led here
+// held a code, so nothing may be stored, loaded, framed or passed on. The API proxy
+// has headers of its own: it hands on other people's pages, which it sandboxes and
+// whose caching is the server's to decide.
 func guard(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+hashOf(pageStyle)+
@@ -63,9 +65,8 @@ func guard(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-func (p page) write(w http.ResponseWriter, in language) {
+func (p Page) write(w http.ResponseWriter, in language) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(p.status)
-	// The person may have closed the window; nobody is left to tell.
-	_, _ = io.WriteString(w, p.text(in))
+	_, _ = io.WriteString(w, p.html(in)) // the person may have closed the window
 }

@@ -1,4 +1,4 @@
-package exactauth
+package callback
 
 import (
 	"crypto/sha256"
@@ -10,11 +10,11 @@ import (
 //go:embed relay.html
 var relayHTML string
 
-// RelayPage returns a static page for a registered https redirect URI of the
-// user's own: it sends the browser on to the port of 127.0.0.1 that state begins
-// with, and nowhere else whatever the query says. Its one script and one style
-// are allowed by their hashes, everything else is forbidden. That it may not be
-// framed can only be said by its server, so the script looks.
+// RelayPage returns a static page for a registered https redirect URI of the user's
+// own. The page sends the browser on to the port of 127.0.0.1 that the state begins
+// with, and nowhere else whatever the query says. Its policy allows its one script
+// and one style by their hashes and forbids everything else. A page's own policy
+// cannot forbid framing, only its server can, so the script checks for a frame.
 func RelayPage() string {
 	return strings.NewReplacer(
 		"{{script}}", hashOf(between(relayHTML, "<script>", "</script>")),
@@ -22,7 +22,7 @@ func RelayPage() string {
 	).Replace(relayHTML)
 }
 
-// hashOf is a source of a content security policy, without its quotes.
+// hashOf returns the hash of a script or style for a content security policy.
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.StdEncoding.EncodeToString(sum[:])

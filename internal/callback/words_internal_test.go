@@ -1,13 +1,10 @@
-package exactauth
+package callback
 
 import (
 	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/fault"
 )
 
 func TestPreferredLanguage(t *testing.T) {
@@ -43,28 +40,19 @@ func TestPreferredLanguage(t *testing.T) {
 	}
 }
 
-// Every page can be had in both languages, says so, and lets nothing of a
-// stranger's become markup. What is English on a Dutch page is marked as such.
+// Every page is in both languages, names its language, and escapes text from
+// elsewhere. English text on a Dutch page is marked as English.
 func TestPagesInBothLanguages(t *testing.T) {
-	evil := Me{UserID: "x", FullName: `Eve <script>alert(1)</script>`, Email: `"e&v@example.test`}
-	refused := fault.Wrap(fault.ErrDenied, &RefusedError{"access_denied", "The user <b>said</b> no."}, "sign-in refused")
-	pages := map[string]page{
-		"not here":      notHere,
-		"not like this": notLikeThis,
-		"signed in":     signedInPage("acme", evil),
-		"nobody known":  signedInPage("acme", Me{}),
-		"refused":       outcomePage(config.Settings{Name: "acme"}, Login{}, refused),
-		"late":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrDenied, "nobody signed in before the time was over")),
-		"taken":         outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve <i>"}, "profile acme")),
-		"code":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.Wrap(fault.ErrLoginNeeded, &fault.ServerError{Status: 400, Code: "invalid_grant", Description: "<u>"}, "Exact did not take the code")),
-		"client":        outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrConfig, "client secret")),
-		"away":          outcomePage(config.Settings{Name: "acme"}, Login{}, fault.New(fault.ErrTemporary, "cannot reach")),
-		"disk":          outcomePage(config.Settings{Name: "acme"}, Login{}, errors.New("no space left on device")),
+	pages := map[string]Page{
+		"not here":     notHere,
+		"wrong method": wrongMethod,
+		"signed in":    SignedIn(`Eve <script>alert(1)</script> is signed in.`, `Eve <script>alert(1)</script> is aangemeld.`),
+		"refused":      Refused("Exact", &RefusedError{"access_denied", "The user <b>said</b> no."}),
+		"failed":       Failed("Het <i>ging</i> niet.", errors.New("no <u>space</u> left on device")),
 	}
-	reasons := map[string]string{}
 	for name, p := range pages {
 		en, nl := p.en, p.nl
-		for _, pair := range [][2]string{{en.Heading, nl.Heading}, {en.Text, nl.Text}, {en.Next, nl.Next}} {
+		for _, pair := range [][2]string{{en.heading, nl.heading}, {en.text, nl.text}, {en.next, nl.next}} {
 			if pair[0] == "" || pair[1] == "" || pair[0] == pair[1] {
 				t.Errorf("%s: %q in English is %q in Dutch", name, pair[0], pair[1])
 			}
@@ -81,18 +69,14 @@ func TestPagesInBothLanguages(t *testing.T) {
 					t.Errorf("%s in %s: %s is markup in\n%s", name, l, markup, text)
 				}
 			}
-			if l == dutch && (nl.Detail != "") != strings.Contains(text, `<p lang="en">`) {
-				t.Errorf("%s: what is not Dutch is not marked", name)
+			if l == dutch && (nl.detail != "") != strings.Contains(text, `<p lang="en">`) {
+				t.Errorf("%s: English text is not marked", name)
 			}
-		}
-		if nl.Detail != "" {
-			if other := reasons[nl.Text]; other != "" {
-				t.Errorf("%s and %s have the same reason %q", name, other, nl.Text)
-			}
-			reasons[nl.Text] = name
 		}
 	}
-	if text := pages["refused"].text(dutch); !strings.Contains(text, "access_denied: The user &lt;b&gt;said&lt;/b&gt; no.") {
-		t.Errorf("Exact's words are lost:\n%s", text)
+	for _, l := range []language{english, dutch} {
+		if text := pages["refused"].html(l); !strings.Contains(text, "access_denied: The user &lt;b&gt;said&lt;/b&gt; no.") {
+			t.Errorf("the server's words are missing:\n%s", text)
+		}
 	}
 }

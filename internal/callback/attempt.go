@@ -1,0 +1,157 @@
+package callback
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// attempt is one sign-in, and the judge of what claims to be its answer.
+type attempt struct {
+	settings config.Settings
+	state    string // valid for this sign-in alone
+}
+
+// newAttempt makes the state. If a relay page has to find the listener, the state
+// begins with its port, where relay.html reads it; otherwise relayPort is empty.
+func newAttempt(s config.Settings, relayPort string) attempt {
+	state := rand.Text() + rand.Text() // 260 random bits
+	if relayPort != "" {
+		state = relayPort + "." + state
+	}
+	return attempt{s, state}
+}
+
+// Reasons why a request or a pasted line is not the answer, in words about a pasted
+// line. The wait goes on.
+var (
+	errNoState    = errors.New("that address is shortened: its state is missing. Copy all of it from the address bar")
+	errWrongState = errors.New("that address belongs to an earlier sign-in or to another person's. Open the address above and paste the one that the browser ends on")
+	errRepeated   = errors.New("that address has a parameter twice, which no server sends, so it is refused")
+	errNoCode     = errors.New("that address is shortened: its code is missing. Copy all of it from the address bar")
+	errGarbled    = errors.New("that is neither an address nor a code, or only a part of one. Copy all of the address bar")
+	errElsewhere  = errors.New("that is another address")
+)
+
+// accept judges the query of every redirect, whether the listener or a paste brought
+// it. It returns the code, a fault.ErrDenied if the server refuses, or one of the
+// reasons above. The state comes first: an error= without it proves nothing, since
+// every web page can send the browser here.
+func (a attempt) accept(rawQuery string) (fault.Secret, error) {
+	q, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return fault.Secret{}, errGarbled
+	}
+	for _, name := range []string{"state", "code", "error", "error_description"} {
+		if len(q[name]) > 1 {
+			return fault.Secret{}, errRepeated
+		}
+	}
+	state := q.Get("state")
+	if state == "" {
+		return fault.Secret{}, errNoState
+	}
+	if subtle.ConstantTimeCompare([]byte(state), []byte(a.state)) != 1 {
+		return fault.Secret{}, errWrongState
+	}
+	if code := fault.Printable(q.Get("error")); code != "" {
+		return fault.Secret{}, fault.Wrap(fault.ErrDenied, &RefusedError{code, fault.Printable(q.Get("error_description"))}, "sign-in refused")
+	}
+	if q.Get("code") == "" {
+		return fault.Secret{}, errNoCode
+	}
+	return fault.NewSecret(q.Get("code")), nil
+}
+
+// RefusedError is wrapped by a fault.ErrDenied: the server sent the browser back
+// with a refusal (RFC 6749, 4.1.2.1). Both texts are printable.
+type RefusedError struct {
+	Code        string // such as "access_denied"
+	Description string // for people; may be empty
+}
+
+func (e *RefusedError) Error() string {
+	if e.Description == "" {
+		return e.Code
+	}
+	return e.Code + ": " + e.Description
+}
+
+// acceptPaste judges a pasted line: the whole address that the browser ended on, its
+// query string, or the bare code. bare reports a bare code, which has no state to
+// show whose it is.
+func (a attempt) acceptPaste(text string) (code fault.Secret, bare bool, err error) {
+	text = cleanPaste(text)
+	if strings.Contains(text, "://") {
+		given, err := url.Parse(text)
+		want, _ := url.Parse(a.settings.RedirectURI)
+		if err != nil {
+			return fault.Secret{}, false, errGarbled
+		}
+		// The relay page leaves another address in the bar, on this machine.
+		relayed := a.settings.Relay && config.IsLoopback(given.Hostname())
+		if !relayed && (given.Scheme != want.Scheme || authority(given.Scheme, given.Host) != authority(want.Scheme, want.Host) || pathOf(given) != pathOf(want)) {
+			return fault.Secret{}, false, fmt.Errorf("%w. Paste the one that begins with %s", errElsewhere, a.settings.RedirectURI)
+		}
+		code, err := a.accept(given.RawQuery)
+		return code, false, err
+	}
+	// A query string, or an address that lost its beginning: the state judges both.
+	query := text
+	if _, after, found := strings.Cut(text, "?"); found {
+		query = after
+	}
+	if strings.Contains(query, "=") {
+		code, err := a.accept(query)
+		return code, false, err
+	}
+	// The browser shows the code's "!" as "%21". The code is decoded exactly once. A
+	// part of a code would be redeemed and end the sign-in, and Exact's codes have
+	// hundreds of characters (its Postman sample 380).
+	decoded, err := url.PathUnescape(text)
+	if err != nil || len(decoded) < 20 || strings.ContainsFunc(decoded, notInCode) {
+		return fault.Secret{}, true, errGarbled
+	}
+	return fault.NewSecret(decoded), true, nil
+}
+
+// notInCode reports characters that no code of Exact's has been seen with. A line
+// mistaken for a code would be redeemed and end the sign-in.
+func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\", r) }
+
+// authority is a URL's host and port in one form: browsers leave a default port out.
+func authority(scheme, host string) string {
+	u := &url.URL{Scheme: scheme, Host: strings.ToLower(host)}
+	return net.JoinHostPort(u.Hostname(), portOf(u))
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+func pathOf(u *url.URL) string {
+	if u.Path == "" {
+		return "/"
+	}
+	return u.Path
+}
+
+// cleanPaste strips what terminals and mail programs put around a pasted line:
+// bracketed-paste marks, quotes, angle brackets, blanks and line ends.
+func cleanPaste(text string) string {
+	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
+	return strings.Trim(text, " \t\r\n\"'<>\u00a0\u200b")
+}

@@ -1,0 +1,36 @@
+package exactauth
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Each way in which a sign-in can end has a last page of its own.
+func TestLastPages(t *testing.T) {
+	ends := map[string]error{
+		"refused": fault.Wrap(fault.ErrDenied, &callback.RefusedError{Code: "access_denied"}, "sign-in refused"),
+		"taken":   fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve"}, "profile acme"),
+		"code":    fault.Wrap(fault.ErrLoginNeeded, &fault.ServerError{Status: 400, Code: "invalid_grant"}, "Exact did not take the code"),
+		"client":  fault.New(fault.ErrConfig, "client secret"),
+		"away":    fault.New(fault.ErrTemporary, "cannot reach"),
+		"disk":    errors.New("no space left on device"),
+	}
+	for name, want := range map[string]callback.Page{
+		"refused": callback.Refused("Exact", &callback.RefusedError{Code: "access_denied"}),
+		"taken":   callback.Failed("Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden.", ends["taken"]),
+		"code":    callback.Failed("Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer.", ends["code"]),
+		"client":  callback.Failed("De instellingen van dit profiel kloppen niet.", ends["client"]),
+		"away":    callback.Failed("Exact gaf geen bruikbaar antwoord.", ends["away"]),
+		"disk":    callback.Failed("De aanmelding kon niet worden bewaard.", ends["disk"]),
+	} {
+		if lastPage("acme", Me{}, ends[name]) != want {
+			t.Errorf("%s: another page", name)
+		}
+	}
+	if lastPage("acme", Me{}, nil) == lastPage("acme", Me{UserID: "x", FullName: "Ann Archer"}, nil) {
+		t.Error("the page does not name the user")
+	}
+}
