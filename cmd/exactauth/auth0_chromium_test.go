@@ -45,10 +45,7 @@ func throughAuth0(t *testing.T, signInAt string) {
 	t.Cleanup(tenantServer.Close)
 	tenant.SetOrigin(tenantServer.URL)
 	signIn := strings.Replace(tenantServer.URL, "127.0.0.1", signInAt, 1)
-	const exactSecret = "abcDEF123456"
-	exact.AddApp(exactsim.App{ClientID: clientID, ClientSecret: exactSecret, RedirectURI: signIn + "/login/callback", Name: "Auth0", RequestedBy: "Voorbeeld B.V.", Unlisted: true})
-	exact.AddUser(exactsim.User{ID: annaID, UserName: "anna", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", CurrentDivision: 123456,
-		Divisions: []exactsim.Division{{Code: 123456, Description: "Voorbeeld", CustomerName: "Voorbeeld", Status: 1}}})
+	exact.AddCast(signIn + "/login/callback")
 	webSecret := tenant.AddApp(webID, "Web", false)
 	port, err := freePort()
 	if err != nil {
@@ -57,7 +54,7 @@ func throughAuth0(t *testing.T, signInAt string) {
 	callback := "http://127.0.0.1:" + port + "/callback"
 
 	dir := t.TempDir()
-	for name, secret := range map[string]string{"exact-secret": exactSecret, "app-secret": webSecret} {
+	for name, secret := range map[string]string{"exact-secret": exactsim.ClientSecret, "app-secret": webSecret} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

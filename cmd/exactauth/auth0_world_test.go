@@ -49,7 +49,7 @@ func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 		var options map[string]any
 		ts.Check(json.Unmarshal([]byte(args[1]), &options))
 		if options["client_secret"] == "@" {
-			options["client_secret"] = w.secret
+			options["client_secret"] = w.app.ClientSecret
 		}
 		t.AddConnection(args[0], options, args[2:]...)
 	case "domain": // NAME STATUS

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -102,15 +101,12 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 	return context.Cause(ctx)
 }
 
-// sandbox is a running simulator with one app and one user.
+// sandbox is a running simulator with the cast.
 type sandbox struct {
 	sim     *exactsim.Sim
 	server  *http.Server
 	profile config.Settings
-	secret  string
 }
-
-const sandboxUser = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
 
 func newSandbox(o sandboxOptions) (*sandbox, error) {
 	host, _, err := net.SplitHostPort(o.addr)
@@ -136,23 +132,11 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 		profile: config.Settings{
 			Name:        "sandbox",
 			BaseURL:     "http://" + listener.Addr().String(),
-			ClientID:    "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11",
+			ClientID:    exactsim.ClientID,
 			RedirectURI: redirect,
 		},
-		secret: rand.Text()[:12], // as long as Exact's
 	}
-	b.sim.AddApp(exactsim.App{
-		ClientID: b.profile.ClientID, ClientSecret: b.secret, RedirectURI: redirect,
-		Name: "exactauth sandbox", RequestedBy: "Voorbeeld B.V.", Unlisted: true,
-	})
-	b.sim.AddUser(exactsim.User{
-		ID: sandboxUser, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL",
-		CurrentDivision: 123456,
-		Divisions: []exactsim.Division{
-			{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1, Main: true},
-			{Code: 123457, Description: "Voorbeeld België BV", CustomerName: "Voorbeeld Groep", HID: 2, Status: 1},
-		},
-	})
+	b.sim.AddCast(redirect)
 	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
 	go b.server.Serve(listener) // ends with close
 	return b, nil
@@ -178,7 +162,7 @@ func (b *sandbox) client(dir string) *exactauth.Client {
 	return &exactauth.Client{
 		Profile:      b.profile,
 		Store:        tokenstore.NewFiles(dir, nil),
-		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(b.secret), nil },
+		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(exactsim.ClientSecret), nil },
 	}
 }
 
@@ -187,7 +171,7 @@ func (b *sandbox) client(dir string) *exactauth.Client {
 func (a *app) describeSandbox(b *sandbox, dir string) error {
 	p := b.profile
 	if a.json {
-		return a.printJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": b.secret,
+		return a.printJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": exactsim.ClientSecret,
 			"redirect_uri": p.RedirectURI, "region": "nl", "state_dir": dir})
 	}
 	err := a.print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
@@ -197,7 +181,7 @@ export EXACTAUTH_CLIENT_SECRET=%s
 export EXACTAUTH_REDIRECT_URI=%s
 export EXACTAUTH_PROFILE=sandbox
 export EXACTAUTH_STATE_DIR=%s
-`, p.BaseURL, p.ClientID, b.secret, p.RedirectURI, dir))
+`, p.BaseURL, p.ClientID, exactsim.ClientSecret, p.RedirectURI, dir))
 	a.say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
 	return err
 }
@@ -214,7 +198,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	}}
 	p := b.profile
 	c := b.client(filepath.Join(dir, "state"))
-	if err := c.SetClientSecret(ctx, fault.NewSecret(b.secret), false); err != nil {
+	if err := c.SetClientSecret(ctx, fault.NewSecret(exactsim.ClientSecret), false); err != nil {
 		return err
 	}
 	err = inner.changeConfig(ctx, func(conf *config.Config) error {
@@ -231,7 +215,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	defer pasted.Close()
 	_, err = c.Login(ctx, exactauth.LoginOptions{Paste: pasted, Show: func(i exactauth.Invitation) {
 		u, _ := url.Parse(i.URL) // of our own making
-		end := url.Values{"code": {b.sim.NewCode(p.ClientID, sandboxUser, p.RedirectURI)}, "state": {u.Query().Get("state")}}
+		end := url.Values{"code": {b.sim.NewCode(p.ClientID, exactsim.AnnaID, p.RedirectURI)}, "state": {u.Query().Get("state")}}
 		go fmt.Fprintln(paste, p.RedirectURI+"?"+end.Encode())
 	}})
 	if err != nil {

@@ -32,9 +32,8 @@ import (
 )
 
 const (
-	clientID = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	annaID   = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
-	bobID    = "7d1f0b3a-52c4-4e0e-8f57-1c2b3a4d5e6f"
+	clientID = exactsim.ClientID
+	annaID   = exactsim.AnnaID
 
 	// patience is how long something that must happen is waited for.
 	patience = 30 * time.Second
@@ -47,7 +46,6 @@ type world struct {
 	sim    *exactsim.Sim
 	server *httptest.Server
 	offset atomic.Int64 // of the simulator's clock
-	secret string
 	app    exactsim.App
 	users  map[string]exactsim.User
 	base   exactsim.Counters // what "sim count" counts from
@@ -75,32 +73,24 @@ type simOptions struct {
 	pages bool
 }
 
-// begin starts a fresh simulator with one app and two users.
+// begin starts a fresh simulator with the cast.
 func (w *world) begin(o simOptions) error {
 	o.AutoApprove = !o.pages
 	o.Now = func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 	w.sim = exactsim.New(o.Config)
-	w.secret = rand.Text()[:12]
-	w.app = exactsim.App{ClientID: clientID, ClientSecret: w.secret, RedirectURI: w.redirect, Name: "script", RequestedBy: "Voorbeeld B.V."}
-	w.sim.AddApp(w.app)
-	w.users = map[string]exactsim.User{
-		"anna": {
-			ID: annaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL",
-			CurrentDivision: 123456,
-			Divisions: []exactsim.Division{
-				{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1, Main: true},
-				{Code: 123457, Description: "Voorbeeld België BV", CustomerName: "Voorbeeld Groep", HID: 2, Status: 2},
-			},
-		},
-		"bob": {ID: bobID, UserName: "bob", FullName: "Bob Jansen", Email: "bob@voorbeeld.example", LanguageCode: "en-GB", CurrentDivision: 123456,
-			Divisions: []exactsim.Division{{Code: 123456, Description: "Voorbeeld B.V.", CustomerName: "Voorbeeld Groep", HID: 1, Status: 1}}},
-	}
-	w.sim.AddUser(w.users["anna"])
-	w.sim.AddUser(w.users["bob"])
+	cast := w.sim.AddCast(w.redirect)
+	cast.Anna.Divisions[1].Status = 2 // archived
+	w.app, w.users = cast.App, map[string]exactsim.User{"anna": cast.Anna, "bob": cast.Bob}
+	w.sim.AddUser(cast.Anna)
 	w.server = httptest.NewServer(w.sim)
 	w.base = exactsim.Counters{}
 	w.sims, w.servers = append(w.sims, w.sim), append(w.servers, w.server)
-	return os.WriteFile(filepath.Join(w.work, "secret"), []byte(w.secret+"\n"), 0o600)
+	return w.writeSecret()
+}
+
+// writeSecret writes the app's client secret to the file "secret".
+func (w *world) writeSecret() error {
+	return os.WriteFile(filepath.Join(w.work, "secret"), []byte(w.app.ClientSecret+"\n"), 0o600)
 }
 
 func (w *world) close() {
@@ -292,9 +282,7 @@ func (w *world) simUser(ts *testscript.TestScript, args []string) {
 		u.Divisions = append(u.Divisions, exactsim.Division{Code: 300001 + len(u.Divisions), Description: *company, CustomerName: "Voorbeeld Groep", HID: int64(1000 + len(u.Divisions)), Status: 1})
 	}
 	u.FullName = unescape(ts, u.FullName)
-	for i := range *many {
-		u.Divisions = append(u.Divisions, exactsim.Division{Code: 200001 + i, Description: fmt.Sprintf("Company %d", i), CustomerName: "Voorbeeld Groep", HID: int64(10 + i), Status: 1})
-	}
+	u.Divisions = append(u.Divisions, exactsim.Divisions(*many + 2)[2:]...)
 	w.users[args[0]] = u
 	w.sim.AddUser(u)
 	w.sim.SetAutoApproveUser(u.ID)
@@ -309,9 +297,8 @@ func (w *world) simApp(ts *testscript.TestScript, args []string) {
 	remove := f.Bool("remove", false, "")
 	ts.Check(f.Parse(args))
 	if *newSecret {
-		w.secret = rand.Text()[:12]
-		w.app.ClientSecret = w.secret
-		ts.Check(os.WriteFile(filepath.Join(w.work, "secret"), []byte(w.secret+"\n"), 0o600))
+		w.app.ClientSecret = rand.Text()[:12]
+		ts.Check(w.writeSecret())
 	}
 	if *remove {
 		w.sim.RemoveApp(clientID)
@@ -324,7 +311,7 @@ func (w *world) simApp(ts *testscript.TestScript, args []string) {
 // Exact ends the login here.
 func (w *world) loginElsewhere(ts *testscript.TestScript) {
 	resp, err := http.PostForm(w.server.URL+"/api/oauth2/token", url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.secret},
+		"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.app.ClientSecret},
 		"redirect_uri": {w.app.RedirectURI}, "code": {w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)},
 	})
 	ts.Check(err)

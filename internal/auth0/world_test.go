@@ -14,14 +14,15 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
 const (
 	managerID = "mGr1mGr1mGr1mGr1mGr1mGr1mGr1mGr1"
 	webID     = "wEb1wEb1wEb1wEb1wEb1wEb1wEb1wEb1"
-	exactID   = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	annaSub   = "exact|2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+	exactID   = exactsim.ClientID
+	annaSub   = "exact|" + exactsim.AnnaID
 )
 
 var allScopes = []string{"read:connections", "read:connections_options", "create:connections", "update:connections", "update:connections_options",
@@ -42,7 +43,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Sim: auth0sim.New(auth0sim.Config{}), t: t, secret: "abcDEF123456"}
+	w := &world{Sim: auth0sim.New(auth0sim.Config{}), t: t, secret: exactsim.ClientSecret}
 	server := httptest.NewServer(w.Sim)
 	t.Cleanup(server.Close)
 	w.url = server.URL

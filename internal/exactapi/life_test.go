@@ -61,7 +61,7 @@ func TestManyAtExpiryRefreshOnce(t *testing.T) {
 	if status, _, body := e.get(mePath); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, body)
 	}
-	grant, _ := e.sim.Grant(clientID, userID)
+	grant, _ := e.sim.Grant(exactsim.ClientID, exactsim.AnnaID)
 	time.Sleep(time.Until(grant.AccessExpires))
 	calls := e.calls.Load()
 	statuses, err := atOnce(100, func(i int) (int, error) {
@@ -102,7 +102,7 @@ func TestANewLoginIsTakenUp(t *testing.T) {
 func TestARevokedLoginCostsFewErrors(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{})
-	e.sim.Revoke(clientID, userID)
+	e.sim.Revoke(exactsim.ClientID, exactsim.AnnaID)
 	seen := map[int]int{}
 	for range 30 {
 		status, _, body := e.get(mePath)

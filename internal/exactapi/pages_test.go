@@ -28,10 +28,10 @@ func (e *exact) api(t testing.TB) *exactapi.Client {
 
 // withDivisions replaces the user by one with n divisions, numbered from 123456.
 func (e *exact) withDivisions(n int) {
-	u := exactsim.User{ID: userID, UserName: "anna", FullName: "Anna de Vries", CurrentDivision: 123456}
+	u := exactsim.Anna()
+	u.Divisions = exactsim.Divisions(n)
 	for i := range n {
-		u.Divisions = append(u.Divisions, exactsim.Division{
-			Code: 123456 + i, Description: fmt.Sprint("Company\x1b ", i), CustomerName: "Voorbeeld", Status: 1, Main: i == 0})
+		u.Divisions[i].Description = fmt.Sprint("Company\x1b ", i)
 	}
 	e.sim.AddUser(u)
 }
@@ -46,7 +46,7 @@ func TestDivisions(t *testing.T) {
 			t.Fatalf("%d divisions instead of %d, %v", len(all), n, err)
 		}
 		for i, d := range all {
-			if want := (exactapi.Division{Code: 123456 + i, Description: fmt.Sprint("Company ", i), CustomerName: "Voorbeeld", Status: 1, Main: i == 0}); d != want {
+			if want := (exactapi.Division{Code: 123456 + i, Description: fmt.Sprint("Company ", i), CustomerName: "Voorbeeld Groep", Status: 1, Main: i == 0}); d != want {
 				t.Errorf("got %+v, want %+v", d, want)
 			}
 		}
@@ -75,7 +75,7 @@ func TestDivisionsFallBack(t *testing.T) {
 	})
 	t.Run("neither may be seen", func(t *testing.T) {
 		e := newExact(t, exactsim.Config{})
-		e.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: "abcdefghijkl", RedirectURI: redirect, NoDivisionScope: true})
+		e.sim.AddApp(exactsim.App{ClientID: exactsim.ClientID, ClientSecret: exactsim.ClientSecret, RedirectURI: redirect, NoDivisionScope: true})
 		_, err := exactapi.Divisions(t.Context(), e.api(t), 123456)
 		var server *fault.ServerError
 		if !errors.As(err, &server) || !strings.Contains(server.Description, "organization.administration") {

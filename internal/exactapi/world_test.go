@@ -167,8 +167,6 @@ func (l *lockedBuffer) String() string {
 }
 
 const (
-	clientID = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	userID   = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
 	redirect = "http://127.0.0.1:19999/callback"
 
 	mePath        = "/api/v1/current/Me"
@@ -191,19 +189,16 @@ func newExact(t testing.TB, cfg exactsim.Config) *exact {
 	e := &exact{}
 	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
 	e.sim = exactsim.New(cfg)
-	e.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: "abcdefghijkl", RedirectURI: redirect, Name: "proxy", RequestedBy: "Voorbeeld B.V."})
-	user := exactsim.User{ID: userID, UserName: "anna", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL", CurrentDivision: 123456}
-	for i := range 130 { // three pages of divisions
-		user.Divisions = append(user.Divisions, exactsim.Division{Code: 123456 + i, Description: fmt.Sprintf("Company %d", i), CustomerName: "Voorbeeld", HID: int64(i), Status: 1})
-	}
-	e.sim.AddUser(user)
+	anna := e.sim.AddCast(redirect).Anna
+	anna.Divisions = exactsim.Divisions(130) // three pages
+	e.sim.AddUser(anna)
 	server := httptest.NewServer(e.sim)
 	t.Cleanup(server.Close)
 	e.base = server.URL
 	e.client = &exactauth.Client{
-		Profile:      config.Settings{Name: "p", BaseURL: e.base, ClientID: clientID, RedirectURI: redirect, Listen: "none"},
+		Profile:      config.Settings{Name: "p", BaseURL: e.base, ClientID: exactsim.ClientID, RedirectURI: redirect, Listen: "none"},
 		Store:        tokenstore.NewFiles(t.TempDir(), nil),
-		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret("abcdefghijkl"), nil },
+		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(exactsim.ClientSecret), nil },
 	}
 	e.login(t)
 	e.served = serve(t, exactapi.Config{BaseURL: e.base, Token: e.token})
@@ -221,7 +216,7 @@ func (e *exact) login(t testing.TB) {
 			t.Error(err)
 			return
 		}
-		end := url.Values{"code": {e.sim.NewCode(clientID, userID, redirect)}, "state": {u.Query().Get("state")}}
+		end := url.Values{"code": {e.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirect)}, "state": {u.Query().Get("state")}}
 		go fmt.Fprintln(paste, redirect+"?"+end.Encode())
 	}})
 	if err != nil {

@@ -47,11 +47,6 @@ func shot(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
-const (
-	guiClient = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	guiUser   = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
-)
-
 // guiLogin is a login that waits for a browser.
 type guiLogin struct {
 	address string // to open
@@ -65,16 +60,14 @@ type guiLogin struct {
 func startLogin(t *testing.T, p config.Settings, conf exactsim.Config) guiLogin {
 	t.Helper()
 	sim := exactsim.New(conf)
-	sim.AddApp(exactsim.App{ClientID: guiClient, ClientSecret: "abcdefghijkl", RedirectURI: p.RedirectURI, Name: "Boekhouding", RequestedBy: "Voorbeeld B.V.", Unlisted: true})
-	sim.AddUser(exactsim.User{ID: guiUser, UserName: "anna", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", CurrentDivision: 123456,
-		Divisions: []exactsim.Division{{Code: 123456, Description: "Voorbeeld", CustomerName: "Voorbeeld", Status: 1}}})
+	sim.AddCast(p.RedirectURI)
 	server := httptest.NewServer(sim)
 	t.Cleanup(server.Close)
-	p.Name, p.BaseURL, p.ClientID = "gui", server.URL, guiClient
+	p.Name, p.BaseURL, p.ClientID = "gui", server.URL, clientID
 	client := &exactauth.Client{
 		Profile:      p,
 		Store:        tokenstore.NewFiles(t.TempDir(), nil),
-		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret("abcdefghijkl"), nil },
+		ClientSecret: giveSecret(clientSecret),
 	}
 	shown, done := make(chan string, 1), make(chan error, 1)
 	lines, paste := io.Pipe()
@@ -201,7 +194,7 @@ func TestChromiumSignsIn(t *testing.T) {
 			if !strings.HasPrefix(location, redirect+"?done=") {
 				t.Errorf("the address bar ends on %q; want no code in it", location)
 			}
-			if heading != "You are signed in" || !strings.Contains(text, "Anna de Vries") || g.login.User.UserID != guiUser {
+			if heading != "You are signed in" || !strings.Contains(text, "Anna de Vries") || g.login.User.UserID != annaID {
 				t.Errorf("page %q %q, user %v", heading, text, g.login.User)
 			}
 			noCodeBehind(t, ctx, g.sim)
@@ -235,7 +228,7 @@ func TestChromiumEndsOnAnUnreachableNameAndThePersonPastes(t *testing.T) {
 	if err := <-g.done; err != nil {
 		t.Fatalf("login: %v", err)
 	}
-	if g.login.User.UserID != guiUser {
+	if g.login.User.UserID != annaID {
 		t.Errorf("signed in as %v", g.login.User)
 	}
 }
@@ -333,7 +326,7 @@ func TestChromiumBringsAnExpiredCode(t *testing.T) {
 func TestChromiumIsToldAWrongRedirectURI(t *testing.T) {
 	ctx := chromium(t)
 	g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, exactsim.Config{})
-	g.sim.AddApp(exactsim.App{ClientID: guiClient, ClientSecret: "abcdefghijkl", RedirectURI: "https://registered.example/cb", Name: "Boekhouding"})
+	g.sim.AddApp(exactsim.App{ClientID: clientID, RedirectURI: "https://registered.example/cb"})
 	if err := chromedp.Do(ctx, chromedp.Navigate(g.address)); err != nil {
 		t.Fatal(err)
 	}

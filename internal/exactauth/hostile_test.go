@@ -59,7 +59,7 @@ func besiege(t *testing.T, ctx context.Context, redirect string, relay bool) *si
 		u, _ := url.Parse(c.Profile.RedirectURI)
 		s.host = u.Host
 	}
-	s.code = w.NewCode(clientID, annID, s.RedirectURI)
+	s.code = w.NewCode(clientID, annaID, s.RedirectURI)
 	return s
 }
 
@@ -131,7 +131,7 @@ func (s *siege) tellsNothing(request string, answer web) {
 	var all bytes.Buffer
 	answer.Header.Write(&all)
 	all.WriteString(answer.body)
-	for _, secret := range []string{s.state(), s.code, "Ann Archer", clientID} {
+	for _, secret := range []string{s.state(), s.code, "Anna de Vries", clientID} {
 		if strings.Contains(all.String(), secret) {
 			s.w.t.Errorf("%.80q: the answer tells %.10s…", request, secret)
 		}
@@ -168,7 +168,7 @@ func (s *siege) holds() {
 	page := s.w.browse(s.arrival())
 	s.succeeds()
 	checkGuarded(s.w.t, page)
-	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Ann Archer") {
+	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") {
 		s.w.t.Errorf("the last page: %d %s", page.StatusCode, page.body)
 	}
 	s.gone()
@@ -504,7 +504,7 @@ func TestHostilePipeline(t *testing.T) {
 				}
 				checkGuarded(t, answers[i])
 			}
-			if login, err := s.end(); err != nil || login.User.UserID != annID || s.w.Counters().Exchanges != 1 {
+			if login, err := s.end(); err != nil || login.User.UserID != annaID || s.w.Counters().Exchanges != 1 {
 				t.Errorf("%v, %v after %d exchanges", login.User, err, s.w.Counters().Exchanges)
 			}
 			s.gone()
@@ -538,7 +538,7 @@ func TestHostileWhileRedeeming(t *testing.T) {
 		})
 		page := s.w.browse(answer)
 		s.succeeds()
-		if !strings.Contains(page.body, "Ann Archer") {
+		if !strings.Contains(page.body, "Anna de Vries") {
 			t.Error(page.body)
 		}
 		s.gone()

@@ -77,7 +77,7 @@ func (s *sitting) end() (exactauth.Login, error) {
 	return s.login, s.err
 }
 
-// succeeds waits for the outcome, which must be a login of Ann's.
+// succeeds waits for the outcome, which must be a login of Anna's.
 func (s *sitting) succeeds() exactauth.Login {
 	s.w.t.Helper()
 	login, err := s.end()
@@ -87,7 +87,7 @@ func (s *sitting) succeeds() exactauth.Login {
 	if !s.w.AccessTokenLive(login.Token.AccessToken.Reveal()) || s.w.refreshState() != exactsim.Current {
 		s.w.t.Error("the tokens are not good at the server")
 	}
-	if login.User.UserID != annID || login.UserError != nil {
+	if login.User.UserID != annaID || login.UserError != nil {
 		s.w.t.Errorf("signed in: %+v, %v", login.User, login.UserError)
 	}
 	if n := s.w.Counters().Exchanges; n != 1 {
@@ -228,7 +228,7 @@ func TestLoginOnLoopback(t *testing.T) {
 			login := s.succeeds()
 
 			checkGuarded(t, page)
-			if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Ann Archer") || !strings.Contains(page.body, "signed in") {
+			if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") || !strings.Contains(page.body, "signed in") {
 				t.Errorf("the last page: %d %s", page.StatusCode, page.body)
 			}
 			if q := page.Request.URL.Query(); q.Has("code") || q.Has("state") {
@@ -783,7 +783,7 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 
 // redirectOf makes an answer without asking the simulator over HTTP.
 func (w *world) redirectOf(s *sitting) string {
-	q := url.Values{"code": {w.NewCode(clientID, annID, s.RedirectURI)}, "state": {s.state()}}
+	q := url.Values{"code": {w.NewCode(clientID, annaID, s.RedirectURI)}, "state": {s.state()}}
 	return s.RedirectURI + "?" + q.Encode()
 }
 
@@ -800,17 +800,17 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 		kind error
 	}{
 		{"late code", nil, func(w *world) string {
-			code := w.NewCode(clientID, annID, redirectURI)
+			code := w.NewCode(clientID, annaID, redirectURI)
 			w.clock.advance(3*time.Minute + time.Second)
 			return code
 		}, fault.ErrLoginNeeded},
 		{"code of another redirect URI", nil, func(w *world) string {
-			return w.NewCode(clientID, annID, "https://app.test/other")
+			return w.NewCode(clientID, annaID, "https://app.test/other")
 		}, fault.ErrLoginNeeded},
 		{"code that is none", nil, func(*world) string { return strings.Repeat("stampNL001.", 20) }, fault.ErrLoginNeeded},
 		{"wrong secret", func(w *world, _ *exactauth.Client) { w.register("other", redirectURI) }, nil, fault.ErrConfig},
 		{"app deleted", func(w *world, _ *exactauth.Client) { w.RemoveApp(clientID) }, nil, fault.ErrConfig},
-		{"no rights", func(w *world, _ *exactauth.Client) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, nil},
+		{"no rights", func(w *world, _ *exactauth.Client) { w.AddUser(exactsim.User{ID: annaID, Inactive: true}) }, nil, nil},
 		{"answer lost", injected(exactsim.Fault{Kind: exactsim.Drop, Commit: true}), nil, fault.ErrTemporary},
 		{"answer cut", injected(exactsim.Fault{Kind: exactsim.CutBody}), nil, fault.ErrTemporary},
 		{"half an answer", injected(exactsim.Fault{Kind: exactsim.Truncated}), nil, fault.ErrTemporary},
@@ -835,7 +835,7 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 				test.do(w, c)
 			}
 			if test.code == nil {
-				test.code = func(w *world) string { return w.NewCode(clientID, annID, redirectURI) }
+				test.code = func(w *world) string { return w.NewCode(clientID, annaID, redirectURI) }
 			}
 			s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: strings.NewReader(test.code(w) + "\n")})
 			_, err := s.end()
@@ -858,7 +858,7 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 		c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dialTo(closedAddress(t))}}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // ends the retries
 		defer cancel()
-		s := w.sit(ctx, c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annID, redirectURI) + "\n")})
+		s := w.sit(ctx, c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annaID, redirectURI) + "\n")})
 		if _, err := s.end(); !errors.Is(err, fault.ErrTemporary) {
 			t.Error(err)
 		}
@@ -923,7 +923,7 @@ func TestReplace(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.SetAutoApproveUser(bobID)
 		_, err := w.signIn(c, exactauth.LoginOptions{})
-		if !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
+		if !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), "Anna de Vries") || !strings.Contains(err.Error(), "Bob Jansen") {
 			t.Errorf("without Replace: %v", err)
 		}
 		w.live(c)
@@ -931,8 +931,8 @@ func TestReplace(t *testing.T) {
 		if err != nil || login.User.UserID != bobID {
 			t.Errorf("with Replace: %+v, %v", login.User, err)
 		}
-		if strings.Contains(w.record(), annID) || !strings.Contains(w.record(), clientSecret) {
-			t.Error("the record tells of Ann, or lost the client secret")
+		if strings.Contains(w.record(), annaID) || !strings.Contains(w.record(), clientSecret) {
+			t.Error("the record tells of Anna, or lost the client secret")
 		}
 	})
 	t.Run("the same user", func(t *testing.T) {
@@ -1026,7 +1026,7 @@ func TestListensBeforeItShows(t *testing.T) {
 // A sign-in lifts what was latched, and keeps where the client secret is.
 func TestLoginAgain(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
-	w.Revoke(clientID, annID)
+	w.Revoke(clientID, annaID)
 	w.clock.advance(exactLife)
 	w.refused(c, fault.ErrLoginNeeded)
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {

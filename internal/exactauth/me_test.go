@@ -15,7 +15,7 @@ import (
 func TestMe(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	got, err := c.Me(t.Context(), w.live(c))
-	want := exactauth.Me{UserID: annID, UserName: "ann", FullName: "Ann Archer", Email: "ann@acme.test", LanguageCode: "nl-NL", CurrentDivision: 100}
+	want := exactauth.Me{UserID: annaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL", CurrentDivision: 123456}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -24,11 +24,11 @@ func TestMe(t *testing.T) {
 func TestMeString(t *testing.T) {
 	t.Parallel()
 	for want, me := range map[string]exactauth.Me{
-		"Ann <a@b>": {UserID: "i", UserName: "n", FullName: "Ann", Email: "a@b"},
-		"n <a@b>":   {UserID: "i", UserName: "n", Email: "a@b"},
-		"Ann":       {UserID: "i", FullName: "Ann"},
-		"a@b":       {UserID: "i", Email: "a@b"},
-		"i":         {UserID: "i"},
+		"Anna <a@b>": {UserID: "i", UserName: "n", FullName: "Anna", Email: "a@b"},
+		"n <a@b>":    {UserID: "i", UserName: "n", Email: "a@b"},
+		"Anna":       {UserID: "i", FullName: "Anna"},
+		"a@b":        {UserID: "i", Email: "a@b"},
+		"i":          {UserID: "i"},
 	} {
 		if got := me.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -93,7 +93,7 @@ func TestMeRefused(t *testing.T) {
 func TestMeTellsTheReason(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	tok := w.live(c)
-	w.AddUser(exactsim.User{ID: annID, Inactive: true})
+	w.AddUser(exactsim.User{ID: annaID, Inactive: true})
 	_, err := c.Me(t.Context(), tok)
 	var server *fault.ServerError
 	if !errors.As(w.tell(err), &server) || server.Code != "InactiveUser" || server.Description != "Forbidden" || server.Status != 403 {

@@ -606,7 +606,7 @@ func TestMoveOntoAnotherUser(t *testing.T) {
 	}
 	_, before := m.look()
 	err := m.move(&steps{})
-	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, fault.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Ann") {
+	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, fault.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Anna") {
 		t.Errorf("%v; want a TakenError", err)
 	}
 	if _, after := m.look(); after.Login == nil || after.Login.RefreshToken != before.Login.RefreshToken {

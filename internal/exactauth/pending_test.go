@@ -27,13 +27,13 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		return w, c
 	}
 	t.Run("the same user", func(t *testing.T) {
-		w, c := killed(t, annID)
+		w, c := killed(t, annaID)
 		w.clock.advance(exactLife)
 		w.live(c)
 		if w.refreshState() != exactsim.Current {
 			t.Error("the refresh token is not the one that the server takes")
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
 			t.Errorf("%v, %v", me, err)
 		}
 	})
@@ -44,13 +44,13 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		if strings.Contains(w.record(), "pending") {
 			t.Error("tokens of another user wait on beside a login that has proved alive")
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
-			t.Errorf("%v, %v; want Ann", me, err)
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
+			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})
 	t.Run("another user does not follow on a login that has ended", func(t *testing.T) {
 		w, c := killed(t, bobID)
-		w.Revoke(clientID, annID)
+		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
 		w.refused(c, fault.ErrTemporary)
@@ -59,23 +59,23 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 			t.Errorf("status: %+v, %v; want a user who is not known", s, err)
 		}
 		err := w.refused(c, fault.ErrLoginNeeded)
-		if !strings.Contains(err.Error(), "Ann Archer") || !strings.Contains(err.Error(), "Bob Baker") {
+		if !strings.Contains(err.Error(), "Anna de Vries") || !strings.Contains(err.Error(), "Bob Jansen") {
 			t.Error(err)
 		}
 		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 		w.clock.advance(exactLife)
 		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
-		w.SetAutoApproveUser(annID)
+		w.SetAutoApproveUser(annaID)
 		if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annID {
-			t.Errorf("%v, %v; want Ann", me, err)
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
+			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})
 	t.Run("nobody knows who follows on a login that has ended", func(t *testing.T) {
 		w, c := killed(t, bobID)
-		w.Revoke(clientID, annID)
+		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403, Times: -1})
 		w.refused(c, fault.ErrLoginNeeded)

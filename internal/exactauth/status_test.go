@@ -25,7 +25,7 @@ func TestStatus(t *testing.T) {
 		{"access token over", func(w *world, _ *exactauth.Client) { w.clock.advance(time.Hour) }, true, nil},
 		{"refresh token over", func(w *world, _ *exactauth.Client) { w.clock.advance(31 * 24 * time.Hour) }, false, fault.ErrLoginNeeded},
 		{"revoked", func(w *world, c *exactauth.Client) {
-			w.Revoke(clientID, annID)
+			w.Revoke(clientID, annaID)
 			w.clock.advance(time.Hour)
 			w.refused(c, fault.ErrLoginNeeded)
 		}, false, fault.ErrLoginNeeded},
@@ -66,7 +66,7 @@ func TestStatus(t *testing.T) {
 				if err != nil || s.SignedIn != test.signedIn || (s.Problem == nil) != (test.problem == nil) || !errors.Is(s.Problem, test.problem) {
 					t.Errorf("got %+v, %v", s, err)
 				}
-				if s.SignedIn && (s.User.FullName != "Ann Archer" || s.RefreshExpiresAt.Sub(s.AccessExpiresAt).Round(time.Hour) != 30*24*time.Hour) {
+				if s.SignedIn && (s.User.FullName != "Anna de Vries" || s.RefreshExpiresAt.Sub(s.AccessExpiresAt).Round(time.Hour) != 30*24*time.Hour) {
 					t.Errorf("got %+v", s)
 				}
 			})

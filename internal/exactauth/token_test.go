@@ -503,7 +503,7 @@ func TestTriesThePreviousTokenOnce(t *testing.T) {
 		w.clock.advance(exactLife)
 		w.live(c)
 		refresh, previous := w.field("refresh_token"), w.field("previous_refresh_token")
-		w.Revoke(clientID, annID)
+		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
 		if n := w.asks(func() { w.refused(c, fault.ErrLoginNeeded) }); n != 2 {
 			t.Errorf("%d refreshes, want 2", n)
@@ -1068,13 +1068,13 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 		kind error
 		most int // requests in an hour
 	}{
-		{"revoked", func(w *world) { w.Revoke(clientID, annID) }, fault.ErrLoginNeeded, 2},
+		{"revoked", func(w *world) { w.Revoke(clientID, annaID) }, fault.ErrLoginNeeded, 2},
 		{"wrong secret", func(w *world) { w.register("another-secret", redirectURI) }, fault.ErrConfig, 2},
 		{"app deleted", func(w *world) { w.RemoveApp(clientID) }, fault.ErrConfig, 2},
 		{"unknown error", func(w *world) {
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Times: -1, Body: `{"error":"something_new"}`})
 		}, fault.ErrTemporary, 9},
-		{"user without rights", func(w *world) { w.AddUser(exactsim.User{ID: annID, Inactive: true}) }, nil, 9},
+		{"user without rights", func(w *world) { w.AddUser(exactsim.User{ID: annaID, Inactive: true}) }, nil, 9},
 		{"empty 400", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 400, Times: -1}) }, nil, 9},
 		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},
 	} {

@@ -38,7 +38,7 @@ func TestLoginPageSpeaksTheBrowsersLanguage(t *testing.T) {
 			}
 			last, err := b.open(http.MethodGet, s.URL)
 			s.succeeds()
-			if err != nil || !strings.Contains(last.body, test.want) || !strings.Contains(last.body, "Ann Archer") {
+			if err != nil || !strings.Contains(last.body, test.want) || !strings.Contains(last.body, "Anna de Vries") {
 				t.Errorf("the last page: %v\n%s", err, last.body)
 			}
 			checkGuarded(t, last)

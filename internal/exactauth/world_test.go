@@ -29,13 +29,13 @@ import (
 )
 
 const (
-	clientID     = "11111111-2222-3333-4444-555555555555"
-	clientSecret = "abcDEF123456"
+	clientID     = exactsim.ClientID
+	clientSecret = exactsim.ClientSecret
 	redirectURI  = "https://app.test/callback"
 	profileName  = "acme"
 
-	annID = "2b5a0000-0000-0000-0000-000000000001"
-	bobID = "2b5a0000-0000-0000-0000-000000000002"
+	annaID = exactsim.AnnaID
+	bobID  = exactsim.BobID
 )
 
 // clock stands still but for a microsecond at each look, unless it is moved.
@@ -64,7 +64,7 @@ func (c *clock) set(t time.Time) {
 	c.t = t
 }
 
-// world is a simulator served over HTTP, with one app and two users, a state
+// world is a simulator served over HTTP, with the cast, a state
 // directory, and a clock for all. At the end of its test it holds everything
 // that was logged, noticed or returned as an error against every secret.
 type world struct {
@@ -93,12 +93,7 @@ func newWorld(t *testing.T, life time.Duration, c exactsim.Config) *world {
 	}
 	c.TokenLife, c.AutoApprove = life, true
 	w.Sim = exactsim.New(c)
-	w.register(clientSecret, redirectURI)
-	w.AddUser(exactsim.User{
-		ID: annID, UserName: "ann", FullName: "Ann Archer", Email: "ann@acme.test", LanguageCode: "nl-NL", CurrentDivision: 100,
-		Divisions: []exactsim.Division{{Code: 100, Description: "Acme BV", CustomerName: "Acme", Status: 1, Main: true}},
-	})
-	w.AddUser(exactsim.User{ID: bobID, UserName: "bob", FullName: "Bob Baker", Email: "bob@acme.test", LanguageCode: "en-GB"})
+	w.AddCast(redirectURI)
 	w.serve = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if front := w.front.Load(); front != nil {
 			(*front)(rw, r)
@@ -125,7 +120,7 @@ func newWorld(t *testing.T, life time.Duration, c exactsim.Config) *world {
 func (w *world) inFront(h http.HandlerFunc) { w.front.Store(&h) }
 
 func (w *world) register(secret, redirect string) {
-	w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: secret, RedirectURI: redirect, Name: "Tool", RequestedBy: "Acme"})
+	w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: secret, RedirectURI: redirect})
 }
 
 // Write takes what is told to people and logs.
@@ -161,7 +156,7 @@ func (w *world) client() *exactauth.Client {
 	}
 }
 
-// signedIn is a world in which Ann has signed in; the client secret is kept in
+// signedIn is a world in which Anna has signed in; the client secret is kept in
 // the record.
 func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exactauth.Client) {
 	t.Helper()

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	clientID     = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	clientSecret = "Wq3s8Zt5LmXy"
-	userID       = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+	clientID     = exactsim.ClientID
+	clientSecret = exactsim.ClientSecret
+	userID       = exactsim.AnnaID
 	redirectURI  = "https://exactauth.test:8484/callback"
 	profile      = "bench"
 
@@ -52,10 +52,7 @@ func newWorld(dir, program string, extra ...string) (_ *world, err error) {
 		TokenLife: life, MinuteLimit: -1, DailyLimit: -1,
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) },
 	})
-	w.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: clientSecret, RedirectURI: redirectURI, Name: "bench"})
-	w.sim.AddUser(exactsim.User{
-		ID: userID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", CurrentDivision: 123456,
-	})
+	w.sim.AddCast(redirectURI)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err

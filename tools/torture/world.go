@@ -37,13 +37,13 @@ const (
 	life = time.Second // of an access token; nothing shorter can be told in expires_in
 
 	profileName = "torture"
-	clientID    = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
-	userID      = "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60"
+	clientID    = exactsim.ClientID
+	userID      = exactsim.AnnaID
 	redirectURI = "https://exactauth.test:8484/callback"
 	tokenPath   = "/api/oauth2/token"
 	mePath      = "/api/v1/current/Me"
 
-	clientSecret = "Wq3s8Zt5LmXy"
+	clientSecret = exactsim.ClientSecret
 	tokenMark    = "stampNL001." // begins every token and code of the simulator
 
 	// patience is --timeout where a round does not say otherwise, and grace what
@@ -204,8 +204,7 @@ func newWorld(o options, i int, usual *atomic.Int64, db *database) (*world, erro
 		c.Rotation = exactsim.Grace
 	}
 	w.sim = exactsim.New(c)
-	w.sim.AddApp(exactsim.App{ClientID: clientID, ClientSecret: clientSecret, RedirectURI: redirectURI, Name: "torture"})
-	w.sim.AddUser(exactsim.User{ID: userID, UserName: "anna.devries", FullName: "Anna de Vries", CurrentDivision: 123456})
+	w.sim.AddCast(redirectURI)
 	w.addr = "127.0.0.1:0"
 	if err := w.listen(); err != nil {
 		return nil, err

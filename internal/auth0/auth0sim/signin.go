@@ -18,8 +18,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
 // Lie is something that an issuer says and that is not so.
@@ -110,7 +113,8 @@ func (s *Sim) authorize(w http.ResponseWriter, r *http.Request) {
 	key := rand.Text()
 	s.pending[key] = f
 	if s.cfg.Exact == nil {
-		f.sub, f.name, f.email, f.division = "exact|2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60", "Anna de Vries", "anna@voorbeeld.example", "123456"
+		anna := exactsim.Anna()
+		f.sub, f.name, f.email, f.division = "exact|"+anna.ID, anna.FullName, anna.Email, strconv.Itoa(anna.CurrentDivision)
 		s.comeBack(w, r, key)
 		return
 	}
