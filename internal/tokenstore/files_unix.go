@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/durable"
 )
 
 // ownedByUs refuses what another user could have put there, root not excepted:
@@ -51,7 +53,7 @@ func syncAbove(dir string) error {
 			return err
 		}
 		ours := ownedByUs(info) == nil
-		if err := syncPath(above); err != nil && ours {
+		if err := durable.SyncDir(above); err != nil && ours {
 			return err // a directory of others may be closed to us, and needs no sync by us
 		}
 		if !ours {
@@ -59,13 +61,4 @@ func syncAbove(dir string) error {
 		}
 		dir = above
 	}
-}
-
-func syncPath(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

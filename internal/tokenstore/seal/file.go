@@ -7,8 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
+
+	"github.com/exactauth/exactauth/internal/durable"
 )
 
 // maxKeyFile is far more than any identity file has.
@@ -43,7 +44,13 @@ func File(path string) *Key {
 			b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 			return string(b), bare(err)
 		},
-		create: func(_ context.Context, identities string) error { return createFile(path, identities) },
+		create: func(_ context.Context, identities string) error {
+			err := durable.Create(path, []byte(identities)) // what is sealed with a key must not outlive the key
+			if errors.Is(err, fs.ErrNotExist) {
+				return errors.New("its directory is not there")
+			}
+			return bare(err)
+		},
 	}
 }
 
@@ -51,38 +58,6 @@ func File(path string) *Key {
 // it. One of root's may be read by the group: that is how containers are handed theirs.
 func OpenToOthers(info fs.FileInfo) bool {
 	return runtime.GOOS != "windows" && info.Mode().Perm()&^groupMay(info)&0o077 != 0
-}
-
-// createFile makes a file that is whole and durable, or fails if there is one:
-// what is sealed with a key must not outlive it.
-func createFile(path, text string) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
-	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("its directory is not there")
-	} else if err != nil {
-		return bare(err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path) // a rename would replace another's
-	}
-	if err != nil || runtime.GOOS == "windows" { // which has no sync of a directory
-		return bare(err)
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return bare(err)
-	}
-	defer d.Close()
-	return bare(d.Sync())
 }
 
 // bare takes the path from an error that is told with it anyway.

@@ -1,0 +1,60 @@
+// Package durable writes small files whole: after a crash or a power cut a file has
+// its old content or its new one, and it has the new one once the call has returned.
+package durable
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Create makes the file path, private to its user. If there is one, Create leaves it
+// alone and returns an error that wraps fs.ErrExist.
+func Create(path string, data []byte) error {
+	return write(path, data, nil, os.Link) // a rename would replace a file that another process makes now
+}
+
+// Replace makes or replaces the file path. prepare, which may be nil, is called with
+// the new file, which is private, before that takes the place of the old one: it can
+// set the owner and the permissions.
+func Replace(path string, data []byte, prepare func(*os.File) error) error {
+	return write(path, data, prepare, os.Rename)
+}
+
+func write(path string, data []byte, prepare func(*os.File) error, name func(temporary, path string) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // which is gone after a rename
+	_, err = f.Write(data)
+	if err == nil && prepare != nil {
+		err = prepare(f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = cmp.Or(err, f.Close()); err != nil {
+		return err
+	}
+	if err := name(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// SyncDir makes what happened to the names in a directory durable: without it a
+// power cut can undo a rename. Windows has no such call; NTFS journals renames.
+func SyncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
