@@ -116,7 +116,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	defer listener.Close()
 	secret := rand.Text()
 	address := proxyAddress(listener)
-	server, err := a.newProxyServer(source, p, o, address, secret)
+	server, err := a.newProxyServer(source, p.BaseURL, o, address, secret)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 			envToken:     "",
 			envExpiresAt: "",
 		}))
-		server.end(0) // nobody is left to be served
+		server.end(0) // its only client has ended
 		return err
 	}
 	if err := a.announceProxy(p, url, address, secret, o.socket); err != nil {
@@ -140,7 +140,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	}
 	select {
 	case <-ctx.Done():
-		if n := server.proxy.Active(); n > 0 {
+		if n := server.handler.Active(); n > 0 {
 			a.say("exactauth: ending; %d under way may take %s yet", n, proxyGrace)
 		}
 		server.end(proxyGrace)
@@ -203,45 +203,44 @@ func (a *app) listenProxy(o proxyOptions) (net.Listener, error) {
 // proxyServer is a running proxy.
 type proxyServer struct {
 	*http.Server
-	proxy *exactapi.Proxy
+	transport *exactapi.Transport
+	handler   *exactapi.Handler
 }
 
-func (a *app) newProxyServer(source *tokenSource, p config.Settings, o proxyOptions, address, secret string) (*proxyServer, error) {
-	var hosts []string // on a socket any name will do: no browser reaches it
+func (a *app) newProxyServer(source *tokenSource, baseURL string, o proxyOptions, address, secret string) (*proxyServer, error) {
+	transport, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: baseURL, Token: source.forProxy})
+	if err != nil {
+		return nil, err
+	}
+	var hosts []string // any, on a socket: no browser can reach it
 	if _, port, err := net.SplitHostPort(address); err == nil {
 		hosts = []string{"127.0.0.1:" + port, "localhost:" + port}
 	}
-	proxy, err := exactapi.New(exactapi.Config{
-		BaseURL:  p.BaseURL,
-		Secret:   fault.NewSecret(secret),
-		Token:    source.forProxy,
-		Hosts:    hosts,
-		ReadOnly: o.readOnly,
-		Log:      a.logger(),
-	})
+	handler, err := exactapi.NewHandler(transport, exactapi.HandlerConfig{
+		Secret: fault.NewSecret(secret), Hosts: hosts, ReadOnly: o.readOnly, Log: a.logger()})
 	if err != nil {
 		return nil, err
 	}
 	return &proxyServer{&http.Server{
-		Handler:           proxy,
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		// No time limit for bodies: a gigabyte takes as long as it takes.
-		ErrorLog: log.New(io.Discard, "", 0), // it would tell of every stranger's broken request
-	}, proxy}, nil
+		ErrorLog: log.New(io.Discard, "", 0), // it would have a line for each stranger's broken request
+	}, transport, handler}, nil
 }
 
-// end stops listening, gives what is under way some time, and sees a refresh
-// through, as its answer is the only copy of the next login.
+// end stops listening, lets requests in flight go on for the time of grace, and waits for
+// a refresh that is under way, whose answer is the only copy of the next refresh token.
 func (s *proxyServer) end(grace time.Duration) {
-	s.proxy.Drain()
+	s.transport.Drain()
 	if grace > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
 		defer cancel()
-		_ = s.Shutdown(ctx) // what is left after that is cut off
+		_ = s.Shutdown(ctx) // Close ends what is left after that
 	}
 	_ = s.Close()
-	s.proxy.Close()
+	s.transport.Close()
 }
 
 // tokenSource gives the proxy its tokens, and tells the person, once each, when

@@ -65,7 +65,7 @@ func (s *served) raw(request string) (*http.Response, string) {
 func TestStrangersGetNothing(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the books") })
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	host := strings.TrimPrefix(s.origin, "http://")
 	_, port, _ := net.SplitHostPort(host)
 	good := "/" + s.secret + "/api/v1/current/Me"
@@ -156,7 +156,7 @@ func TestStrangersGetNothing(t *testing.T) {
 func TestWaysToShowTheSecret(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	host := strings.TrimPrefix(s.origin, "http://")
 	_, port, _ := net.SplitHostPort(host)
 	for _, test := range []struct{ name, request, path string }{
@@ -208,7 +208,7 @@ func TestHeaders(t *testing.T) {
 		h.Set("X-RateLimit-Remaining", "4999")
 		h.Set("Reason", "Fine")
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	_, h, _, err := s.try(context.Background(), http.MethodPost, "/x", strings.NewReader("{}"), http.Header{
 		"Authorization": {"Bearer of-the-client"}, "Cookie": {"a=b"}, "Proxy-Authorization": {"Basic x"},
 		"Connection": {"X-Mine, Authorization"}, "X-Mine": {"1"}, "Te": {"gzip"}, "Upgrade": {"h2c"}, "Keep-Alive": {"1"},
@@ -247,7 +247,7 @@ func TestHeaders(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL, ReadOnly: true})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL}, func(c *exactapi.HandlerConfig) { c.ReadOnly = true })
 	for _, test := range []struct {
 		method, path, header string
 		status               int
@@ -284,7 +284,7 @@ func TestReadOnly(t *testing.T) {
 
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
-	s := serve(t, exactapi.Config{BaseURL: "http://127.0.0.1:1"})
+	s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1"})
 	status, _, body := s.get(mePath)
 	if r := readRefusal(t, body); status != http.StatusBadGateway || r.Code != "unreachable" || !strings.Contains(r.Message, "refused") {
 		t.Errorf("status %d: %s", status, body)
@@ -295,7 +295,7 @@ func TestNoAnswer(t *testing.T) {
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	s = serve(t, exactapi.Config{BaseURL: breaks.URL})
+	s = serve(t, exactapi.TransportConfig{BaseURL: breaks.URL})
 	if _, _, body, err := s.try(context.Background(), http.MethodGet, "/x", nil, nil); err == nil {
 		t.Errorf("an answer that broke off looks whole: %q", body)
 	}
@@ -313,10 +313,14 @@ func TestNew(t *testing.T) {
 		{"https://start.exactonline.nl", "short"},
 		{"https://start.exactonline.nl", strings.Repeat("A", 25) + "/"},
 	} {
-		if _, err := exactapi.New(exactapi.Config{BaseURL: test.base, Secret: fault.NewSecret(test.secret), Token: constant("t")}); err == nil {
+		transport, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: test.base, Token: constant("t")})
+		if err == nil {
+			_, err = exactapi.NewHandler(transport, exactapi.HandlerConfig{Secret: fault.NewSecret(test.secret)})
+		}
+		if err == nil {
 			t.Errorf("%q, %q: no error", test.base, test.secret)
 		} else if strings.Contains(err.Error(), test.secret) {
-			t.Errorf("the error tells the secret: %v", err)
+			t.Errorf("the error contains the secret: %v", err)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func BenchmarkProxy(b *testing.B) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		_, _ = w.Write(body)
 	})
-	s := serve(b, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(b, exactapi.TransportConfig{BaseURL: upstream.URL})
 	ask := func(address string) time.Duration {
 		began := time.Now()
 		resp, err := s.client.Get(address)

@@ -50,7 +50,7 @@ func TestChromiumPagesGetNothing(t *testing.T) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		fmt.Fprint(w, `<title>the books</title><body>the books<script>document.title = "a script ran"</script>`)
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, attack, s.url(""))

@@ -1,16 +1,19 @@
 package exactapi
 
-// Waiting tells how many requests are in a division's queue, and how many are under way.
-func (p *Proxy) Waiting(name string) (queued, inFlight int) {
-	p.gate.mu.Lock()
-	defer p.gate.mu.Unlock()
-	d := p.gate.division(name)
-	return len(d.queue), d.inFlight
+// Waiting returns how many requests are in a division's queue, and how many are
+// in flight.
+func (t *Transport) Waiting(name string) (queued, inFlight int) {
+	t.gate.mu.Lock()
+	defer t.gate.mu.Unlock()
+	if d := t.gate.divisions[name]; d != nil {
+		return len(d.queue), d.inFlight
+	}
+	return 0, 0
 }
 
-// Turn has a division look at the clock, which a test has moved on.
-func (p *Proxy) Turn(name string) {
-	p.gate.mu.Lock()
-	defer p.gate.mu.Unlock()
-	p.gate.dispatch(p.gate.division(name))
+// Turn makes a division look at the clock, which a test has moved.
+func (t *Transport) Turn(name string) {
+	t.gate.mu.Lock()
+	defer t.gate.mu.Unlock()
+	t.gate.dispatch(t.gate.divisions[name])
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestPlace(t *testing.T) {
+func TestCountedBy(t *testing.T) {
 	for path, want := range map[string][2]string{
 		"/api/v1/current/Me":                                {"", "/api/v1/current/me"},
 		"/api/v1/123456/crm/Accounts":                       {"123456", "/api/v1/123456/crm/accounts"},
@@ -23,7 +23,7 @@ func TestPlace(t *testing.T) {
 		"/docs/XMLDownload.aspx":                            {"", "/docs/xmldownload.aspx"},
 		"/":                                                 {"", ""},
 	} {
-		if name, key := place(path); name != want[0] || key != want[1] {
+		if name, key := countedBy(path); name != want[0] || key != want[1] {
 			t.Errorf("%s: %q, %q; want %q", path, name, key, want)
 		}
 	}
@@ -70,7 +70,7 @@ func TestWindow(t *testing.T) {
 	if w := d.minute; !w.end.Equal(now.Add(62 * time.Second)) {
 		t.Errorf("too long: %+v", w)
 	}
-	d.turn(now.Add(2 * time.Minute))
+	d.renew(now.Add(2 * time.Minute))
 	if w := d.minute; w.left != 100 || !w.end.IsZero() {
 		t.Errorf("turned: %+v", w)
 	}
@@ -126,7 +126,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if w, err := g.wait(ctx, "/api/v1/2/b", false); err != nil {
 		t.Errorf("another division: %v", err)
 	} else {
-		g.give(w)
+		g.done(w, outcome{})
 	}
 	cancel()
 	for range 12 {
@@ -136,8 +136,13 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if d := g.divisions["1"]; len(d.queue) != 0 || d.inFlight != 0 || d.timer != nil || len(g.endpoints) != 0 {
-		t.Errorf("left behind: %+v, %d endpoints", d, len(g.endpoints))
+	if d := g.divisions["1"]; len(d.queue) != 0 || d.inFlight != 0 || d.timer != nil {
+		t.Errorf("left behind: %+v", d)
+	}
+	for key, e := range g.endpoints {
+		if !e.idle(now) {
+			t.Errorf("left behind: %s: %+v", key, e)
+		}
 	}
 }
 

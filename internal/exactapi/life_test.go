@@ -135,7 +135,7 @@ func TestRefusedToken(t *testing.T) {
 	defer upstream.Close()
 	var given atomic.Value
 	given.Store("first")
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL, Token: func(context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(context.Context) (exactapi.Token, error) {
 		return exactapi.Token{Access: fault.NewSecret(given.Load().(string)), Expires: time.Now().Add(time.Hour)}, nil
 	}})
 	s.get("/x")
@@ -182,7 +182,7 @@ func TestWithoutAToken(t *testing.T) {
 			refusal{Code: "temporary", Message: "later", Retryable: true, RetryAt: until.UTC().Truncate(time.Second)}},
 		{errors.New("something with a token in it"), 502, refusal{Code: "token", Message: "there is no live access token"}},
 	} {
-		s := serve(t, exactapi.Config{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (exactapi.Token, error) { return exactapi.Token{}, test.err }})
+		s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (exactapi.Token, error) { return exactapi.Token{}, test.err }})
 		status, h, body := s.get(mePath)
 		if got := readRefusal(t, body); status != test.status || got != test.want {
 			t.Errorf("%v: status %d, %+v", test.err, status, got)
@@ -201,7 +201,7 @@ func TestATokenThatIsComing(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
 	var calls atomic.Int64
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
 		if calls.Add(1) < 3 {
 			return exactapi.Token{}, &exactapi.Refusal{Status: http.StatusServiceUnavailable, Code: "temporary", Message: "soon", Until: time.Now().Add(50 * time.Millisecond)}
 		}
@@ -220,7 +220,7 @@ func TestTheTokenIsNobodysOwn(t *testing.T) {
 	defer upstream.Close()
 	asked, go_ := make(chan struct{}), make(chan struct{})
 	var calls, ended atomic.Int64
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
 		if calls.Add(1) == 1 {
 			close(asked)
 		}
@@ -258,7 +258,7 @@ func TestTheTokenIsNobodysOwn(t *testing.T) {
 func TestCloseWaitsForTheToken(t *testing.T) {
 	t.Parallel()
 	asked, saved := make(chan struct{}), atomic.Bool{}
-	s := serve(t, exactapi.Config{BaseURL: "http://127.0.0.1:1", Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(ctx context.Context) (exactapi.Token, error) {
 		close(asked)
 		<-ctx.Done()
 		time.Sleep(50 * time.Millisecond)

@@ -3,6 +3,7 @@ package exactapi
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,35 +15,40 @@ import (
 )
 
 const (
-	// assumedMinute is the number of calls a minute until Exact has told its own
-	// (Exact KB "API limits": 60; other customers have been seen with 100).
+	// assumedMinute is the number of calls a minute until Exact reports its own
+	// (Exact KB "API limits": 60; 100 has been seen for other customers).
 	assumedMinute = 60
 
-	// errorsBefore is the number of errors within an hour at which an endpoint
-	// is not asked any more. Exact blocks the app for an hour, and longer each
+	// errorsBefore is the number of errors within an hour after which an endpoint
+	// gets no more requests. Exact blocks the app for an hour, and longer each
 	// time, at more than ten replies of status 400, 401, 403 or 404 per API key,
 	// user, company and endpoint (Exact KB "API limits"). Two are left for the
-	// person who looks what is wrong.
+	// person who searches for the cause.
 	errorsBefore = 8
 	errorHour    = time.Hour
 
-	// mostAtOnce is how many requests to one endpoint may be without an answer.
-	// When a token ends before its time, as by another sign-in, that many are
-	// refused with it, and the endpoint must not be given up for that. It is
-	// enough for 60 calls a minute of 5 s each.
+	// mostAtOnce limits the requests to one endpoint that have no answer yet.
+	// When a token ends early, as by another sign-in, Exact refuses all of them,
+	// and that must not use up the endpoint's errors. Five are enough for 60 calls
+	// a minute that take 5 s each.
 	mostAtOnce = 5
 
 	// longestQueue is how long a request may have to wait for its turn.
 	longestQueue = 5 * time.Minute
 
-	// unnamedHold is how long an endpoint rests after a 429 that tells neither a
-	// limit nor a time, as the block for errors may be.
+	// unnamedHold is how long an endpoint gets no requests after a 429 that names
+	// neither a limit nor a time, as the block for errors may do.
 	unnamedHold = time.Minute
+
+	// mostKnown limits the divisions, and the endpoints, that a gate remembers.
+	mostKnown = 4096
+
+	minuteLimit = "minute_limit" // a Refusal's code
 )
 
 // gate lets requests go as Exact's limits allow: per division and minute, per
-// division and day, per endpoint and error. Within an endpoint, and within
-// what a minute allows, the first to come is the first to go.
+// division and day, per endpoint and error. Requests to one endpoint, and those
+// that wait for the same minute, go in the order in which they came.
 type gate struct {
 	now func() time.Time
 
@@ -52,15 +58,15 @@ type gate struct {
 	endpoints map[string]*endpoint
 }
 
-// division is a company's share of the limits. Calls without a division in their
-// address, as current/Me, are not counted by Exact and have one of their own
-// here, which is nameless.
+// division is a company's share of the limits. Exact does not count calls without
+// a division in their address, such as current/Me; they share a division without
+// a name.
 type division struct {
 	name        string
 	minute, day window
 	inFlight    int // requests whose answer has not begun
-	queue       []*waiter
-	timer       *time.Timer // for the turn of the minute; nil if nobody waits for it
+	queue       []*turn
+	timer       *time.Timer // for the end of the minute; nil if no request waits for it
 }
 
 // endpoint is what Exact counts errors by.
@@ -72,29 +78,36 @@ type endpoint struct {
 	heldTill time.Time
 }
 
-// window is a span for which Exact has told how many calls it allows.
+// window is a span of time for which Exact has reported how many calls it allows.
 type window struct {
-	limit  int       // 0 if it has never been told
-	left   int       // the least that was told of this window
-	mark   int64     // its end as Exact wrote it: epoch milliseconds by Exact's clock
-	end    time.Time // by our clock; zero if it is over or has not been told
-	behind time.Duration
+	limit  int           // 0 if never reported
+	left   int           // the least that was reported for this window
+	mark   int64         // its end as Exact wrote it: epoch milliseconds by Exact's clock
+	end    time.Time     // by our clock; zero if it is over or was not reported
+	behind time.Duration // how far Exact's clock is behind ours
 }
 
-// waiter is a request before it is sent.
-type waiter struct {
+// turn is a request's place in the queue, and then its permission to be sent.
+type turn struct {
 	division *division
 	endpoint *endpoint
-	ready    chan error // gets one value: nil to go
+	ready    chan error // gets one value: nil is the permission
+}
+
+// outcome is what came of a request; zero if it was not sent.
+type outcome struct {
+	status   int // 0 if no answer came
+	header   http.Header
+	received time.Time // the answer, or the error
 }
 
 func newGate(now func() time.Time) *gate {
 	return &gate{now: now, divisions: map[string]*division{}, endpoints: map[string]*endpoint{}}
 }
 
-// place names the division and the endpoint of a path, whatever record of it is
-// meant. There may be "beta" before the division.
-func place(path string) (divisionName, endpointKey string) {
+// countedBy returns the division and the endpoint that a path counts for. "beta"
+// can precede the division, and all records of a collection are one endpoint.
+func countedBy(path string) (divisionName, endpointKey string) {
 	path = strings.ToLower(path)
 	if rest, ok := strings.CutPrefix(path, "/api/v1/"); ok {
 		first, rest, _ := strings.Cut(rest, "/")
@@ -117,112 +130,90 @@ func place(path string) (divisionName, endpointKey string) {
 }
 
 // wait returns when a request to path may be sent; done must then be called with
-// what came of it. It waits for the minute's turn and for other requests to the
-// same endpoint whose end may be an error too many. The error is a *Refusal, or
-// the cause of ctx's end. A request that goes again goes before those that came
+// its outcome. It waits for the next minute, and for other requests to the same
+// endpoint whose end may be an error too many. The error is a *Refusal, or the
+// cause of ctx's end. A request that is sent again goes before those that came
 // after it.
-func (g *gate) wait(ctx context.Context, path string, again bool) (*waiter, error) {
-	name, key := place(path)
+func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error) {
+	name, key := countedBy(path)
 	g.mu.Lock()
-	w := &waiter{division: g.division(name), endpoint: g.endpoint(key), ready: make(chan error, 1)}
-	d := w.division
-	if minutes := d.turnsAhead(); minutes > int(longestQueue/time.Minute) && !again {
-		until := g.now().Add(time.Duration(minutes) * time.Minute)
-		g.forget(w.endpoint)
-		g.mu.Unlock()
-		return nil, &Refusal{Status: http.StatusTooManyRequests, Code: "minute_limit", Until: until,
-			Message: fmt.Sprintf("%s: %d requests wait already, and Exact allows %d a minute", d, len(d.queue), d.minute.limit)}
+	d := remember(g.divisions, name, g.now, newDivision)
+	// The minutes that must end before one more request can go.
+	if d.minute.mark != 0 && !again {
+		if minutes := len(d.queue) / d.minute.limit; minutes > int(longestQueue/time.Minute) {
+			defer g.mu.Unlock()
+			return nil, tooMany(minuteLimit, g.now().Add(time.Duration(minutes)*time.Minute),
+				"%s: %d requests wait already, and Exact allows %d a minute", d, len(d.queue), d.minute.limit)
+		}
 	}
-	w.endpoint.users++
+	t := &turn{d, remember(g.endpoints, key, g.now, newEndpoint), make(chan error, 1)}
+	t.endpoint.users++
 	if again {
-		d.queue = slices.Insert(d.queue, 0, w)
+		d.queue = slices.Insert(d.queue, 0, t)
 	} else {
-		d.queue = append(d.queue, w)
+		d.queue = append(d.queue, t)
 	}
 	g.dispatch(d)
 	g.mu.Unlock()
 
 	select {
-	case err := <-w.ready:
+	case err := <-t.ready:
 		if err != nil {
 			return nil, err
 		}
-		return w, nil
+		return t, nil
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
-	case err := <-w.ready:
+	case err := <-t.ready:
 		if err == nil { // its turn came at the same moment
-			g.release(w)
+			g.release(t)
 		}
 	default:
-		d.queue = slices.DeleteFunc(d.queue, func(other *waiter) bool { return other == w })
-		g.leave(w)
+		d.queue = slices.DeleteFunc(d.queue, func(other *turn) bool { return other == t })
+		t.endpoint.users--
 		g.dispatch(d)
 	}
 	return nil, context.Cause(ctx)
 }
 
-// turnsAhead is how many minutes must turn before one more request has its turn.
-func (d *division) turnsAhead() int {
-	if d.minute.mark == 0 { // nobody has told a limit
-		return 0
-	}
-	return len(d.queue) / d.minute.limit
-}
-
-// outcome is what came of a request: an answer has begun, or none came.
-type outcome struct {
-	status   int // 0 if none came
-	header   http.Header
-	received time.Time
-}
-
-// done takes note of an answer. It returns what is left of the limits, -1 if that
-// is not known.
-func (g *gate) done(w *waiter, o outcome) (minuteLeft, dayLeft int) {
+// done ends a turn. It returns the calls that Exact still allows, -1 if that is
+// not known, and the limit that an answer 429 is about. Exact's answer has an empty
+// body (picqer/exact-php-client#528), so replacing it loses nothing.
+func (g *gate) done(t *turn, o outcome) (minuteLeft, dayLeft int, exceeded *Refusal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	d, e := w.division, w.endpoint
-	told := d.observe(o, g.now())
+	d, e := t.division, t.endpoint
+	now := g.now()
+	reported := d.observe(o, now)
 	switch o.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		e.errors = append(e.errors, o.received)
 	case http.StatusTooManyRequests:
-		if !told {
+		if !reported {
 			hold := unnamedHold
 			if after := fault.RetryAfter(o.header.Get("Retry-After"), o.received); after > 0 {
 				hold = after
 			}
 			e.heldTill = o.received.Add(hold)
+		} else if exceeded = d.exceeded(now); exceeded != nil {
+			exceeded.also = limitHeaders(o.header)
 		}
 	}
-	g.release(w)
-	return d.minute.told(), d.day.told()
+	g.release(t)
+	return d.minute.allows(), d.day.allows(), exceeded
 }
 
-// give takes back a turn that was not used.
-func (g *gate) give(w *waiter) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.release(w)
+func (g *gate) release(t *turn) {
+	t.division.inFlight--
+	t.endpoint.inFlight--
+	t.endpoint.users--
+	g.dispatch(t.division)
 }
 
-func (g *gate) release(w *waiter) {
-	w.division.inFlight--
-	w.endpoint.inFlight--
-	g.leave(w)
-	g.dispatch(w.division)
-}
-
-func (g *gate) leave(w *waiter) {
-	w.endpoint.users--
-	g.forget(w.endpoint)
-}
-
-// close refuses all who wait or come.
+// close refuses all requests that wait, and all that come.
 func (g *gate) close(why *Refusal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -232,34 +223,37 @@ func (g *gate) close(why *Refusal) {
 	}
 }
 
-// dispatch lets go whoever may, in the order in which they came.
+// dispatch answers the requests in the queue that can go or must be refused, in the
+// order in which they came.
 func (g *gate) dispatch(d *division) {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
 	if len(d.queue) == 0 {
-		d.stopTimer()
 		return
 	}
 	now := g.now()
-	d.turn(now)
-	var stay []*waiter
-	for _, w := range d.queue {
-		e := w.endpoint
+	d.renew(now)
+	var stay []*turn
+	for _, t := range d.queue {
+		e := t.endpoint
 		if refusal := g.refusal(d, e, now); refusal != nil {
-			g.leave(w)
-			w.ready <- refusal
+			e.users--
+			t.ready <- refusal
 			continue
 		}
 		// Each request in flight may end in an error: together they must not be
 		// too many.
 		if d.full() || e.inFlight >= mostAtOnce || len(e.errors)+e.inFlight >= errorsBefore {
-			stay = append(stay, w)
+			stay = append(stay, t)
 			continue
 		}
 		d.inFlight++
 		e.inFlight++
-		w.ready <- nil
+		t.ready <- nil
 	}
 	d.queue = stay
-	d.stopTimer()
 	if len(stay) > 0 && d.full() && !d.minute.end.IsZero() {
 		d.timer = time.AfterFunc(d.minute.end.Sub(now), func() {
 			g.mu.Lock()
@@ -269,49 +263,54 @@ func (g *gate) dispatch(d *division) {
 	}
 }
 
-func (d *division) stopTimer() {
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
-}
-
-// refusal says why a request must not be sent at all, or nil.
-func (g *gate) refusal(d *division, e *endpoint, now time.Time) error {
+// refusal returns why a request must not be sent at all, or nil.
+func (g *gate) refusal(d *division, e *endpoint, now time.Time) *Refusal {
 	if g.closed != nil {
 		return g.closed
 	}
-	if d.day.limit > 0 && d.day.left <= 0 && !d.day.end.IsZero() {
-		return d.dayUsedUp()
+	if d.day.usedUp() {
+		return d.exceeded(now)
 	}
 	e.errors = slices.DeleteFunc(e.errors, func(at time.Time) bool { return now.Sub(at) >= errorHour })
 	if n := len(e.errors); n >= errorsBefore {
-		return &Refusal{Status: http.StatusTooManyRequests, Code: "error_limit", Until: e.errors[n-errorsBefore].Add(errorHour),
-			Message: fmt.Sprintf("%s: Exact refused %d requests within an hour and would block the app at more than 10; it is not asked any more", e.key, n),
-			Hint:    "mend the request first: the answers to the last ones, 400, 401, 403 or 404, say what is wrong with it"}
+		r := tooMany("error_limit", e.errors[n-errorsBefore].Add(errorHour),
+			"%s: Exact refused %d requests within an hour and would block the app at more than 10; no more are sent", e.key, n)
+		r.Hint = "fix the request first: the last answers, 400, 401, 403 or 404, say what is wrong with it"
+		return r
 	}
 	if now.Before(e.heldTill) {
-		return &Refusal{Status: http.StatusTooManyRequests, Code: "held", Until: e.heldTill,
-			Message: e.key + ": Exact answered 429 and named no limit; it is left alone for a while"}
+		return tooMany("held", e.heldTill, "%s: Exact answered 429 and named no limit; no requests are sent for a while", e.key)
 	}
 	return nil
 }
 
-// exceeded says which limit of a path's division is used up, or nil.
-func (g *gate) exceeded(path string) *Refusal {
-	name, _ := place(path)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	d := g.division(name)
-	d.turn(g.now())
+func tooMany(code string, until time.Time, format string, args ...any) *Refusal {
+	return &Refusal{Status: http.StatusTooManyRequests, Code: code, Until: until, Message: fmt.Sprintf(format, args...)}
+}
+
+// exceeded returns which limit of the division is used up, or nil.
+func (d *division) exceeded(now time.Time) *Refusal {
+	d.renew(now)
 	switch {
-	case d.day.limit > 0 && d.day.left <= 0 && !d.day.end.IsZero():
-		return d.dayUsedUp()
-	case d.minute.left <= 0 && !d.minute.end.IsZero():
-		return &Refusal{Status: http.StatusTooManyRequests, Code: "minute_limit", Until: d.minute.end,
-			Message: fmt.Sprintf("%s: the %d calls of the minute are used up", d, d.minute.limit)}
+	case d.day.usedUp():
+		return tooMany("daily_limit", d.day.end, "%s: the %d calls of the day are used up; Exact allows more from %s",
+			d, d.day.limit, d.day.end.UTC().Format(time.RFC3339))
+	case d.minute.usedUp():
+		return tooMany(minuteLimit, d.minute.end, "%s: the %d calls of the minute are used up", d, d.minute.limit)
 	}
 	return nil
+}
+
+// limitHeaders returns the six headers that report Exact's limits, or those of
+// them that are there.
+func limitHeaders(from http.Header) http.Header {
+	found := http.Header{}
+	for name, values := range from {
+		if strings.HasPrefix(name, "X-Ratelimit-") { // net/http's spelling
+			found[name] = values
+		}
+	}
+	return found
 }
 
 // String names the division for people.
@@ -322,21 +321,16 @@ func (d *division) String() string {
 	return "division " + d.name
 }
 
-func (d *division) dayUsedUp() *Refusal {
-	return &Refusal{Status: http.StatusTooManyRequests, Code: "daily_limit", Until: d.day.end,
-		Message: fmt.Sprintf("%s: the %d calls of the day are used up; Exact allows more from %s", d, d.day.limit, d.day.end.UTC().Format(time.RFC3339))}
-}
-
-// full reports whether the minute allows no more. What was told is reduced by
-// what is under way, some of which may be counted in it already: as answers come
-// in, the two draw level. A window that has not been told, with all its requests
-// answered, holds nobody back.
+// full reports whether the minute allows no more requests. What Exact reported is
+// reduced by the requests in flight, some of which Exact may have counted already:
+// the difference vanishes as answers come in. A window that was not reported, with
+// all its requests answered, is not full.
 func (d *division) full() bool {
 	return d.minute.limit > 0 && d.minute.left-d.inFlight <= 0 && (d.inFlight > 0 || !d.minute.end.IsZero())
 }
 
-// turn opens new windows for those that are over.
-func (d *division) turn(now time.Time) {
+// renew opens new windows for those that are over.
+func (d *division) renew(now time.Time) {
 	for _, w := range []*window{&d.minute, &d.day} {
 		if !w.end.IsZero() && !now.Before(w.end) {
 			w.left, w.end = w.limit, time.Time{}
@@ -348,97 +342,88 @@ func (d *division) turn(now time.Time) {
 // ordinary answer has both, a 429 only those that were exceeded (Exact KB "API
 // limits", picqer/exact-php-client#646).
 func (d *division) observe(o outcome, now time.Time) bool {
-	if o.header == nil {
-		return false
-	}
 	minute := d.minute.observe("X-Ratelimit-Minutely-", o, now, time.Minute)
 	day := d.day.observe("X-Ratelimit-", o, now, 24*time.Hour)
 	return minute || day
 }
 
-// observe reads one set of three headers, whose end of the window is in epoch
-// milliseconds, and reports whether it was there.
+// observe reads one set of three headers, in which the end of the window is in
+// epoch milliseconds, and reports whether it was there.
 func (w *window) observe(prefix string, o outcome, now time.Time, span time.Duration) bool {
-	number := func(name string) (int64, bool) {
+	var number [3]int64
+	for i, name := range []string{"Limit", "Remaining", "Reset"} {
 		n, err := strconv.ParseInt(strings.TrimSpace(o.header.Get(prefix+name)), 10, 64)
-		return n, err == nil && n >= 0
+		if err != nil || n < 0 {
+			return false
+		}
+		number[i] = n
 	}
-	limit, ok1 := number("Limit")
-	left, ok2 := number("Remaining")
-	mark, ok3 := number("Reset")
-	if !ok1 || !ok2 || !ok3 || limit == 0 || mark < w.mark {
-		return ok1 && ok2 && ok3 // an answer that was long under way tells of a window that is over
+	limit, left, mark := int(number[0]), int(number[1]), number[2]
+	if limit == 0 || mark < w.mark {
+		return true // an answer that was long under way is about a window that is over
 	}
-	behind := time.Duration(0) // how far Exact's clock is behind ours, and never less
+	behind := time.Duration(0)
 	if date, err := http.ParseTime(o.header.Get("Date")); err == nil {
 		behind = o.received.Sub(date)
 	}
 	if mark > w.mark {
-		w.mark, w.left, w.behind = mark, int(left), behind
+		w.mark, w.left, w.behind = mark, left, behind
 	}
-	w.limit = int(limit)
-	w.left = min(w.left, int(left)) // answers come out of order; what is left only gets less
-	// A Date tells whole seconds, and comes late: the least of several differences is nearest.
+	w.limit = limit
+	w.left = min(w.left, left) // answers come out of order; what is left only decreases
+	// A Date has whole seconds and arrives late, so the least difference is the nearest.
 	w.behind = min(w.behind, behind)
 	w.end = time.UnixMilli(mark).Add(w.behind)
 	if most := o.received.Add(span + 2*time.Second); w.end.After(most) {
 		w.end = most // whatever the clocks say
 	}
 	if soon := now.Add(500 * time.Millisecond); o.status == http.StatusTooManyRequests && w.end.Before(soon) {
-		w.end = soon // it has turned here and not there: not at once again
+		w.end = soon // the window has ended here and not there: do not send again at once
 	}
 	return true
 }
 
-func (w *window) told() int {
+// usedUp reports whether Exact has reported that the window allows no more calls.
+func (w *window) usedUp() bool { return !w.end.IsZero() && w.left <= 0 }
+
+// allows returns the calls that the window still allows, or -1 if Exact has not
+// reported them.
+func (w *window) allows() int {
 	if w.end.IsZero() {
 		return -1
 	}
 	return max(0, w.left)
 }
 
-// mostKnown bounds what a client can make the gate remember by asking for ever
-// new addresses.
-const mostKnown = 4096
+// remember returns known[key], which it makes if it is missing. A client that
+// requests ever new addresses must not fill the memory: a full map first loses the
+// idle entries.
+func remember[T interface{ idle(time.Time) bool }](known map[string]T, key string, now func() time.Time, fresh func(key string) T) T {
+	v, ok := known[key]
+	if !ok {
+		if len(known) >= mostKnown {
+			at := now()
+			maps.DeleteFunc(known, func(_ string, old T) bool { return old.idle(at) })
+		}
+		v = fresh(key)
+		known[key] = v
+	}
+	return v
+}
 
-func (g *gate) division(name string) *division {
-	d := g.divisions[name]
-	if d == nil {
-		if len(g.divisions) >= mostKnown {
-			for n, old := range g.divisions {
-				if old.inFlight == 0 && len(old.queue) == 0 {
-					delete(g.divisions, n)
-				}
-			}
-		}
-		d = &division{name: name}
-		if name != "" {
-			d.minute.limit, d.minute.left = assumedMinute, assumedMinute
-		}
-		g.divisions[name] = d
+func newDivision(name string) *division {
+	d := &division{name: name}
+	if name != "" {
+		d.minute.limit, d.minute.left = assumedMinute, assumedMinute
 	}
 	return d
 }
 
-func (g *gate) endpoint(key string) *endpoint {
-	e := g.endpoints[key]
-	if e == nil {
-		if now := g.now(); len(g.endpoints) >= mostKnown {
-			for k, old := range g.endpoints {
-				if n := len(old.errors); old.users == 0 && (n == 0 || now.Sub(old.errors[n-1]) >= errorHour) {
-					delete(g.endpoints, k)
-				}
-			}
-		}
-		e = &endpoint{key: key}
-		g.endpoints[key] = e
-	}
-	return e
-}
+func (d *division) idle(time.Time) bool { return d.inFlight == 0 && len(d.queue) == 0 }
 
-// forget drops an endpoint of which there is nothing to remember.
-func (g *gate) forget(e *endpoint) {
-	if e.users == 0 && len(e.errors) == 0 && !g.now().Before(e.heldTill) {
-		delete(g.endpoints, e.key)
-	}
+func newEndpoint(key string) *endpoint { return &endpoint{key: key} }
+
+func (e *endpoint) idle(now time.Time) bool {
+	n := len(e.errors)
+	return e.users == 0 && (n == 0 || now.Sub(e.errors[n-1]) >= errorHour) && !now.Before(e.heldTill)
 }

@@ -48,7 +48,7 @@ func TestAMinuteOfOthersIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{MinuteLimit: 1, TokenLife: time.Hour})
 	e.before(time.Minute, time.Second)
-	other := serve(t, exactapi.Config{BaseURL: e.base, Token: e.token})
+	other := serve(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
 	if status, _, body := other.get(divisionsPath + "?$top=1"); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, body)
 	}
@@ -87,7 +87,7 @@ func TestTheDayIsKept(t *testing.T) {
 		t.Errorf("another division: status %d: %s", status, body)
 	}
 	// Who comes new is told by Exact once, and tells it in the same words.
-	fresh := serve(t, exactapi.Config{BaseURL: e.base, Token: e.token})
+	fresh := serve(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
 	for range 3 {
 		status, _, body := fresh.get(divisionsPath)
 		if r := readRefusal(t, body); status != http.StatusTooManyRequests || r.Code != "daily_limit" || r.RetryAt.Sub(midnight).Abs() > 5*time.Second {
@@ -163,7 +163,7 @@ func TestAStreamIsNotSentTwice(t *testing.T) {
 		limits(w.Header(), 0, -1)
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	status, h, body, err := s.try(context.Background(), http.MethodPost, "/api/v1/1/x", io.LimitReader(zeros{}, 100<<10), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestANameless429(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	for path, wait := range map[string]time.Duration{"/told": 30 * time.Minute, "/untold": time.Minute} {
 		before := len(upstream.requests())
 		if status, _, body := s.get(path); status != http.StatusTooManyRequests || body != "" {
@@ -229,7 +229,7 @@ func TestTheQueue(t *testing.T) {
 		h.Set("X-RateLimit-Minutely-Remaining", strconv.FormatInt(left.Add(-1), 10))
 		h.Set("X-RateLimit-Minutely-Reset", strconv.FormatInt(reset.UnixMilli(), 10))
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	ask := func(ctx context.Context, n string) (int, string) {
 		status, _, body, _ := s.try(ctx, http.MethodGet, "/api/v1/1/x?n="+n, nil, nil)
 		return status, body

@@ -5,16 +5,39 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
-// A list of Exact's has 60 records and the address of the next page (Exact KB
-// "REST API - Restrictions"). It is absolute, so a client that follows it as it
-// stands leaves the proxy.
+// links replaces addresses of Exact in an answer by addresses of the handler, in
+// the spelling that the client used. Exact's links are absolute, so a client that
+// follows one would leave the handler and be refused.
+type links struct {
+	base   string // Exact's base URL
+	prefix string // the handler's: "http://127.0.0.1:8484/SECRET"
+}
 
-// linkMarks are what stands before the address of a next page in that media type,
-// in a form that text within a value cannot have: there a quote has a backslash
-// before it in JSON, and < is &lt; in Atom.
+// address returns the handler's address for what Exact calls to.
+func (l links) address(to string) string {
+	u, err := url.Parse(to)
+	switch {
+	case err != nil:
+		return to
+	case u.Host == "" && u.Scheme == "" && strings.HasPrefix(to, "/"):
+		return l.prefix + to
+	case strings.EqualFold(u.Scheme+"://"+u.Host, l.base):
+		rest := to[strings.Index(to, "//")+2:]
+		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+			return l.prefix + rest[i:]
+		}
+		return l.prefix + "/"
+	}
+	return to
+}
+
+// linkMarks returns what precedes the address of a next page in a media type. Text
+// within a value cannot contain these marks: in JSON its quotes have backslashes,
+// and in Atom its < is &lt;.
 func linkMarks(media string) []string {
 	switch media {
 	case "application/json":
@@ -25,8 +48,9 @@ func linkMarks(media string) []string {
 	return nil
 }
 
-// replaceLinks has the addresses of next pages begin with prefix.
-func (p *Proxy) replaceLinks(resp *http.Response, prefix string) {
+// body replaces the addresses of next pages in the answer's body (Exact KB "REST
+// API - Restrictions": a list has 60 records and the address of the next page).
+func (l links) body(resp *http.Response) {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	marks := linkMarks(media)
 	if err != nil || marks == nil || resp.Header.Get("Content-Encoding") != "" || resp.Body == nil || resp.Body == http.NoBody ||
@@ -35,10 +59,10 @@ func (p *Proxy) replaceLinks(resp *http.Response, prefix string) {
 	}
 	var edits []edit
 	for _, mark := range marks {
-		edits = append(edits, edit{old: []byte(mark + p.cfg.BaseURL + "/"), to: []byte(mark + prefix + "/")})
-		if media == "application/json" { // a slash may be escaped there
-			escaped := strings.NewReplacer("/", `\/`)
-			edits = append(edits, edit{old: []byte(mark + escaped.Replace(p.cfg.BaseURL+"/")), to: []byte(mark + escaped.Replace(prefix+"/"))})
+		edits = append(edits, edit{[]byte(mark + l.base + "/"), []byte(mark + l.prefix + "/")})
+		if media == "application/json" { // where a slash can be escaped
+			escape := func(address string) string { return strings.ReplaceAll(address+"/", "/", `\/`) }
+			edits = append(edits, edit{[]byte(mark + escape(l.base)), []byte(mark + escape(l.prefix))})
 		}
 	}
 	resp.Body = &editor{from: resp.Body, edits: edits, start: []byte(marks[0][:7])}
@@ -48,22 +72,22 @@ func (p *Proxy) replaceLinks(resp *http.Response, prefix string) {
 	resp.ContentLength = -1
 }
 
-// edit replaces a text by another.
+// edit replaces one text by another.
 type edit struct{ old, to []byte }
 
-// editor reads a stream with edits made. It holds back no more than what may be
-// the beginning of a text to be replaced.
+// editor reads a stream with edits made. It holds back no more than what can be
+// the beginning of a text to replace.
 type editor struct {
 	from  io.ReadCloser
 	edits []edit
-	start []byte // that all texts to be replaced begin with
+	start []byte // the beginning of all texts to replace
 
-	in, out bytes.Buffer // read and not looked at, looked at and not handed out
+	in, out bytes.Buffer // not examined yet; examined and not returned yet
 	err     error        // of the last read
 	room    [16 << 10]byte
 }
 
-// Read reads what is there, however little it is.
+// Read returns what is there, however little it is.
 func (e *editor) Read(p []byte) (int, error) {
 	for e.out.Len() == 0 {
 		if e.err != nil {
@@ -72,20 +96,20 @@ func (e *editor) Read(p []byte) (int, error) {
 		var n int
 		n, e.err = e.from.Read(e.room[:])
 		e.in.Write(e.room[:n])
-		e.look()
+		e.examine()
 	}
 	return e.out.Read(p)
 }
 
-// look moves from in to out what is certain: all of it at the end.
-func (e *editor) look() {
+// examine moves from in to out what is certain; at the end that is all of it.
+func (e *editor) examine() {
 	for e.in.Len() > 0 {
 		b := e.in.Bytes()
 		i := bytes.Index(b, e.start)
 		if i < 0 {
 			i = len(b)
 			if e.err == nil {
-				i -= beginning(b, e.start)
+				i -= overlap(b, e.start)
 			}
 			e.out.Write(e.in.Next(i))
 			return
@@ -93,7 +117,7 @@ func (e *editor) look() {
 		e.out.Write(e.in.Next(i))
 		b = b[i:]
 		n, certain := 1, true
-		to := b[:1] // the text goes on otherwise
+		to := b[:1] // unless one of the edits applies
 		for _, x := range e.edits {
 			if bytes.HasPrefix(b, x.old) {
 				n, to, certain = len(x.old), x.to, true
@@ -111,8 +135,8 @@ func (e *editor) look() {
 	}
 }
 
-// beginning is the length of the longest end of b that start begins with.
-func beginning(b, start []byte) int {
+// overlap returns the length of the longest end of b with which start begins.
+func overlap(b, start []byte) int {
 	for n := min(len(b), len(start)-1); n > 0; n-- {
 		if bytes.HasSuffix(b, start[:n]) {
 			return n

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -17,13 +16,8 @@ const (
 
 // answerOf gives a body as the client sees it.
 func answerOf(t testing.TB, contentType string, body io.Reader) string {
-	base, err := url.Parse(linkBase)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Proxy{cfg: Config{BaseURL: linkBase}, base: base}
 	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), Request: &http.Request{Method: http.MethodGet}}
-	p.replaceLinks(resp, linkPrefix)
+	links{linkBase, linkPrefix}.body(resp)
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -111,12 +105,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestOwnAddress(t *testing.T) {
-	base, err := url.Parse(linkBase)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Proxy{base: base}
+func TestAddress(t *testing.T) {
 	for to, want := range map[string]string{
 		linkBase + "/api/v1/1/x(guid'1')":    linkPrefix + "/api/v1/1/x(guid'1')",
 		"HTTPS://Start.ExactOnline.nl/x?a#b": linkPrefix + "/x?a#b",
@@ -130,7 +119,7 @@ func TestOwnAddress(t *testing.T) {
 		"http://start.exactonline.nl/x":      "http://start.exactonline.nl/x",
 		":":                                  ":",
 	} {
-		if got := p.ownAddress(to, linkPrefix); got != want {
+		if got := (links{linkBase, linkPrefix}).address(to); got != want {
 			t.Errorf("%s: %s, want %s", to, got, want)
 		}
 	}

@@ -23,11 +23,11 @@ type Client struct {
 }
 
 // Do sends a request, follows no redirect, and returns the answer whatever its
-// status. The error is the cause of the context's end if that was cancelled, or
-// of a kind of package fault; it never contains the address, whose query can hold
-// personal data.
+// status. The error is the cause of the context's end if that was cancelled, what a
+// [Transport] decided (a *Refusal, an error of its token source), or a
+// fault.ErrTemporary; it does not contain the address, whose query can hold names.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
-	if u := req.URL; u.Scheme+"://"+u.Host != c.BaseURL || u.User != nil {
+	if !below(c.BaseURL, req.URL) {
 		return nil, fault.New(fault.ErrTemporary, "an address that is not below %s is not followed", c.BaseURL)
 	}
 	if !c.Token.IsZero() {
@@ -50,8 +50,15 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 
 // failed returns the error of a request or of an answer's body.
 func (c *Client) failed(ctx context.Context, err error, format string) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
+	var refusal *Refusal
+	var source sourceError
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.As(err, &source):
+		return source.error
 	}
 	return fault.Wrap(fault.ErrTemporary, fault.Transport(err), format, c.BaseURL)
 }

@@ -31,7 +31,7 @@ func TestStreamsWithFlatMemory(t *testing.T) {
 			_, _ = io.CopyN(w, zeros{}, size)
 		}
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	s.get("/warm")
 	const allowed = 32 << 20
 	for _, way := range []string{"down", "up"} {
@@ -105,7 +105,7 @@ func TestStreamsBothWaysAtOnce(t *testing.T) {
 			_ = c.Flush()
 		}
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	body, write := io.Pipe()
 	req, err := http.NewRequest(http.MethodPost, s.url("/chat"), body)
 	if err != nil {
@@ -139,7 +139,7 @@ func TestBodiesAreUntouched(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append([]byte(text), b...))
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 300 << 10} {
 		body := strings.Repeat("é\x00", size/3+1)[:size]
 		_, h, got, err := s.try(context.Background(), http.MethodPost, "/x", strings.NewReader(body), nil)
@@ -209,7 +209,7 @@ func TestLocation(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 	})
 	base = upstream.URL
-	s := serve(t, exactapi.Config{BaseURL: base})
+	s := serve(t, exactapi.TransportConfig{BaseURL: base})
 	_, h, _, err := s.try(context.Background(), http.MethodPost, "/api/v1/1/crm/Accounts", strings.NewReader("{}"), nil)
 	if err != nil || h.Get("Location") != s.url("/api/v1/1/crm/Accounts(guid'1')") || h.Get("Content-Location") != s.url("/x") {
 		t.Errorf("Location %s, Content-Location %s, %v", h.Get("Location"), h.Get("Content-Location"), err)
@@ -226,7 +226,7 @@ func TestDrain(t *testing.T) {
 		<-go_
 		fmt.Fprint(w, "done")
 	})
-	s := serve(t, exactapi.Config{BaseURL: upstream.URL})
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	answer := make(chan string, 1)
 	go func() {
 		_, _, body, _ := s.try(context.Background(), http.MethodGet, "/x", nil, nil)

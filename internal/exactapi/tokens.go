@@ -5,12 +5,13 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// tokens keeps the token at hand and asks its source again for all who wait at
-// once. It is the source that knows when a token is due to be replaced, and of a
-// sign-in or a sign-out meanwhile; so what it gave is kept for a second, and
-// less when the token lives for seconds only.
+// tokens has the current token and calls its source once for all requests that
+// wait. Only the source knows when a token is due, and whether the user has signed
+// in or out; so a token is kept for a second, or less if it lives for seconds only.
 type tokens struct {
 	source func(context.Context) (Token, error)
 	now    func() time.Time
@@ -19,14 +20,14 @@ type tokens struct {
 
 	mu     sync.Mutex
 	kept   Token
-	until  time.Time // when kept is too old
-	call   *tokenCall
+	until  time.Time // when the source must be called again
+	call   *sourceCall
 	closed bool
 	calls  sync.WaitGroup
 }
 
-// tokenCall is one call of the source and what it gave, once done is closed.
-type tokenCall struct {
+// sourceCall is a call of the source. Its results are valid once done is closed.
+type sourceCall struct {
 	done  chan struct{}
 	token Token
 	err   error
@@ -38,7 +39,7 @@ func newTokens(source func(context.Context) (Token, error), now func() time.Time
 	return t
 }
 
-// get returns a live token. Its wait ends with ctx; the source's call goes on.
+// get returns a live token. The end of ctx ends the wait, not the source's call.
 func (t *tokens) get(ctx context.Context) (Token, error) {
 	t.mu.Lock()
 	if t.now().Before(t.until) {
@@ -51,7 +52,7 @@ func (t *tokens) get(ctx context.Context) (Token, error) {
 	}
 	call := t.call
 	if call == nil {
-		call = &tokenCall{done: make(chan struct{})}
+		call = &sourceCall{done: make(chan struct{})}
 		t.call = call
 		t.calls.Go(func() { t.ask(call) })
 	}
@@ -64,16 +65,17 @@ func (t *tokens) get(ctx context.Context) (Token, error) {
 	}
 }
 
-// patience is how long those who wait for a token are kept waiting when it is
-// known that there will be one: Exact may call an expired token live for another
-// fiftieth of its life, which is 12 s.
+// patience limits how long requests wait for a token that the source has announced:
+// Exact can treat an expired token as live for another fiftieth of its life, which
+// is 12 s.
 const patience = 15 * time.Second
 
-func (t *tokens) ask(call *tokenCall) {
-	for began := t.now(); ; {
+func (t *tokens) ask(call *sourceCall) {
+	for last := t.now().Add(patience); ; {
 		call.token, call.err = t.source(t.ctx)
 		var later *Refusal
-		if !errors.As(call.err, &later) || !later.retryable() || later.Until.After(began.Add(patience)) || !t.sleep(max(later.Until.Sub(t.now()), 10*time.Millisecond)) {
+		if !errors.As(call.err, &later) || !later.retryable() || later.Until.After(last) ||
+			fault.Pause(t.ctx, max(later.Until.Sub(t.now()), 10*time.Millisecond)) != nil {
 			break
 		}
 	}
@@ -87,20 +89,8 @@ func (t *tokens) ask(call *tokenCall) {
 	close(call.done)
 }
 
-// sleep reports whether the time has passed without the end coming first.
-func (t *tokens) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-t.ctx.Done():
-		return false
-	}
-}
-
-// refused has the source asked again if the token at hand is the one that Exact
-// refused: somebody may have signed in anew.
+// refused makes the next get call the source, if token is the current one: the
+// user may have signed in again.
 func (t *tokens) refused(token Token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -28,37 +28,42 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// served is a proxy on a port of its own, with a client that keeps connections.
+// served is a handler on a port of its own, with a client that keeps connections.
 type served struct {
-	*exactapi.Proxy
+	*exactapi.Handler
+	*exactapi.Transport
 	t      testing.TB
 	origin string // http://127.0.0.1:PORT
 	secret string
 	client *http.Client
 	log    *lockedBuffer
-	ahead  atomic.Int64 // of the proxy's clock
+	ahead  atomic.Int64 // of the transport's clock
 }
 
-// serve has a proxy listen and ends it with the test.
-func serve(t testing.TB, cfg exactapi.Config) *served {
+// serve starts a handler, with the options that a test changes, and ends it with
+// the test.
+func serve(t testing.TB, to exactapi.TransportConfig, options ...func(*exactapi.HandlerConfig)) *served {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	addr := server.Listener.Addr().String()
 	_, port, _ := strings.Cut(addr, ":")
 	s := &served{t: t, origin: "http://" + addr, secret: rand.Text(), log: &lockedBuffer{}}
-	cfg.Secret = fault.NewSecret(s.secret)
-	cfg.Hosts = []string{addr, "localhost:" + port}
-	cfg.Log = slog.New(slog.NewTextHandler(s.log, nil))
-	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
-	if cfg.Token == nil {
-		cfg.Token = constant("upstream-token")
+	to.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+	if to.Token == nil {
+		to.Token = constant("upstream-token")
 	}
-	p, err := exactapi.New(cfg)
-	if err != nil {
+	cfg := exactapi.HandlerConfig{Secret: fault.NewSecret(s.secret), Hosts: []string{addr, "localhost:" + port}, Log: slog.New(slog.NewTextHandler(s.log, nil))}
+	for _, option := range options {
+		option(&cfg)
+	}
+	var err error
+	if s.Transport, err = exactapi.NewTransport(to); err != nil {
 		t.Fatal(err)
 	}
-	s.Proxy = p
-	server.Config.Handler = p
+	if s.Handler, err = exactapi.NewHandler(s.Transport, cfg); err != nil {
+		t.Fatal(err)
+	}
+	server.Config.Handler = s.Handler
 	server.Start()
 	s.client = &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 200},
@@ -68,7 +73,7 @@ func serve(t testing.TB, cfg exactapi.Config) *served {
 		s.client.CloseIdleConnections()
 		server.CloseClientConnections()
 		server.Close()
-		p.Close()
+		s.Close()
 	})
 	return s
 }
@@ -201,7 +206,7 @@ func newExact(t testing.TB, cfg exactsim.Config) *exact {
 		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(exactsim.ClientSecret), nil },
 	}
 	e.login(t)
-	e.served = serve(t, exactapi.Config{BaseURL: e.base, Token: e.token})
+	e.served = serve(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
 	return e
 }
 

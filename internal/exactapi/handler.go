@@ -1,0 +1,385 @@
+package exactapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// HandlerConfig has what a [Handler] needs beside its transport.
+type HandlerConfig struct {
+	// Secret is what a client must know: letters and digits only, because it is
+	// part of the path of addresses.
+	Secret fault.Secret
+
+	// Hosts are the authorities that a request may name, such as "127.0.0.1:8484":
+	// those of the listener, so that a stranger's name that resolves to this
+	// machine (DNS rebinding) is refused. Nil allows any, for a socket that no
+	// browser can reach.
+	Hosts []string
+
+	// ReadOnly allows only GET and HEAD.
+	ReadOnly bool
+
+	// Log gets one line for each request, at level Info, without query, secret and
+	// token. Nil is no log.
+	Log *slog.Logger
+}
+
+// Handler is a reverse proxy to Exact for this machine's own programs. It is safe
+// for concurrent use.
+type Handler struct {
+	HandlerConfig
+	transport *Transport
+	buffers   buffers
+	quiet     *log.Logger
+	active    atomic.Int64
+}
+
+// NewHandler returns a handler that sends requests with t, or an error if the
+// secret cannot be used.
+func NewHandler(t *Transport, cfg HandlerConfig) (*Handler, error) {
+	isWord := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }
+	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
+		return nil, errors.New("secret: want at least 20 letters and digits")
+	}
+	return &Handler{HandlerConfig: cfg, transport: t, quiet: log.New(io.Discard, "", 0)}, nil
+}
+
+// Active returns how many requests are being served.
+func (h *Handler) Active() int { return int(h.active.Load()) }
+
+// ServeHTTP passes a request on, or refuses it with a [Refusal].
+//
+// Not passed on are the client's Authorization, its cookies, the headers of
+// browsers and those of other proxies. The answer comes back without cookies and
+// without CORS headers. Bodies are streamed unchanged in both directions, with one
+// exception: where a JSON or Atom answer links to the next page ("__next", link
+// rel="next"), and in the headers Location and Content-Location, Exact's address is
+// replaced by the handler's. Other addresses in the data, such as those of
+// "__metadata", are data and stay.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.active.Add(1)
+	defer h.active.Add(-1)
+	x := &exchange{Handler: h, ResponseWriter: w, report: report{minuteLeft: -1, dayLeft: -1}}
+	began, whole := time.Now(), false
+	defer func() { x.log(r, time.Since(began), whole) }() // also when a panic ends the connection
+	refusal := x.admit(r)
+	if refusal == nil && keepShortBody(r) != nil {
+		refusal = &Refusal{Status: http.StatusBadRequest, Code: "body", Message: "the body of the request broke off"}
+	}
+	if refusal != nil {
+		refusal.write(x, h.transport.now())
+		whole = true
+		return
+	}
+	if r.GetBody == nil && r.ContentLength != 0 {
+		// An answer may begin before a long body has ended. HTTP/2 can always do that.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	(&httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x,
+		ModifyResponse: x.modify,
+		ErrorHandler:   x.failed,
+		FlushInterval:  -1, // pass on at once what has come
+		BufferPool:     &h.buffers,
+		ErrorLog:       h.quiet, // the handler's own log has the request
+	}).ServeHTTP(x, r)
+	whole = true
+}
+
+// exchange is one request and its answer. It is the ResponseWriter of the answer,
+// and the RoundTripper of the request.
+type exchange struct {
+	*Handler
+	http.ResponseWriter
+	report
+	path   string // without the secret; empty until the client has shown the secret
+	prefix string // the client's spelling of the base URL: "http://127.0.0.1:8484/SECRET"
+	status int    // of the answer
+}
+
+// RoundTrip sends the request as it is passed on.
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	return x.transport.roundTrip(req, &x.report)
+}
+
+// WriteHeader adds headers that stop a browser from treating Exact's pages and
+// attachments as pages of this machine: a script in them could read its own
+// address, and the secret in it. Interim answers (1xx) do not reach the client,
+// because their headers have not been examined.
+func (x *exchange) WriteHeader(status int) {
+	if status < 200 {
+		return
+	}
+	x.status = status
+	h := x.Header()
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// admit decides whether a request is passed on, and removes the secret from its
+// path. The order counts: a client without the secret learns nothing of the rest.
+func (x *exchange) admit(r *http.Request) *Refusal {
+	isOwn := func(host string) bool { return strings.EqualFold(host, r.Host) }
+	if x.Hosts != nil && !slices.ContainsFunc(x.Hosts, isOwn) {
+		return &Refusal{Status: http.StatusMisdirectedRequest, Code: "host", Message: "the Host of the request is not this proxy's",
+			Hint: "use the address that the proxy printed when it started"}
+	}
+	x.prefix = "http://" + r.Host
+	if fromElsewhere(r.Header, x.prefix) {
+		return &Refusal{Status: http.StatusForbidden, Code: "cross_site", Message: "web pages may not use this proxy"}
+	}
+	if !x.authorize(r) {
+		return &Refusal{Status: http.StatusUnauthorized, Code: "secret", Message: "the proxy's secret is missing or wrong",
+			Hint: "use the address that the proxy printed when it started, or its secret as Authorization: Bearer"}
+	}
+	x.path = r.URL.Path
+	switch r.Method {
+	case http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "method", Message: r.Method + " is not passed on",
+			also: http.Header{"Allow": {"GET, HEAD, POST, PUT, PATCH, DELETE, MERGE"}}}
+	}
+	if x.ReadOnly && (r.Method != http.MethodGet && r.Method != http.MethodHead || overridesMethod(r.Header)) {
+		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "read_only", Message: "this proxy only reads: GET and HEAD",
+			also: http.Header{"Allow": {"GET, HEAD"}}}
+	}
+	return checkPath(r.URL.Path)
+}
+
+// authorize reports whether the client knows the secret: it is the first segment
+// of the path, which authorize then removes, or a Bearer token.
+func (x *exchange) authorize(r *http.Request) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	lead := "/" + first
+	// The secret needs no escapes, so a first segment with escapes is not the secret.
+	if x.isSecret(first) && strings.HasPrefix(r.URL.Path, lead) {
+		u := *r.URL
+		x.prefix += lead
+		u.Path = orRoot(u.Path[len(lead):])
+		if u.RawPath != "" {
+			u.RawPath = orRoot(u.RawPath[len(lead):])
+		}
+		r.URL = &u
+		return true
+	}
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return false
+	}
+	scheme, value, _ := strings.Cut(values[0], " ")
+	return strings.EqualFold(scheme, "Bearer") && x.isSecret(strings.TrimSpace(value))
+}
+
+func orRoot(path string) string {
+	if path == "" {
+		return "/"
+	}
+	return path
+}
+
+func (h *Handler) isSecret(s string) bool {
+	return subtle.ConstantTimeCompare([]byte(s), []byte(h.Secret.Reveal())) == 1
+}
+
+// fromElsewhere reports whether a browser sent the request on behalf of a page
+// that is not the proxy's own. Programs send neither header; an address that a
+// person types has Sec-Fetch-Site: none.
+func fromElsewhere(h http.Header, own string) bool {
+	foreignSite := func(site string) bool { return site != "none" && site != "same-origin" }
+	foreignOrigin := func(origin string) bool { return !strings.EqualFold(origin, own) }
+	return slices.ContainsFunc(h.Values("Sec-Fetch-Site"), foreignSite) || slices.ContainsFunc(h.Values("Origin"), foreignOrigin)
+}
+
+// overridesMethod reports whether a header asks for another method than the
+// request's own, as OData and many frameworks allow.
+func overridesMethod(h http.Header) bool {
+	return h.Get("X-Http-Method") != "" || h.Get("X-Http-Method-Override") != "" || h.Get("X-Method-Override") != ""
+}
+
+// checkPath refuses paths that would mean one thing here and another at Exact.
+// Encoded slashes are passed on unchanged, but count as slashes here.
+func checkPath(path string) *Refusal {
+	bad := &Refusal{Status: http.StatusBadRequest, Code: "path", Message: "the path of the request is not passed on",
+		Hint: "it has a segment . or .., an empty one at its beginning, or a control character"}
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.HasPrefix(path, `/\`) {
+		return bad
+	}
+	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
+	for _, s := range segments {
+		if s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return bad
+		}
+	}
+	if len(segments) == 0 { // a person tries whether the proxy works; at Exact it might count as an error
+		return &Refusal{Status: http.StatusNotFound, Code: "path", Message: "this is exactauth's proxy; it passes on requests with a path, such as /api/v1/current/Me"}
+	}
+	// Requests to the token endpoint count against the app's limits there.
+	if len(segments) >= 2 && strings.EqualFold(segments[0], "api") && strings.EqualFold(segments[1], "oauth2") {
+		return &Refusal{Status: http.StatusForbidden, Code: "path", Message: "/api/oauth2 is not passed on: the proxy adds a live token by itself"}
+	}
+	return nil
+}
+
+// shortBody is the size, in bytes, up to which the body of a request is kept so
+// that the request can be sent a second time. A script posts a record or a few;
+// a file is streamed.
+const shortBody = 64 << 10
+
+func keepShortBody(r *http.Request) error {
+	if r.ContentLength <= 0 || r.ContentLength > shortBody {
+		return nil
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		return err
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body, _ = r.GetBody()
+	return nil
+}
+
+// rewrite turns the client's request into the one that Exact sees. ReverseProxy has
+// removed hop-by-hop headers and the usual headers of proxies.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	out.URL.Scheme, out.URL.Host, _ = strings.Cut(x.transport.base, "://")
+	out.Host = ""
+	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: a filter may contain a semicolon
+	for name := range out.Header {
+		if staysHere(name) {
+			delete(out.Header, name)
+		}
+	}
+}
+
+// staysHere reports whether a header of a request, in canonical form, is not for
+// Exact: it is about the way to the proxy, is a browser's, or would make Exact read
+// another path.
+func staysHere(name string) bool {
+	switch name {
+	case "Authorization", "Cookie", "Cookie2", "Origin", "Referer",
+		"Accept-Encoding", // the transport asks for gzip and unpacks it: links must be legible
+		"Upgrade", "Connection", "Upgrade-Insecure-Requests",
+		"Via", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Host":
+		return true
+	}
+	for _, family := range []string{"Sec-", "X-Forwarded-", "Access-Control-"} {
+		if strings.HasPrefix(name, family) {
+			return true
+		}
+	}
+	return false
+}
+
+// modify turns Exact's answer into the one that the client sees.
+func (x *exchange) modify(resp *http.Response) error {
+	h := resp.Header
+	for name := range h {
+		switch {
+		case name == "Set-Cookie", name == "Set-Cookie2", name == "Alt-Svc", name == "Strict-Transport-Security",
+			name == "Clear-Site-Data", name == errorHeader, strings.HasPrefix(name, "Access-Control-"):
+			delete(h, name)
+		}
+	}
+	l := links{x.transport.base, x.prefix}
+	for _, name := range []string{"Location", "Content-Location"} {
+		if to := h.Get(name); to != "" {
+			h.Set(name, l.address(to))
+		}
+	}
+	l.body(resp)
+	return nil
+}
+
+// statusGone is the log's status of a request whose client did not wait for the answer.
+const statusGone = 499
+
+// failed answers a request that got no answer from Exact.
+func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
+	_, host, _ := strings.Cut(x.transport.base, "://")
+	var refusal *Refusal
+	var network net.Error
+	var op *net.OpError
+	switch {
+	case r.Context().Err() != nil:
+		x.status = statusGone
+		panic(http.ErrAbortHandler) // the client has gone; nothing must look like an answer
+	case errors.As(err, &refusal):
+	case errors.As(err, new(sourceError)):
+		refusal = &Refusal{Status: http.StatusBadGateway, Code: "token", Message: "there is no live access token"}
+	case errors.As(err, &network) && network.Timeout():
+		refusal = &Refusal{Status: http.StatusGatewayTimeout, Code: "timeout", Message: host + " does not answer"}
+	default:
+		refusal = &Refusal{Status: http.StatusBadGateway, Code: "unreachable", Message: host + " cannot be reached"}
+		// Other errors can contain the address of an outer proxy, and a password in it.
+		if errors.As(err, &op) && op.Err != nil {
+			refusal.Message += ": " + op.Op + ": " + fault.Transport(op).Error()
+		}
+	}
+	refusal.write(x, x.transport.now())
+}
+
+// log writes the access log. Until the client has shown the secret not even the
+// path is logged: it may be a misspelt secret.
+func (x *exchange) log(r *http.Request, took time.Duration, whole bool) {
+	if x.Log == nil {
+		return
+	}
+	path := "-"
+	if x.path != "" {
+		path = fault.Printable(x.path)
+	}
+	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", path), slog.Int("status", x.status), slog.Int64("ms", took.Milliseconds())}
+	if x.waited >= time.Millisecond {
+		attrs = append(attrs, slog.Int64("waited_ms", x.waited.Milliseconds()))
+	}
+	if x.minuteLeft >= 0 {
+		attrs = append(attrs, slog.Int("minute_left", x.minuteLeft))
+	}
+	if x.dayLeft >= 0 {
+		attrs = append(attrs, slog.Int("day_left", x.dayLeft))
+	}
+	if !whole {
+		attrs = append(attrs, slog.Bool("cut_off", true))
+	}
+	if code := x.Header().Get(errorHeader); code != "" {
+		attrs = append(attrs, slog.String("refused", code))
+	}
+	x.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+}
+
+// buffers has a buffer for each stream, and keeps the memory of streams flat.
+type buffers struct{ pool sync.Pool }
+
+// Get returns a buffer of 32 KiB.
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[32 << 10]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put takes back what Get returned.
+func (b *buffers) Put(buf []byte) { b.pool.Put((*[32 << 10]byte)(buf)) }

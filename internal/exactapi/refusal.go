@@ -1,0 +1,68 @@
+package exactapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Refusal is a decision not to ask Exact, as a [Transport] makes for Exact's
+// limits, and an answer that a [Handler] sends without asking Exact: the JSON
+// object {"error":{"code","message","hint","retryable","retry_at"}}, in which hint
+// and retry_at can be absent, with the header Retry-After if Until is set.
+type Refusal struct {
+	Status  int       // of the HTTP answer
+	Code    string    // for programs, such as "daily_limit"
+	Message string    // for people, one line
+	Hint    string    // what a person can do; may be empty
+	Until   time.Time // from when the same request can succeed; zero if unknown
+
+	also http.Header // further headers of the answer
+}
+
+// Error returns the message.
+func (r *Refusal) Error() string { return r.Message }
+
+// Is reports that a refusal which ends by itself is of the kind fault.ErrTemporary.
+func (r *Refusal) Is(kind error) bool { return kind == fault.ErrTemporary && r.retryable() }
+
+// retryable reports whether the same request can succeed later without a person.
+func (r *Refusal) retryable() bool { return !r.Until.IsZero() }
+
+// errorHeader marks an answer of the handler's own; Exact's answers do not have it.
+const errorHeader = "Exactauth-Error"
+
+// write sends the refusal as an answer.
+func (r *Refusal) write(w http.ResponseWriter, now time.Time) {
+	type fields struct {
+		Code      string `json:"code"`
+		Message   string `json:"message"`
+		Hint      string `json:"hint,omitempty"`
+		Retryable bool   `json:"retryable"`
+		RetryAt   string `json:"retry_at,omitempty"` // RFC 3339, UTC
+	}
+	f := fields{Code: r.Code, Message: r.Message, Hint: r.Hint, Retryable: r.retryable()}
+	h := w.Header()
+	if r.retryable() {
+		f.RetryAt = r.Until.UTC().Format(time.RFC3339)
+		// Rounded up: a client that retries a moment too early is refused again.
+		h.Set("Retry-After", strconv.Itoa(max(1, int((r.Until.Sub(now)+time.Second-1)/time.Second))))
+	}
+	body, err := json.Marshal(map[string]fields{"error": f})
+	if err != nil { // impossible for strings and a bool
+		panic(err)
+	}
+	body = append(body, '\n')
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	h.Set(errorHeader, r.Code)
+	for name, values := range r.also {
+		h[name] = values
+	}
+	w.WriteHeader(r.Status)
+	_, _ = w.Write(body) // fails only if the client has gone
+}

@@ -1,0 +1,256 @@
+// Package exactapi sends requests to Exact Online's REST API with a live access
+// token and within Exact's limits. Its three parts work without each other:
+//
+//   - [Transport] is an [http.RoundTripper] that adds the token, waits for Exact's
+//     limits, and gets another token once when Exact refuses the first one.
+//   - [Client] and [Records] read collections, page after page.
+//   - [Handler] is a reverse proxy on a loopback address, for programs that cannot
+//     sign in and for jobs that outlive a token.
+//
+// Facts about Exact are cited where they are used. "Exact KB" is Exact's
+// knowledge base; a name with a number is an issue of a public client library,
+// such as picqer/exact-php-client#646.
+package exactapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Token is a live access token.
+type Token struct {
+	Access  fault.Secret
+	Expires time.Time // by this machine's clock
+}
+
+// TransportConfig has what a [Transport] needs.
+type TransportConfig struct {
+	// BaseURL is the one server that gets requests, as scheme and host:
+	// "https://start.exactonline.nl".
+	BaseURL string
+
+	// Token returns a live access token. One goroutine at a time calls it, as
+	// often as once a second while there are requests, because only the source
+	// knows when a token is due and whether the user has signed in or out. Its
+	// context ends with [Transport.Close] and not with a request: a request that
+	// is cancelled must not cancel the token of the others. If the error is a
+	// *Refusal whose Until is seconds away, Token is called again at that time,
+	// and requests wait for it.
+	Token func(ctx context.Context) (Token, error)
+
+	// Next sends the requests. Nil is a transport with a limit for the time to the
+	// first byte of an answer and none for the body.
+	Next http.RoundTripper
+
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Transport sends requests to one server, each with a live token and when Exact's
+// limits allow it. It is safe for concurrent use.
+type Transport struct {
+	base   string
+	next   http.RoundTripper
+	now    func() time.Time
+	tokens *tokens
+	gate   *gate
+}
+
+// NewTransport returns a transport, or an error if the base URL is not scheme and
+// host.
+func NewTransport(cfg TransportConfig) (*Transport, error) {
+	if u, err := url.Parse(cfg.BaseURL); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != cfg.BaseURL {
+		return nil, errors.New("base URL: want scheme and host only")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Next == nil {
+		cfg.Next = newNext()
+	}
+	return &Transport{cfg.BaseURL, cfg.Next, cfg.Now, newTokens(cfg.Token, cfg.Now), newGate(cfg.Now)}, nil
+}
+
+// newNext returns a transport that differs from Go's own in its limits: of the time
+// to a first byte there is one, of the time of a body there is none.
+func newNext() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: 5 * time.Minute, // Exact works on a broad query for minutes, then answers 408
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+	}
+}
+
+// Drain refuses, with 503, every request that has not been sent yet: new ones and
+// those that wait for a limit. Requests that have been sent are completed.
+func (t *Transport) Drain() { t.gate.close(ending()) }
+
+func ending() *Refusal {
+	return &Refusal{Status: http.StatusServiceUnavailable, Code: "ending", Message: "the proxy is ending"}
+}
+
+// Close drains the transport, ends the context of a call of Token that is under
+// way, and waits for that call: it may be about to save the only copy of the next
+// refresh token.
+func (t *Transport) Close() {
+	t.Drain()
+	t.tokens.close()
+	if next, ok := t.next.(*http.Transport); ok {
+		next.CloseIdleConnections()
+	}
+}
+
+// report is what a transport notes about one request.
+type report struct {
+	waited              time.Duration // for a limit
+	minuteLeft, dayLeft int           // calls that Exact still allows; -1 if unknown
+}
+
+// sourceError is an error of the token source, as opposed to one of the network.
+type sourceError struct{ error }
+
+func (e sourceError) Unwrap() error { return e.error }
+
+// RoundTrip returns Exact's answer. The error is a *Refusal if a limit forbids the
+// request, the error of the token source, or that of the network.
+//
+// A refused token (401) is followed by a second try only if there is another token
+// by now: the first one has expired on the way, or the user has signed in again.
+// Exact would refuse the same token again, and each refusal counts towards a block
+// (Exact KB "API limits"). The caller then gets the 401, which may be about what it
+// asked for. If the source has no token at all, the caller gets the source's error.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.roundTrip(req, &report{})
+}
+
+// mostMinutes limits how often a request is sent because other programs had used up
+// the minute before.
+const mostMinutes = 4
+
+func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, error) {
+	sent := 0
+	defer func() {
+		if sent == 0 && req.Body != nil {
+			req.Body.Close() // as http.RoundTripper demands
+		}
+	}()
+	if !below(t.base, req.URL) {
+		return nil, fault.New(fault.ErrConfig, "an address that is not below %s gets no token", t.base)
+	}
+	ctx := req.Context()
+	renewed := false
+	for minutes := 1; ; {
+		began := time.Now()
+		turn, err := t.gate.wait(ctx, req.URL.Path, sent > 0)
+		r.waited += time.Since(began)
+		if err != nil {
+			return nil, err
+		}
+		token, err := t.token(ctx)
+		if err != nil {
+			t.gate.done(turn, outcome{})
+			return nil, err
+		}
+		sent++
+		resp, limit, err := t.once(req, sent > 1, token, turn, r)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case resp.StatusCode == http.StatusSwitchingProtocols:
+			discard(resp)
+			return nil, errors.New("switched protocols without being asked")
+		case resp.StatusCode == http.StatusUnauthorized && !renewed && repeatable(req):
+			next, err := t.token(ctx)
+			if err != nil {
+				discard(resp)
+				return nil, err
+			}
+			if next.Access.Reveal() == token.Access.Reveal() {
+				return resp, nil
+			}
+			renewed = true
+		case limit != nil:
+			if limit.Code != minuteLimit || minutes == mostMinutes || !repeatable(req) {
+				discard(resp)
+				return nil, limit
+			}
+			minutes++
+		default:
+			return resp, nil
+		}
+		discard(resp)
+	}
+}
+
+// once sends the request and ends its turn. The refusal is the limit that an
+// answer 429 is about; it is nil for other answers.
+func (t *Transport) once(req *http.Request, again bool, token Token, turn *turn, r *report) (*http.Response, *Refusal, error) {
+	out := req.Clone(req.Context())
+	if again && req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			t.gate.done(turn, outcome{})
+			return nil, nil, err
+		}
+		out.Body = body
+	}
+	out.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
+	resp, err := t.next.RoundTrip(out)
+	o := outcome{received: t.now()}
+	if err == nil {
+		o.status, o.header = resp.StatusCode, resp.Header
+		resp.Request = req // without the token: the answer keeps its request
+		// Before done, which lets the next request go: that must not take the same token.
+		if resp.StatusCode == http.StatusUnauthorized {
+			t.tokens.refused(token)
+		}
+	}
+	var limit *Refusal
+	r.minuteLeft, r.dayLeft, limit = t.gate.done(turn, o)
+	return resp, limit, err
+}
+
+// repeatable reports whether the request can be sent a second time: it has no
+// body, or a body that can be read again.
+func repeatable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+// below reports whether u is an address of the server with the base URL.
+func below(base string, u *url.URL) bool {
+	return u.Scheme+"://"+u.Host == base && u.User == nil
+}
+
+// token returns a live token.
+func (t *Transport) token(ctx context.Context) (Token, error) {
+	token, err := t.tokens.get(ctx)
+	var refusal *Refusal
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return token, err
+	case errors.As(err, &refusal):
+		return Token{}, refusal
+	case t.tokens.ctx.Err() != nil:
+		return Token{}, ending()
+	}
+	return Token{}, sourceError{err}
+}
+
+// discard reads the rest of an answer, so that its connection can be used again.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // a longer one costs the connection
+	resp.Body.Close()
+}
