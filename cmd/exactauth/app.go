@@ -1,38 +1,29 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // app is what all commands share: the outside world and the global flags.
 // Nothing is opened before a command asks for it.
 type app struct {
-	in       *os.File
-	out, err *os.File
-	env      func(string) string
+	term.Terminal // streams, environment, --json and --no-input
 
 	profileName string
-	json        bool
-	noInput     bool
 	verbose     bool
 	timeout     time.Duration
 
-	screen  screen           // what a.err shows, while something is waited for
-	shared  bool             // others write to the terminal meanwhile: nothing comes and goes on it
 	ending  []os.Signal      // those that end the program: not what its parent had ignored
 	signals <-chan os.Signal // the first of them that came
 
@@ -79,8 +70,8 @@ func (a *app) rootCmd(args []string) *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
 	f.StringVarP(&a.profileName, "profile", "p", "", "the profile to use (default: EXACTAUTH_PROFILE, then the one chosen by \"use\")")
-	f.BoolVar(&a.json, "json", false, "print results and errors as JSON")
-	f.BoolVar(&a.noInput, "no-input", false, "never ask a question")
+	f.BoolVar(&a.JSON, "json", false, "print results and errors as JSON")
+	f.BoolVar(&a.NoInput, "no-input", false, "never ask a question")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say on stderr what is done; secrets are never shown")
 	f.DurationVar(&a.timeout, "timeout", 0, "end after this time (default 90s; 5m for login)")
 	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfiles); err != nil {
@@ -89,8 +80,8 @@ func (a *app) rootCmd(args []string) *cobra.Command {
 	root.SetHelpFunc(showHelp)
 	cobra.EnableCommandSorting = false // what is needed first stands first
 	root.SetHelpCommand(a.helpCmd())
-	root.SetOut(a.out)
-	root.SetErr(a.err)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
 	root.SetHelpCommandGroupID("more")
 	root.SetCompletionCommandGroupID("more")
@@ -160,8 +151,8 @@ func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 		Shared:       l.shared != nil,
 		Certificates: l.certificates(),
 		ClientSecret: func(ctx context.Context) (fault.Secret, error) { return a.clientSecret(ctx, p) },
-		Notice:       a.note,
-		Waiting:      a.waiting,
+		Notice:       a.Note,
+		Waiting:      a.Waiting,
 		Log:          a.logger(),
 	}, nil
 }
@@ -188,41 +179,5 @@ func (a *app) logger() *slog.Logger {
 	if !a.verbose {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(logWriter{&a.screen, a.err}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(a.Log(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
-
-// say writes a line for a person to stderr.
-func (a *app) say(format string, args ...any) {
-	_, _ = a.screen.write(a.err, fmt.Sprintf(format+"\n", args...))
-}
-
-// note says what does not stop the work but should be known.
-func (a *app) note(text string) { a.say("exactauth: note: %s", text) }
-
-// print writes a result to stdout. A result that could not be written is an
-// error: a script must not take half a token for a whole one.
-func (a *app) print(text string) error {
-	if _, err := io.WriteString(a.out, text); err != nil {
-		return fmt.Errorf("standard output: %w", err)
-	}
-	return nil
-}
-
-// printJSON writes a result as one indented JSON object.
-func (a *app) printJSON(v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // "<" in a name stays one
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	return a.print(b.String())
-}
-
-// interactive reports whether questions can be asked and answered.
-func (a *app) interactive() bool {
-	return !a.noInput && isTerminal(a.in) && isTerminal(a.err)
-}
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -41,6 +41,7 @@ func TestArrows(t *testing.T) {
 		"internal/callback":             {"internal/config", "internal/fault", "internal/record"},
 		"internal/stored":               {},
 		"internal/config":               {"internal/fault"},
+		"internal/term":                 {"internal/fault"},
 		"internal/tokenformat":          {},
 		"internal/durable":              {},
 		"internal/tokenstore":           {"internal/durable", "internal/record"},

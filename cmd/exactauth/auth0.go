@@ -79,7 +79,7 @@ func (d tenantDomains) flags() string {
 func (a *app) tenantDomains(o auth0Options) (tenantDomains, error) {
 	var d tenantDomains
 	var err error
-	own, custom := cmp.Or(o.domain, a.env("AUTH0_DOMAIN")), cmp.Or(o.custom, a.env("AUTH0_CUSTOM_DOMAIN"))
+	own, custom := cmp.Or(o.domain, a.Env("AUTH0_DOMAIN")), cmp.Or(o.custom, a.Env("AUTH0_CUSTOM_DOMAIN"))
 	if own == "" {
 		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"),
 			"it stands in Auth0's dashboard: Applications > your app > Settings > Domain, as acme.eu.auth0.com"}
@@ -101,9 +101,9 @@ func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
 	t := &auth0.Tenant{
 		Domain:       d.own,
 		APIToken:     a.envSecret("AUTH0_API_TOKEN"),
-		ClientID:     strings.TrimSpace(a.env("AUTH0_CLIENT_ID")),
+		ClientID:     strings.TrimSpace(a.Env("AUTH0_CLIENT_ID")),
 		ClientSecret: a.envSecret("AUTH0_CLIENT_SECRET"),
-		Waiting:      a.sayWaiting,
+		Waiting:      a.SayWaiting,
 		Log:          a.logger(),
 	}
 	if t.APIToken.IsZero() && (t.ClientID == "" || t.ClientSecret.IsZero()) {
@@ -116,7 +116,7 @@ func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
 // envSecret is a secret from the environment. A mistaken quote or line end that
 // HTTP headers cannot carry is no part of it.
 func (a *app) envSecret(name string) fault.Secret {
-	return fault.NewSecret(strings.TrimSpace(a.env(name)))
+	return fault.NewSecret(strings.TrimSpace(a.Env(name)))
 }
 
 // managementScopes are all that setup, test and status can use.
@@ -176,7 +176,7 @@ func (a *app) grantHint(d tenantDomains, missing, have []string) string {
 	if !a.envSecret("AUTH0_API_TOKEN").IsZero() {
 		return "AUTH0_API_TOKEN needs a token with that scope; those of Auth0's dashboard have all: Applications > APIs > Auth0 Management API > API Explorer"
 	}
-	client := a.env("AUTH0_CLIENT_ID")
+	client := a.Env("AUTH0_CLIENT_ID")
 	if !auth0.LooksLikeClientID(client) {
 		client = "CLIENT_ID" // it becomes part of a command
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -70,7 +69,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if o.guide && o.print || o.guide && o.dryRun || o.print && o.dryRun {
 		return usagef("--guide, --print and --dry-run: give one of them")
 	}
-	if o.domain == "" && a.env("AUTH0_DOMAIN") == "" && a.interactive() && !o.guide && !o.print {
+	if o.domain == "" && a.Env("AUTH0_DOMAIN") == "" && a.Interactive() && !o.guide && !o.print {
 		var err error
 		if o.domain, err = a.askDomain(ctx); err != nil {
 			return err
@@ -131,7 +130,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 // carryOut plans, asks a person for what the plan lacks, and applies.
 func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains, t *auth0.Tenant, wish auth0.Wish) error {
 	plan, err := a.auth0Plan(ctx, t, wish)
-	if errors.Is(err, auth0.ErrNoSecret) && a.interactive() {
+	if errors.Is(err, auth0.ErrNoSecret) && a.Interactive() {
 		if wish, err = a.askForExact(ctx, d, wish); err != nil {
 			return err
 		}
@@ -140,8 +139,8 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 	if err != nil {
 		return err
 	}
-	if !a.json {
-		a.say("Exact's App Center must have exactly this Redirect URI for client id %s:\n\n%s\n", plan.ClientID, d.signIn.Callback())
+	if !a.JSON {
+		a.Say("Exact's App Center must have exactly this Redirect URI for client id %s:\n\n%s\n", plan.ClientID, d.signIn.Callback())
 	}
 	if o.dryRun {
 		return a.showPlan(d, plan, true)
@@ -151,7 +150,7 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 	var done []string
 	if err := plan.Apply(applying, func(c auth0.Change) { done = append(done, c.What...) }); err != nil {
 		for _, what := range done {
-			a.note("changed before that: " + what)
+			a.Note("changed before that: " + what)
 		}
 		return err
 	}
@@ -166,11 +165,11 @@ func (a *app) auth0Plan(ctx context.Context, t *auth0.Tenant, wish auth0.Wish) (
 
 // showPlan prints what was changed, or would be.
 func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
-	if a.json {
+	if a.JSON {
 		return a.showPlanJSON(d, plan, dry)
 	}
 	if len(plan.Changes) == 0 {
-		return a.print(fmt.Sprintf("Nothing to change: connection %s at %s is as it should be.\n", plan.Connection, d.own))
+		return a.Print(fmt.Sprintf("Nothing to change: connection %s at %s is as it should be.\n", plan.Connection, d.own))
 	}
 	text := fmt.Sprintf("Changed at %s:\n", d.own)
 	if dry {
@@ -193,14 +192,14 @@ func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 			text += fmt.Sprintf("\n%s %s\n%s", c.Method, c.Path, body.String())
 		}
 	}
-	if err := a.print(text); err != nil {
+	if err := a.Print(text); err != nil {
 		return err
 	}
 	if missing := plan.Lacking(); dry && len(missing) > 0 {
-		a.note("the management token lacks " + strings.Join(missing, " and ") + ", so this would be refused")
+		a.Note("the management token lacks " + strings.Join(missing, " and ") + ", so this would be refused")
 	}
 	if !dry && plan.App != nil {
-		a.say("\nNext: exactauth auth0 test%s --app %s", d.flags(), plan.App.ClientID)
+		a.Say("\nNext: exactauth auth0 test%s --app %s", d.flags(), plan.App.ClientID)
 	}
 	return nil
 }
@@ -237,22 +236,21 @@ func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
 	if dry {
 		out.Lacking = plan.Lacking()
 	}
-	return a.printJSON(out)
+	return a.PrintJSON(out)
 }
 
 func (a *app) askDomain(ctx context.Context) (string, error) {
-	g := &guide{app: a, in: bufio.NewReader(a.in)}
-	g.say("The tenant's host stands in Auth0's dashboard: Applications > your app > Settings > Domain.")
+	a.Say("The tenant's host stands in Auth0's dashboard: Applications > your app > Settings > Domain.")
 	for {
-		answer, err := g.ask(ctx, "Auth0 domain: ")
+		answer, err := a.Ask(ctx, "Auth0 domain: ")
 		if err != nil {
 			return "", err
 		}
-		if strings.TrimSpace(answer) == "" {
+		if answer == "" {
 			continue
 		}
 		if _, err := auth0.ParseDomain(answer); err != nil {
-			g.say("%v", err)
+			a.Say("%v", err)
 			continue
 		}
 		return answer, nil
@@ -262,38 +260,37 @@ func (a *app) askDomain(ctx context.Context) (string, error) {
 // askForExact guides a person through the registration at Exact and asks for
 // what came of it.
 func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish) (auth0.Wish, error) {
-	g := &guide{app: a, in: bufio.NewReader(a.in)}
 	if wish.BaseURL == "" {
-		region, err := g.askRegion(ctx)
+		region, err := a.askRegion(ctx)
 		if err != nil {
 			return wish, err
 		}
 		wish.BaseURL = region.BaseURL
 	}
-	g.say("\n%s", registration(d, wish.BaseURL, ""))
+	a.Say("\n%s", registration(d, wish.BaseURL, ""))
 	for wish.ClientID == "" {
-		answer, err := g.ask(ctx, "Client ID: ")
+		answer, err := a.Ask(ctx, "Client ID: ")
 		if err != nil {
 			return wish, err
 		}
 		trial := wish
 		trial.ClientID = config.NormalClientID(answer)
 		if err := trial.Check(); err != nil {
-			g.say("%v", err)
+			a.Say("%v", err)
 			continue
 		}
 		wish = trial
 	}
 	for wish.ClientSecret.IsZero() {
-		line, err := g.askSecret(ctx, "Client Secret (not shown): ")
+		line, err := a.AskSecret(ctx, "Client Secret (not shown): ")
 		if err != nil {
 			return wish, err
 		}
 		if wish.ClientSecret, err = readSecret("Client Secret", strings.NewReader(line)); err != nil {
-			g.say("%v", err)
+			a.Say("%v", err)
 		}
 	}
-	g.say("")
+	a.Say("")
 	return wish, nil
 }
 
@@ -335,8 +332,8 @@ be another one, and an app has only one.
 
 func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	region, known := regionOf(baseURL)
-	if a.json {
-		return a.printJSON(struct {
+	if a.JSON {
+		return a.PrintJSON(struct {
 			Domain      string `json:"auth0_domain"`
 			AppCenter   string `json:"app_center"`
 			Country     string `json:"country,omitempty"`
@@ -351,7 +348,7 @@ func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	case baseURL != "":
 		where = " --base-url " + baseURL
 	}
-	return a.print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
+	return a.Print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
 }
 
 // printAuth0CLI prints what does the same with Auth0's CLI, which signs in by
@@ -394,12 +391,12 @@ func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 				fmt.Sprintf(`auth0 api get clients/%s </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch clients/%[1]s`, app, wish.Callback)}})
 		}
 	}
-	if a.json {
-		return a.printJSON(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps})
+	if a.JSON {
+		return a.PrintJSON(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps})
 	}
 	text := fmt.Sprintf("# Exact's App Center must have exactly this Redirect URI: %s\n", d.signIn.Callback())
 	for _, s := range steps {
 		text += "\n# " + s.Why + "\n" + strings.Join(s.Commands, "\n") + "\n"
 	}
-	return a.print(text)
+	return a.Print(text)
 }

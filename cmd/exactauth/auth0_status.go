@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/auth0"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 func (a *app) auth0StatusCmd(common *auth0Options) *cobra.Command {
@@ -37,16 +38,16 @@ func (a *app) auth0Status(ctx context.Context, o auth0Options) error {
 	if err != nil {
 		return a.auth0Error(err, d)
 	}
-	if a.json {
+	if a.JSON {
 		err = a.auth0StatusJSON(d, s)
 	} else {
-		err = a.print(auth0StatusText(d, s))
+		err = a.Print(auth0StatusText(d, s))
 	}
 	if err != nil {
 		return err
 	}
-	if !a.json && len(s.Unreadable) > 0 {
-		a.note("what is missing here needs the scopes " + strings.Join(s.Unreadable, ", "))
+	if !a.JSON && len(s.Unreadable) > 0 {
+		a.Note("what is missing here needs the scopes " + strings.Join(s.Unreadable, ", "))
 	}
 	if len(s.Connections) == 0 {
 		what := "no connection to Exact Online"
@@ -65,7 +66,7 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 		if c.DisplayName != "" && c.DisplayName != c.Name {
 			head += ` ("` + c.DisplayName + `")`
 		}
-		t := table{}
+		var t term.Table
 		if c.OptionsKnown {
 			where := c.BaseURL
 			if r, ok := regionOf(c.BaseURL); ok {
@@ -80,9 +81,10 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 			case !c.HasSecret:
 				id += ", without its secret: nobody can sign in"
 			}
-			t = append(t, row("  Exact Online", where), row("  Client id", id))
+			t.Add("  Exact Online", where)
+			t.Add("  Client id", id)
 		} else {
-			t = append(t, row("  Exact Online", "not known: the token may not read the options"))
+			t.Add("  Exact Online", "not known: the token may not read the options")
 		}
 		apps := []string{"none: nobody can sign in"}
 		if len(c.Apps) > 0 {
@@ -91,20 +93,20 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 				apps = append(apps, app.String())
 			}
 		}
-		t = append(t, row("  Enabled for", apps[0]))
+		t.Add("  Enabled for", apps[0])
 		for _, more := range apps[1:] {
-			t = append(t, row("", more))
+			t.Add("", more)
 		}
 		text += head + "\n" + t.String()
 		if len(c.SignIns) > 0 {
 			text += "  Last sign-ins\n"
-			rows := table{}
+			var rows term.Table
 			for _, l := range c.SignIns {
 				what := "signed in"
 				if !l.OK {
 					what = "failed: " + l.Description
 				}
-				rows = append(rows, row("    "+l.Time.Local().Format("2006-01-02 15:04"), l.User, l.App, what))
+				rows.Add("    "+l.Time.Local().Format("2006-01-02 15:04"), l.User, l.App, what)
 			}
 			text += rows.String()
 		}
@@ -114,13 +116,13 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 		text = "No connection to Exact Online.\n\n"
 	}
 	text += "The App Center's Redirect URI, which depends on where people sign in\n"
-	rows := table{}
+	var rows term.Table
 	for _, domain := range s.Domains {
 		what := "custom domain"
 		if domain == d.own {
 			what = "the tenant's own"
 		}
-		rows = append(rows, row("  "+domain.Callback(), what))
+		rows.Add("  "+domain.Callback(), what)
 	}
 	text += rows.String()
 	if len(s.Domains) > 1 {
@@ -180,5 +182,5 @@ func (a *app) auth0StatusJSON(d tenantDomains, s auth0.Status) error {
 	for _, domain := range s.Domains {
 		out.Redirects = append(out.Redirects, redirect{domain.String(), domain.Callback(), domain != d.own})
 	}
-	return a.printJSON(out)
+	return a.PrintJSON(out)
 }

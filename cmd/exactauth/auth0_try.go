@@ -14,6 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // auth0TestTimeout is how long a person has to sign in. Who is shown an error
@@ -69,11 +70,11 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 		Domain:     d.signIn,
 		Connection: cmp.Or(o.connection, auth0.Strategy),
 		Callback:   o.callback,
-		Language:   a.pageLanguage(),
-		Waiting:    a.sayWaiting,
+		Language:   a.Language(),
+		Waiting:    a.SayWaiting,
 		Log:        a.logger(),
 	}
-	name := cmp.Or(o.app, a.env("AUTH0_APP"))
+	name := cmp.Or(o.app, a.Env("AUTH0_APP"))
 	if name == "" {
 		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "its client id stands in Auth0's dashboard: Applications > your app > Settings > Client ID"}
 	}
@@ -108,13 +109,13 @@ func callbackFlag(callback string) string {
 // auth0AppSecret gives the app's secret, zero if none was given: native and
 // single-page apps have none.
 func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
-	switch file := a.env("AUTH0_APP_SECRET_FILE"); {
+	switch file := a.Env("AUTH0_APP_SECRET_FILE"); {
 	case o.secretFile == "-":
-		return readSecret("standard input", a.in)
+		return readSecret("standard input", a.In)
 	case o.secretFile != "":
 		return readSecretFile("--app-secret-file", o.secretFile)
-	case a.env("AUTH0_APP_SECRET") != "":
-		return readSecret("AUTH0_APP_SECRET", strings.NewReader(a.env("AUTH0_APP_SECRET")))
+	case a.Env("AUTH0_APP_SECRET") != "":
+		return readSecret("AUTH0_APP_SECRET", strings.NewReader(a.Env("AUTH0_APP_SECRET")))
 	case file != "":
 		return readSecretFile("AUTH0_APP_SECRET_FILE", file)
 	}
@@ -122,21 +123,21 @@ func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
 }
 
 func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {
-	a.say("Sign in to Exact Online through Auth0 at this address:\n\n%s\n", address)
-	opening := !o.noBrowser && a.canOpen()
-	a.say("Exact may ask to \"Install unlisted app\": that page is Exact's own, and comes once.")
+	a.Say("Sign in to Exact Online through Auth0 at this address:\n\n%s\n", address)
+	opening := !o.noBrowser && a.CanOpen()
+	a.Say("Exact may ask to \"Install unlisted app\": that page is Exact's own, and comes once.")
 	if !opening {
 		port := ""
 		if u, err := url.Parse(o.callback); err == nil {
 			port = u.Port()
 		}
-		a.say("It must be a browser on this machine, or on one that is connected to it with\nssh -L %s:127.0.0.1:%[1]s, for it comes back to %s.", port, o.callback)
+		a.Say("It must be a browser on this machine, or on one that is connected to it with\nssh -L %s:127.0.0.1:%[1]s, for it comes back to %s.", port, o.callback)
 	}
 	if end, ok := ctx.Deadline(); ok {
-		a.say("Waiting until %s.", end.Local().Format("15:04:05"))
+		a.Say("Waiting until %s.", end.Local().Format("15:04:05"))
 	}
 	if opening {
-		a.openBrowser(address)
+		a.Open(address)
 	}
 }
 
@@ -147,13 +148,13 @@ func (a *app) showAddress(ctx context.Context, s auth0.SignIn) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(map[string]string{"url": address, "callback": s.Callback})
+	if a.JSON {
+		return a.PrintJSON(map[string]string{"url": address, "callback": s.Callback})
 	}
-	if err := a.print(address + "\n"); err != nil {
+	if err := a.Print(address + "\n"); err != nil {
 		return err
 	}
-	a.say(`
+	a.Say(`
 Open it in any browser and sign in at Exact. The end is a page that cannot be
 reached, %s?...
 With code= in its address the connection works; with error= the reason stands there.
@@ -165,10 +166,10 @@ the app does not allow that callback.`, s.Callback)
 func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
 	provider, _, _ := strings.Cut(u.Subject, "|")
 	if provider != auth0.Strategy {
-		a.note(fmt.Sprintf("Auth0 names a user of %q, not of %q: accounts may be linked", provider, auth0.Strategy))
+		a.Note(fmt.Sprintf("Auth0 names a user of %q, not of %q: accounts may be linked", provider, auth0.Strategy))
 	}
-	if a.json {
-		return a.printJSON(struct {
+	if a.JSON {
+		return a.PrintJSON(struct {
 			Subject       string `json:"sub"`
 			Name          string `json:"name"`
 			Email         string `json:"email"`
@@ -179,21 +180,23 @@ func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
 			Issuer        string `json:"issuer"`
 		}{u.Subject, u.Name, u.Email, u.EmailVerified, u.Division, s.Connection, s.ClientID, u.Issuer})
 	}
-	a.say("") // apart from the invitation
-	t := table{row("Signed in as", u), row("Subject (sub)", u.Subject)}
+	a.Say("") // apart from the invitation
+	t := term.Table{term.Row("Signed in as", u), term.Row("Subject (sub)", u.Subject)}
 	if u.Name != "" {
-		t = append(t, row("Name", u.Name))
+		t.Add("Name", u.Name)
 	}
 	if u.Email != "" {
 		verified := "not verified by Auth0"
 		if u.EmailVerified {
 			verified = "verified"
 		}
-		t = append(t, row("E-mail", u.Email+", "+verified))
+		t.Add("E-mail", u.Email+", "+verified)
 	}
 	if u.Division != 0 {
-		t = append(t, row("Division", u.Division))
+		t.Add("Division", u.Division)
 	}
-	t = append(t, row("Connection", s.Connection), row("Issuer", u.Issuer), row("App", s.ClientID))
-	return a.print(t.String())
+	t.Add("Connection", s.Connection)
+	t.Add("Issuer", u.Issuer)
+	t.Add("App", s.ClientID)
+	return a.Print(t.String())
 }

@@ -61,11 +61,11 @@ func (a *app) verdict(v verdict, text, data string) error {
 	if data != "" {
 		line += " | " + data
 	}
-	if a.json {
-		if err := a.printJSON(map[string]any{"schema_version": statusSchema, "state": v.String(), "text": text}); err != nil {
+	if a.JSON {
+		if err := a.PrintJSON(map[string]any{"schema_version": statusSchema, "state": v.String(), "text": text}); err != nil {
 			return err
 		}
-	} else if err := a.print(line + "\n"); err != nil {
+	} else if err := a.Print(line + "\n"); err != nil {
 		return err
 	}
 	if v == allWell {

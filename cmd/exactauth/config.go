@@ -115,7 +115,7 @@ func (a *app) changeConfig(ctx context.Context, change func(*config.Config) erro
 		return usagef("configuration: %w", err)
 	}
 	if anew && bytes.ContainsRune(text, '#') {
-		a.note(fmt.Sprintf("configuration %s: a part of it could not be changed alone, so all of it was written anew, without its comments", path))
+		a.Note(fmt.Sprintf("configuration %s: a part of it could not be changed alone, so all of it was written anew, without its comments", path))
 	}
 	return nil
 }
@@ -317,7 +317,7 @@ func (a *app) nameIn(conf config.Config) (string, error) {
 // defaultIn gives the name of the profile that is in use where none is named, empty
 // if there are several to choose from.
 func (a *app) defaultIn(conf config.Config) string {
-	name := cmp.Or(a.env("EXACTAUTH_PROFILE"), conf.Default)
+	name := cmp.Or(a.Env("EXACTAUTH_PROFILE"), conf.Default)
 	if name == "" && len(conf.Profiles) <= 1 {
 		name = "default"
 		for only := range conf.Profiles {
@@ -338,15 +338,15 @@ func unknownProfile(name string, conf config.Config) error {
 // envConfig reads the environment's share of a profile.
 func (a *app) envConfig() (config.Profile, error) {
 	c := config.Profile{
-		Region:      a.env("EXACTAUTH_REGION"),
-		BaseURL:     a.env("EXACTAUTH_BASE_URL"),
-		ClientID:    a.env("EXACTAUTH_CLIENT_ID"),
-		RedirectURI: a.env("EXACTAUTH_REDIRECT_URI"),
-		Listen:      a.env("EXACTAUTH_LISTEN"),
-		Store:       a.env("EXACTAUTH_STORE"),
-		Seal:        a.env("EXACTAUTH_SEAL"),
+		Region:      a.Env("EXACTAUTH_REGION"),
+		BaseURL:     a.Env("EXACTAUTH_BASE_URL"),
+		ClientID:    a.Env("EXACTAUTH_CLIENT_ID"),
+		RedirectURI: a.Env("EXACTAUTH_REDIRECT_URI"),
+		Listen:      a.Env("EXACTAUTH_LISTEN"),
+		Store:       a.Env("EXACTAUTH_STORE"),
+		Seal:        a.Env("EXACTAUTH_SEAL"),
 	}
-	if s := a.env("EXACTAUTH_DIVISION"); s != "" {
+	if s := a.Env("EXACTAUTH_DIVISION"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n <= 0 {
 			return config.Profile{}, usagef("EXACTAUTH_DIVISION: %q is not a division's code", s)

@@ -24,6 +24,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 func (a *app) doctorCmd() *cobra.Command {
@@ -113,10 +114,10 @@ func (a *app) doctor(ctx context.Context, offline bool) error {
 		}
 	}
 	var err error
-	if a.json {
-		err = a.printJSON(map[string]any{"schema_version": statusSchema, "profile": a.profileName, "checks": e.findings})
+	if a.JSON {
+		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "profile": a.profileName, "checks": e.findings})
 	} else {
-		err = a.print(e.text())
+		err = a.Print(e.text())
 	}
 	if err != nil || first == nil {
 		return err
@@ -146,8 +147,8 @@ func (e *examination) text() string {
 
 // paint pads a state and colours it.
 func (e *examination) paint(state string) string {
-	c := map[string]colour{healthy: green, uneasy: yellow, ill: red}[state]
-	return e.coloured(c, fmt.Sprintf("%-4s", state))
+	c := map[string]term.Colour{healthy: term.Green, uneasy: term.Yellow, ill: term.Red}[state]
+	return e.Paint(c, fmt.Sprintf("%-4s", state))
 }
 
 func (e *examination) configuration() (config.Settings, bool) {
@@ -170,7 +171,7 @@ func (e *examination) configuration() (config.Settings, bool) {
 		e.ok("configuration", "profile %s in %s", p.Name, path)
 	}
 	for _, v := range []string{"EXACTAUTH_BASE_URL", "EXACTAUTH_REGION", "EXACTAUTH_CLIENT_ID", "EXACTAUTH_STORE", "EXACTAUTH_SEAL", "EXACTAUTH_REDIRECT_URI", "EXACTAUTH_LISTEN", "EXACTAUTH_DIVISION"} {
-		if e.env(v) != "" {
+		if e.Env(v) != "" {
 			e.warn("environment", "unset "+v+", if that is not meant", "%s counts instead of the configuration", v)
 		}
 	}
@@ -238,10 +239,10 @@ func (e *examination) login(ctx context.Context, p config.Settings, c *exactauth
 // tried: a wrong one is an error at Exact, and ten of them block the app.
 func (e *examination) secret(ctx context.Context, p config.Settings, c *exactauth.Client, reachable bool) {
 	const check = "client secret"
-	if raw := e.env("EXACTAUTH_CLIENT_SECRET"); strings.TrimSpace(raw) != raw {
+	if raw := e.Env("EXACTAUTH_CLIENT_SECRET"); strings.TrimSpace(raw) != raw {
 		e.warn(check, "set EXACTAUTH_CLIENT_SECRET without blanks and line ends", "EXACTAUTH_CLIENT_SECRET has blanks or line ends around it, which are left out")
 	}
-	file := e.env("EXACTAUTH_CLIENT_SECRET_FILE")
+	file := e.Env("EXACTAUTH_CLIENT_SECRET_FILE")
 	if info, err := os.Stat(file); file != "" && err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
 		e.warn(check, "chmod 600 "+file, "%s can be read by every user of this machine", file)
 	}
@@ -253,7 +254,7 @@ func (e *examination) secret(ctx context.Context, p config.Settings, c *exactaut
 	case !secret.IsZero():
 		source := "client_secret_command"
 		switch {
-		case strings.TrimSpace(e.env("EXACTAUTH_CLIENT_SECRET")) != "":
+		case strings.TrimSpace(e.Env("EXACTAUTH_CLIENT_SECRET")) != "":
 			source = "EXACTAUTH_CLIENT_SECRET"
 		case file != "":
 			source = file
@@ -289,17 +290,14 @@ func (e *examination) signIn(ctx context.Context, p config.Settings, offline boo
 	if u, err := url.Parse(p.RedirectURI); err == nil && !offline && u.Scheme == "https" && !p.Relay && p.Listen == "" && net.ParseIP(u.Hostname()) == nil && u.Hostname() != "localhost" {
 		e.redirectName(ctx, u.Hostname())
 	}
-	switch where, own := e.whereabouts(), e.ownBrowser(); {
-	case own != "":
-		command := strings.Fields(own)[0]
-		if _, err := exec.LookPath(own); err != nil {
-			if _, err := exec.LookPath(command); err != nil {
-				e.warn("browser", "correct BROWSER, or unset it", "BROWSER names %s, which is not there", command)
-				return
-			}
+	switch where, own := e.Where(), e.Browser(); {
+	case own != nil:
+		if _, err := exec.LookPath(own[0]); err != nil {
+			e.warn("browser", "correct BROWSER, or unset it", "BROWSER names %s, which is not there", own[0])
+			return
 		}
 		e.ok("browser", "$BROWSER opens it")
-	case where.ssh || where.container != "" || !where.display:
+	case where.SSH || where.Container != "" || !where.Display:
 		e.ok("browser", "none can be shown here: use \"exactauth login --no-browser\" and open the address elsewhere")
 	default:
 		e.ok("browser", "the system's")

@@ -15,6 +15,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -103,8 +104,8 @@ func (a *app) exit(err error) int {
 	}
 	var signal *interrupted
 	if errors.As(err, &signal) {
-		if isTerminal(a.err) {
-			a.say("") // the shell's prompt is not to follow the ^C
+		if term.IsTerminal(a.Err) {
+			a.Say("") // the shell's prompt is not to follow the ^C
 		}
 		return 128 + int(signal.signal) // who pressed Ctrl-C needs no explanation
 	}
@@ -130,13 +131,13 @@ func (a *app) tell(err error) exitCode {
 	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
 		text = "the time was over: " + text
 	}
-	if a.json {
+	if a.JSON {
 		a.sayJSON(code, text, hint)
 		return code
 	}
-	a.say("exactauth: %s", text)
+	a.Say("exactauth: %s", text)
 	if hint != "" {
-		a.say("exactauth: hint: %s", hint)
+		a.Say("exactauth: hint: %s", hint)
 	}
 	return code
 }
@@ -164,7 +165,7 @@ func (a *app) sayJSON(code exitCode, text, hint string) {
 	if err != nil { // strings and a bool
 		panic(err)
 	}
-	a.say("%s", b)
+	a.Say("%s", b)
 }
 
 // hint says what to type. Only here do errors meet the names of commands.
@@ -182,6 +183,8 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case errors.Is(err, term.ErrNoAnswer):
+		return "answer by flags instead; see --help"
 	case errors.As(err, &command) && command.code == exitNotFound:
 		return "see that it is installed and in PATH, or name it with its directory"
 	case errors.As(err, &command):

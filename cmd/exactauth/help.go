@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // helpWidth is that of a terminal which nobody has made wider.
@@ -43,10 +45,10 @@ func usage(cmd *cobra.Command) string {
 		name = max(name, len(c.Name()))
 	}
 	for _, group := range append(cmd.Groups(), &cobra.Group{Title: "Commands:"}) {
-		var rows table
+		var rows term.Table
 		for _, c := range cmd.Commands() {
 			if c.GroupID == group.ID && c.IsAvailableCommand() {
-				rows = append(rows, row(fmt.Sprintf("  %-*s", name, c.Name()), c.Short))
+				rows.Add(fmt.Sprintf("  %-*s", name, c.Name()), c.Short)
 			}
 		}
 		if len(rows) > 0 {
@@ -64,10 +66,10 @@ func usage(cmd *cobra.Command) string {
 	if cmd.HasAvailableInheritedFlags() {
 		fmt.Fprintf(&b, "\nGlobal Flags:\n%s", flagUsages(cmd.InheritedFlags().FlagUsagesWrapped(helpWidth)))
 	}
-	var topics table
+	var topics term.Table
 	for _, c := range cmd.Commands() {
 		if c.IsAdditionalHelpTopicCommand() {
-			topics = append(topics, row("  "+cmd.CommandPath()+" help "+c.Name(), c.Short))
+			topics.Add("  "+cmd.CommandPath()+" help "+c.Name(), c.Short)
 		}
 	}
 	if len(topics) > 0 {
@@ -117,7 +119,7 @@ func fill(text, indent string) string {
 	var b strings.Builder
 	used := len(indent)
 	for i, word := range strings.Fields(text) {
-		n := cells(word)
+		n := term.Width(word)
 		switch {
 		case i == 0:
 		case used+1+n > helpWidth:

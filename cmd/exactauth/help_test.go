@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // Every command that can be run shows an example, and its help fits a terminal.
 func TestHelp(t *testing.T) {
-	a := &app{env: func(string) string { return "" }}
+	a := &app{Terminal: term.Terminal{Env: func(string) string { return "" }}}
 	root := a.rootCmd(nil)
 	root.InitDefaultCompletionCmd()
 	seen := 0
@@ -42,7 +44,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 		for line := range strings.Lines(out.String()) {
-			if n := cells(strings.TrimRight(line, "\n")); n > helpWidth {
+			if n := term.Width(strings.TrimRight(line, "\n")); n > helpWidth {
 				t.Errorf("%s --help has a line of %d columns:\n%s", path, n, line)
 			}
 			if strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
@@ -61,7 +63,7 @@ func TestHelp(t *testing.T) {
 
 // A command that is made alone is the one among all: its help is the same.
 func TestRootCmdOfOne(t *testing.T) {
-	a := &app{env: func(string) string { return "" }}
+	a := &app{Terminal: term.Terminal{Env: func(string) string { return "" }}}
 	help := func(cmd *cobra.Command) string {
 		var out bytes.Buffer
 		cmd.Root().SetOut(&out)

@@ -19,10 +19,10 @@ func (a *app) keyringReady() error {
 	case "windows", "darwin":
 		return nil
 	}
-	if address := a.env("DBUS_SESSION_BUS_ADDRESS"); address != "" && !strings.HasPrefix(address, "autolaunch:") {
+	if address := a.Env("DBUS_SESSION_BUS_ADDRESS"); address != "" && !strings.HasPrefix(address, "autolaunch:") {
 		return nil
 	}
-	for _, dir := range []string{a.env("XDG_RUNTIME_DIR"), "/run/user/" + strconv.Itoa(os.Getuid())} {
+	for _, dir := range []string{a.Env("XDG_RUNTIME_DIR"), "/run/user/" + strconv.Itoa(os.Getuid())} {
 		bus := filepath.Join(dir, "bus")
 		if info, err := os.Stat(bus); dir != "" && err == nil && info.Mode().Type() == fs.ModeSocket {
 			return os.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+url.PathEscape(bus))

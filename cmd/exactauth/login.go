@@ -15,6 +15,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 type loginOptions struct {
@@ -55,21 +56,17 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	options := exactauth.LoginOptions{
 		ForceLogin: o.forceLogin,
 		Replace:    o.replace,
-		Language:   a.pageLanguage(),
+		Language:   a.Language(),
 		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
 		// What follows is not cut off by a first Ctrl-C, and a second ends the program
 		// at once: the terminal must be as it was by then.
 		Waited: func() { over(); restore() },
 	}
-	if o.paste || a.interactive() {
-		options.Paste = a.in
-	}
-	if options.Paste != nil && isTerminal(a.in) {
-		if restore, err = pasteMode(a.in); err != nil {
-			return fmt.Errorf("terminal: %w", err)
+	if o.paste || a.Interactive() {
+		if options.Paste, restore, err = a.Paste(); err != nil {
+			return err
 		}
 		defer restore()
-		options.Paste = &pasted{in: a.in, say: a.say}
 	}
 	done, err := c.Login(ctx, options)
 	if err != nil {
@@ -97,7 +94,7 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user exactauth
 			continue
 		}
 		if s, err := c.Status(ctx); err == nil && s.SignedIn && s.User.UserID == user.UserID {
-			a.note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login for both: this sign-in has ended that one; register an app for each", name))
+			a.Note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login for both: this sign-in has ended that one; register an app for each", name))
 		}
 	}
 }
@@ -118,48 +115,43 @@ func (a *app) loginError(err error) error {
 // that it can be copied from any terminal, and before anything else is tried. What
 // it gives is called when the wait for the person is over.
 func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) (over func()) {
-	a.say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
-	opening := !o.noBrowser && a.canOpen()
+	a.Say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
+	opening := !o.noBrowser && a.CanOpen()
 	if !o.noBrowser && !opening {
-		a.say("There is no browser here: open it in the browser of the machine that you sit at.")
+		a.Say("There is no browser here: open it in the browser of the machine that you sit at.")
 	}
 	if advice := a.returnAdvice(i, o, opening); advice != "" {
-		a.say("%s", advice)
+		a.Say("%s", advice)
 	}
 	if i.SelfSigned {
 		if i.Loopback {
-			a.say("If it warns of the certificate there, that is exactauth's own: continue.")
+			a.Say("If it warns of the certificate there, that is exactauth's own: continue.")
 		} else {
-			a.say("If it warns of the certificate there, continue only if the name is in your\nhosts file: then it is exactauth's own. Else do not, and paste.")
+			a.Say("If it warns of the certificate there, continue only if the name is in your\nhosts file: then it is exactauth's own. Else do not, and paste.")
 		}
 	}
-	// Where what is pasted is shown, nothing may be drawn over it.
-	spins := a.spins() && (hidesPaste || !o.paste && !a.interactive())
 	end, limited := ctx.Deadline()
 	switch {
-	case spins:
-		a.say("The code that the browser brings is good for 3 minutes.")
+	case a.Spins():
+		a.Say("The code that the browser brings is good for 3 minutes.")
 	case limited:
-		a.say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
+		a.Say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
 	}
 	if opening {
-		a.openBrowser(i.URL)
+		a.Open(i.URL)
 	}
-	switch {
-	case !spins:
-		return func() {}
-	case !i.Listening:
-		return a.spin(ctx, "waiting for the address that you paste", end, "left")
+	if !i.Listening {
+		return a.Spin(ctx, "waiting for the address that you paste", end)
 	}
-	return a.spin(ctx, "waiting for the browser", end, "left")
+	return a.Spin(ctx, "waiting for the browser", end)
 }
 
 // returnAdvice says what the person will see when the browser comes back, and
 // what to do if it cannot get here.
 func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool) string {
 	paste := "copy the whole address from its address bar and paste it here."
-	pasting := o.paste || a.interactive()
-	where := a.whereabouts()
+	pasting := o.paste || a.Interactive()
+	where := a.Where()
 	switch {
 	case !i.Listening:
 		return "The browser ends on a page that cannot be reached. That is right:\n" + paste
@@ -167,17 +159,17 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 		return ""
 	case !pasting:
 		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
-	case i.Loopback && opening && where.editor:
+	case i.Loopback && opening && where.Editor:
 		return fmt.Sprintf("VS Code opens it on your own machine and forwards port %s back here.\nIf the browser then says that a page cannot be reached,\n%s", i.Port, paste)
-	case i.Loopback && opening && where.container == "WSL":
+	case i.Loopback && opening && where.Container == "WSL":
 		return "The browser of Windows comes back by itself. If a page cannot be reached,\n" + paste
-	case i.Loopback && where.ssh && !opening:
+	case i.Loopback && where.SSH && !opening:
 		host, err := os.Hostname()
 		if err != nil {
 			host = "HOST"
 		}
 		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1:\n%s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
-	case !opening, where.container == "a container":
+	case !opening, where.Container == "a container":
 		return "If the browser then says that a page cannot be reached,\n" + paste
 	case !i.Loopback:
 		return fmt.Sprintf("If the browser then says that it cannot reach\n%s\n%s", i.RedirectURI, paste)
@@ -187,10 +179,10 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 
 func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 	if done.UserError != nil {
-		a.note("signed in, but it is not known as whom: " + done.UserError.Error())
+		a.Note("signed in, but it is not known as whom: " + done.UserError.Error())
 	}
-	if a.json {
-		return a.printJSON(struct {
+	if a.JSON {
+		return a.PrintJSON(struct {
 			Profile          string    `json:"profile"`
 			BaseURL          string    `json:"base_url"`
 			UserID           string    `json:"user_id,omitempty"`
@@ -204,13 +196,14 @@ func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 		}{p.Name, p.BaseURL, done.User.UserID, done.User.UserName, done.User.FullName, done.User.Email, done.User.CurrentDivision,
 			p.Division, seconds(done.Token.ExpiresAt), seconds(done.RefreshExpiresAt)})
 	}
-	a.say("") // apart from the invitation
-	t := table{{"Signed in as", cmpUser(done.User)}}
+	a.Say("") // apart from the invitation
+	t := term.Table{{"Signed in as", cmpUser(done.User)}}
 	if done.User.CurrentDivision != 0 {
-		t = append(t, row("Current division", done.User.CurrentDivision))
+		t.Add("Current division", done.User.CurrentDivision)
 	}
-	t = append(t, row("Profile", p.Name), row("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before"))
-	return a.print(t.String())
+	t.Add("Profile", p.Name)
+	t.Add("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before")
+	return a.Print(t.String())
 }
 
 func cmpUser(m exactauth.Me) string {

@@ -108,20 +108,20 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		if err != nil {
 			return err
 		}
-		a.say("Profile %s, its client secret and its tokens are removed from %s.", name, whence(p))
+		a.Say("Profile %s, its client secret and its tokens are removed from %s.", name, whence(p))
 	} else {
 		was, err := c.Logout(ctx)
 		if err != nil {
 			return fmt.Errorf("profile %s: %w", name, err)
 		}
 		if !was {
-			a.say("Profile %s was not signed in.", name)
+			a.Say("Profile %s was not signed in.", name)
 			return nil
 		}
-		a.say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, whence(p))
+		a.Say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, whence(p))
 	}
-	a.say("At Exact an access token that was handed out lives for up to ten minutes more, and the app keeps its permission")
-	a.say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
+	a.Say("At Exact an access token that was handed out lives for up to ten minutes more, and the app keeps its permission")
+	a.Say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // version, commit and date are set by the release build.
@@ -24,7 +26,10 @@ func run(args []string) int {
 	signal.Notify(signals, ending...)
 	ctx, stop := interruptible(context.Background(), signals)
 	defer stop()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, ending: ending, signals: signals}
+	a := &app{
+		Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv},
+		ending:   ending, signals: signals,
+	}
 	defer a.close()
 	root := a.rootCmd(args)
 	root.SetArgs(args)
@@ -34,7 +39,7 @@ func run(args []string) int {
 		if end := slices.Index(args, "--"); end >= 0 {
 			args = args[:end] // what follows is a command's own
 		}
-		a.json = slices.Contains(args, "--json") // the flags behind the fault were not read
+		a.JSON = slices.Contains(args, "--json") // the flags behind the fault were not read
 	}
 	return a.exit(err)
 }

@@ -3,7 +3,7 @@ package main
 import "github.com/exactauth/exactauth/internal/config"
 
 func (a *app) configDir() (string, error) {
-	dir, err := config.Dir(a.env)
+	dir, err := config.Dir(a.Env)
 	if err != nil {
 		return "", noHome("configuration", err)
 	}
@@ -11,7 +11,7 @@ func (a *app) configDir() (string, error) {
 }
 
 func (a *app) stateDir() (string, error) {
-	dir, err := config.StateDir(a.env)
+	dir, err := config.StateDir(a.Env)
 	if err != nil {
 		return "", noHome("tokens", err)
 	}

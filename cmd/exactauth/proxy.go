@@ -102,7 +102,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	if err != nil {
 		return err
 	}
-	a.shared = true // with what the proxy tells, or with the command
+	a.Shared = true // with what the proxy tells, or with the command
 	source := &tokenSource{app: a, client: c}
 	c.Notice = source.notice
 	// Without a login nothing listens.
@@ -141,7 +141,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	select {
 	case <-ctx.Done():
 		if n := server.handler.Active(); n > 0 {
-			a.say("exactauth: ending; %d under way may take %s yet", n, proxyGrace)
+			a.Say("exactauth: ending; %d under way may take %s yet", n, proxyGrace)
 		}
 		server.end(proxyGrace)
 		return context.Cause(ctx)
@@ -154,7 +154,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 // announceProxy tells how the proxy is reached, once it can be. This is the one
 // place that shows the secret: whoever reads it is to use it.
 func (a *app) announceProxy(p config.Settings, url, address, secret, socket string) error {
-	if a.json {
+	if a.JSON {
 		line, err := json.Marshal(struct {
 			URL    string `json:"url"`
 			Secret string `json:"secret"`
@@ -164,13 +164,13 @@ func (a *app) announceProxy(p config.Settings, url, address, secret, socket stri
 		if err != nil {
 			return err
 		}
-		return a.print(string(line) + "\n") // one line: a program reads that, not a file
+		return a.Print(string(line) + "\n") // one line: a program reads that, not a file
 	}
 	where := ""
 	if socket != "" {
 		where = " on the socket " + socket
 	}
-	return a.print(fmt.Sprintf("Profile %s at %s, until Ctrl-C%s: %s\nThe same with the header Authorization: Bearer %s: http://%s\n",
+	return a.Print(fmt.Sprintf("Profile %s at %s, until Ctrl-C%s: %s\nThe same with the header Authorization: Bearer %s: http://%s\n",
 		p.Name, p.BaseURL, where, url, secret, address))
 }
 
@@ -269,7 +269,7 @@ func (s *tokenSource) notice(text string) {
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.noted) >= time.Minute {
 		s.noted = now
-		s.app.note(text)
+		s.app.Note(text)
 	}
 }
 
@@ -286,13 +286,13 @@ func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
 	if err != nil {
 		refusal := s.refusal(err)
 		if !was {
-			s.app.say("exactauth: %v", err)
-			s.app.say("exactauth: hint: requests are answered with %d until that is mended%s", refusal.Status, colon(refusal.Hint))
+			s.app.Say("exactauth: %v", err)
+			s.app.Say("exactauth: hint: requests are answered with %d until that is mended%s", refusal.Status, colon(refusal.Hint))
 		}
 		return exactapi.Token{}, refusal
 	}
 	if was {
-		s.app.note("there is a live token again")
+		s.app.Note("there is a live token again")
 	}
 	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, nil
 }

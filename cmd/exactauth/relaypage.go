@@ -24,6 +24,6 @@ code: useless without the client secret, used up within seconds. Have the host s
 		Example: `  exactauth relay-page > callback.html      and upload it
   exactauth setup --relay --redirect-uri https://login.example.com/callback.html`,
 		Args: cobra.NoArgs,
-		RunE: a.runE(0, func(context.Context, []string) error { return a.print(callback.RelayPage()) }),
+		RunE: a.runE(0, func(context.Context, []string) error { return a.Print(callback.RelayPage()) }),
 	}
 }

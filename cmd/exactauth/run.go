@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // What "exec", "proxy" and "sandbox" share: a command of the user's.
@@ -91,7 +93,7 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 	cmd := exec.Command(path)
 	cmd.Args = args
 	cmd.Env = env
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
 
 	signals := make(chan os.Signal, 8)
 	relayed := append(slices.Clone(a.ending), moreRelayed()...)
@@ -112,7 +114,7 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 		case err := <-ended:
 			return err
 		case sig := <-signals:
-			if (sig == os.Interrupt || sig == syscall.SIGQUIT) && isTerminal(a.in) {
+			if (sig == os.Interrupt || sig == syscall.SIGQUIT) && term.IsTerminal(a.In) {
 				continue // of the terminal's keys
 			}
 			_ = cmd.Process.Signal(sig) // it may have ended
@@ -121,7 +123,7 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 			var got *interrupted
 			if !errors.As(context.Cause(ctx), &got) { // --timeout
 				_ = cmd.Process.Kill()
-			} else if got.signal != syscall.SIGINT || !isTerminal(a.in) { // it came just before
+			} else if got.signal != syscall.SIGINT || !term.IsTerminal(a.In) { // it came just before
 				_ = cmd.Process.Signal(got.signal)
 			}
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -170,11 +171,11 @@ func (b *sandbox) client(dir string) *exactauth.Client {
 // simulator's own and ends with it.
 func (a *app) describeSandbox(b *sandbox, dir string) error {
 	p := b.profile
-	if a.json {
-		return a.printJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": exactsim.ClientSecret,
+	if a.JSON {
+		return a.PrintJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": exactsim.ClientSecret,
 			"redirect_uri": p.RedirectURI, "region": "nl", "state_dir": dir})
 	}
-	err := a.print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
+	err := a.Print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
 export EXACTAUTH_BASE_URL=%s
 export EXACTAUTH_CLIENT_ID=%s
 export EXACTAUTH_CLIENT_SECRET=%s
@@ -182,7 +183,7 @@ export EXACTAUTH_REDIRECT_URI=%s
 export EXACTAUTH_PROFILE=sandbox
 export EXACTAUTH_STATE_DIR=%s
 `, p.BaseURL, p.ClientID, exactsim.ClientSecret, p.RedirectURI, dir))
-	a.say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
+	a.Say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
 	return err
 }
 
@@ -193,9 +194,9 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 		return err
 	}
 	defer os.RemoveAll(dir)
-	inner := &app{in: a.in, out: a.out, err: a.err, env: func(name string) string {
+	inner := &app{Terminal: term.Terminal{In: a.In, Out: a.Out, Err: a.Err, Env: func(name string) string {
 		return map[string]string{"EXACTAUTH_CONFIG_DIR": dir, "EXACTAUTH_STATE_DIR": filepath.Join(dir, "state")}[name]
-	}}
+	}}}
 	p := b.profile
 	c := b.client(filepath.Join(dir, "state"))
 	if err := c.SetClientSecret(ctx, fault.NewSecret(exactsim.ClientSecret), false); err != nil {
@@ -266,14 +267,14 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	defer cancel()
 	c := b.client(dir)
 	// All of it is the result, for eyes: a line that could not be written is no harm.
-	tell := func(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) }
+	tell := func(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
 	tell("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
 
 	tell("\n$ exactauth login")
 	done, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
 		tell("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
-		if a.canOpen() {
-			a.openBrowser(i.URL)
+		if a.CanOpen() {
+			a.Open(i.URL)
 			go followAfter(ctx, 3*time.Second, i.URL) // if it does not come
 		} else {
 			tell("(There is no browser here, so the demo goes there itself.)")
@@ -283,7 +284,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(table{row("Signed in as", done.User), row("Current division", done.User.CurrentDivision)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{term.Row("Signed in as", done.User), term.Row("Current division", done.User.CurrentDivision)}.String()))
 
 	tell("\n$ exactauth token")
 	first, err := c.Token(ctx, exactauth.Want{})
@@ -315,7 +316,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(table{row("User", me), row("Current division", me.CurrentDivision), row("Exact Online", b.profile.BaseURL)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{term.Row("User", me), term.Row("Current division", me.CurrentDivision), term.Row("Exact Online", b.profile.BaseURL)}.String()))
 	tell("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
 	return nil
 }

@@ -19,10 +19,10 @@ import (
 // clientSecret gives the client secret if it comes from the environment, a file
 // or a command; else it is zero and the record's own is used.
 func (a *app) clientSecret(ctx context.Context, p config.Settings) (fault.Secret, error) {
-	if s := strings.TrimSpace(a.env("EXACTAUTH_CLIENT_SECRET")); s != "" {
+	if s := strings.TrimSpace(a.Env("EXACTAUTH_CLIENT_SECRET")); s != "" {
 		return fault.NewSecret(s), nil
 	}
-	if file := a.env("EXACTAUTH_CLIENT_SECRET_FILE"); file != "" {
+	if file := a.Env("EXACTAUTH_CLIENT_SECRET_FILE"); file != "" {
 		return readSecretFile("EXACTAUTH_CLIENT_SECRET_FILE", file)
 	}
 	if p.ClientSecretCommand != "" {
@@ -66,7 +66,7 @@ func (a *app) runSecretCommand(ctx context.Context, command string) (fault.Secre
 		cmd = exec.CommandContext(ctx, "cmd", "/C", command)
 	}
 	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, &out, a.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, &out, a.Err
 	cmd.WaitDelay = time.Second // what the shell started may outlive it and hold the pipe
 	// That is no fault: what a command that succeeded had to say has been read by then.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {

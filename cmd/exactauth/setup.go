@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -15,10 +14,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 )
 
@@ -155,7 +154,7 @@ func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string)
 	keptStore := table.Store
 	if pgstore.HasPassword(keptStore) && keptStore == env.Store {
 		keptStore = before.Store // with its password it is for the environment alone
-		a.note("the store's address has a password in it and is not written to the configuration: have EXACTAUTH_STORE set whenever this profile is used")
+		a.Note("the store's address has a password in it and is not written to the configuration: have EXACTAUTH_STORE set whenever this profile is used")
 	}
 	if err := noPassword(name, keptStore); err != nil {
 		return err
@@ -173,8 +172,8 @@ func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string)
 		return err
 	}
 	haveSecret := !secret.IsZero() || table.ClientSecretCommand != "" || known
-	if a.interactive() {
-		g := &guide{app: a, in: bufio.NewReader(a.in)}
+	if a.Interactive() {
+		g := &guide{a}
 		again := o == setupOptions{} && !taken && table.ClientSecretCommand == ""
 		if table, secret, err = g.run(ctx, name, table, secret, haveSecret, again); err != nil {
 			return err
@@ -198,7 +197,7 @@ func (a *app) setup(ctx context.Context, o setupOptions, given func(flag string)
 func (a *app) setupSecret(ctx context.Context, o setupOptions, table config.Profile) (fault.Secret, error) {
 	switch {
 	case o.secretFile == "-":
-		return readSecret("standard input", a.in)
+		return readSecret("standard input", a.In)
 	case o.secretFile != "":
 		return readSecretFile("--client-secret-file", o.secretFile)
 	}
@@ -292,31 +291,31 @@ func (a *app) saveSetup(ctx context.Context, lived, p config.Settings, table con
 	if err := moved(ctx); err != nil {
 		return err
 	}
-	if a.json {
+	if a.JSON {
 		dir, err := a.configDir()
 		if err != nil {
 			return err
 		}
-		return a.printJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
+		return a.PrintJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
 			"redirect_uri": p.RedirectURI, "store": redacted(p.Store), "seal": p.Seal, "config": filepath.Join(dir, config.Name)})
 	}
-	a.say("Profile %s is set up for %s.", p.Name, p.BaseURL)
+	a.Say("Profile %s is set up for %s.", p.Name, p.BaseURL)
 	if lived.Store != p.Store || lived.Seal != p.Seal {
-		a.say("It is kept in %s now, seal %s.", redacted(p.Store), p.Seal)
+		a.Say("It is kept in %s now, seal %s.", redacted(p.Store), p.Seal)
 	}
 	if s, err := c.Status(ctx); err == nil && s.SignedIn {
-		a.say("It stays signed in.")
+		a.Say("It stays signed in.")
 		return nil
 	}
-	a.say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
-	if a.interactive() {
+	a.Say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
+	if a.Interactive() {
 		a.explainRedirect(ctx, p)
 	}
 	next := "exactauth login"
 	if !isDefault {
 		next += " --profile " + p.Name
 	}
-	a.say("Next: %s", next)
+	a.Say("Next: %s", next)
 	return nil
 }
 
@@ -332,14 +331,14 @@ func (a *app) explainRedirect(ctx context.Context, p config.Settings) {
 	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
 	switch {
 	case err == nil && slices.Contains(addrs, "127.0.0.1"):
-		a.say("%s leads to this machine: after signing in the browser comes back by itself.\n", u.Hostname())
+		a.Say("%s leads to this machine: after signing in the browser comes back by itself.\n", u.Hostname())
 		return
 	case err == nil:
-		a.say("Attention: %s leads to %s, which will see your codes.\n"+
+		a.Say("Attention: %s leads to %s, which will see your codes.\n"+
 			"They are useless without the client secret; still, a name that leads\n"+
 			"nowhere is better.\n", u.Hostname(), strings.Join(addrs, ", "))
 	default:
-		a.say("%s leads nowhere, so your codes go nowhere. After\n"+
+		a.Say("%s leads nowhere, so your codes go nowhere. After\n"+
 			"signing in the browser says that the page cannot be reached, and you\n"+
 			"copy the address from its address bar into the terminal.\n", u.Hostname())
 	}
@@ -347,14 +346,11 @@ func (a *app) explainRedirect(ctx context.Context, p config.Settings) {
 	if runtime.GOOS == "windows" {
 		file = `C:\Windows\System32\drivers\etc\hosts`
 	}
-	a.say("To have it come back by itself, add this line to %s:\n\n127.0.0.1 %s\n", file, u.Hostname())
+	a.Say("To have it come back by itself, add this line to %s:\n\n127.0.0.1 %s\n", file, u.Hostname())
 }
 
 // guide asks a person on a terminal for what is missing.
-type guide struct {
-	*app
-	in *bufio.Reader
-}
+type guide struct{ *app }
 
 // run asks for what table and secret lack. again has it ask for a secret though
 // there is one, since who calls setup without a flag may have mistyped it.
@@ -362,7 +358,7 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 	if table.ClientID != "" && haveSecret && !again {
 		return table, secret, nil
 	}
-	g.say("Setting up profile %s. Ctrl-C ends this without a change.", name)
+	g.Say("Setting up profile %s. Ctrl-C ends this without a change.", name)
 	if table.Region == "" && table.BaseURL == "" {
 		region, err := g.askRegion(ctx)
 		if err != nil {
@@ -375,17 +371,17 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 			return table, secret, err
 		}
 		for table.ClientID == "" {
-			answer, err := g.ask(ctx, "Client ID: ")
+			answer, err := g.Ask(ctx, "Client ID: ")
 			if err != nil {
 				return table, secret, err
 			}
-			if strings.TrimSpace(answer) == "" {
+			if answer == "" {
 				continue
 			}
 			trial := table
 			trial.ClientID = config.NormalClientID(answer)
 			if _, err := g.decide(name, trial); err != nil {
-				g.say("%v", err)
+				g.Say("%v", err)
 				continue
 			}
 			table = trial
@@ -396,7 +392,7 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 		if haveSecret {
 			question = "Client Secret (not shown; Enter keeps the one there is): "
 		}
-		line, err := g.askSecret(ctx, question)
+		line, err := g.AskSecret(ctx, question)
 		if err != nil {
 			return table, secret, err
 		}
@@ -406,33 +402,20 @@ func (g *guide) run(ctx context.Context, name string, table config.Profile, secr
 		if given, err := readSecret("Client Secret", strings.NewReader(line)); err == nil {
 			return table, given, nil
 		} else {
-			g.say("%v", err)
+			g.Say("%v", err)
 		}
 	}
 }
 
-func (g *guide) askRegion(ctx context.Context) (config.Region, error) {
+func (a *app) askRegion(ctx context.Context) (config.Region, error) {
 	regions := config.Regions()
-	g.say("\nWhere is your Exact Online? An app works in the country it is registered in.\n")
-	for i, r := range regions {
-		g.say("  %d  %-4s %s", i+1, r.Code, r.Country)
+	var names term.Table
+	for _, r := range regions {
+		names.Add(r.Code, r.Country)
 	}
-	for {
-		answer, err := g.ask(ctx, "\nCountry [1]: ")
-		if err != nil {
-			return config.Region{}, err
-		}
-		answer = strings.TrimSpace(answer)
-		if answer == "" {
-			return regions[0], nil
-		}
-		for i, r := range regions {
-			if answer == fmt.Sprint(i+1) || strings.EqualFold(answer, r.Code) || strings.EqualFold(answer, r.Country) {
-				return r, nil
-			}
-		}
-		g.say("Type a number from 1 to %d.", len(regions))
-	}
+	a.Say("\nWhere is your Exact Online? An app works in the country it is registered in.\n")
+	i, err := a.Choose(ctx, "Country", names)
+	return regions[i], err
 }
 
 const appCenter = "https://apps.exactonline.com"
@@ -446,7 +429,7 @@ func (g *guide) explain(ctx context.Context, table config.Profile) error {
 	if r, err := config.ParseRegion(table.Region); err == nil {
 		country = r.Country
 	}
-	g.say(`
+	g.Say(`
 Register an app in Exact's App Center, once. Your user needs the right
 "Manage subscription" (Master data > Users > Rights).
 
@@ -460,64 +443,16 @@ Register an app in Exact's App Center, once. Your user needs the right
   4. Save. Then Edit, section Authorization: Client ID and Client Secret are
      there. Copy both now: the secret may be shown only once.
 `, appCenter, country, redirect)
-	if !g.canOpen() {
+	if !g.CanOpen() {
 		return nil
 	}
-	answer, err := g.ask(ctx, "Open the App Center in the browser now? [Y/n] ")
+	open, err := g.Confirm(ctx, "Open the App Center in the browser now?")
 	if err != nil {
 		return err
 	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a == "" || a == "y" || a == "yes" || a == "j" || a == "ja" {
-		g.openBrowser(appCenter)
+	if open {
+		g.Open(appCenter)
 	}
-	g.say("")
+	g.Say("")
 	return nil
-}
-
-// ask asks a question; Ctrl-C ends it at once.
-func (g *guide) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(g.err, question)
-	return answered(ctx, func() (string, error) { return g.in.ReadString('\n') })
-}
-
-// askSecret asks without showing the answer.
-func (g *guide) askSecret(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(g.err, question)
-	fd := int(g.app.in.Fd())
-	before, err := term.GetState(fd)
-	if err != nil {
-		return "", err
-	}
-	answer, err := answered(ctx, func() (string, error) {
-		b, err := term.ReadPassword(fd)
-		return string(b), err
-	})
-	if err != nil {
-		_ = term.Restore(fd, before) // the read goes on, with the echo off
-	}
-	g.say("")
-	return answer, err
-}
-
-// answered waits for a read from the terminal, which cannot be called off, or
-// for the end of ctx.
-func answered(ctx context.Context, read func() (string, error)) (string, error) {
-	type result struct {
-		text string
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		text, err := read()
-		done <- result{text, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return "", &hinted{usagef("the input ended: %w", r.err), "give everything by flags: exactauth setup --help"}
-		}
-		return r.text, nil
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // statusSchema is raised when a field of the JSON changes its meaning or goes.
@@ -99,10 +100,10 @@ func (a *app) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		err = a.printJSON(map[string]any{"schema_version": statusSchema, "profiles": all})
+	if a.JSON {
+		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "profiles": all})
 	} else {
-		err = a.print(a.statusText(all))
+		err = a.Print(a.statusText(all))
 	}
 	if err != nil {
 		return err
@@ -164,28 +165,28 @@ func (a *app) statusText(all []profileStatus) string {
 		if s.Default {
 			head += " (default)"
 		}
-		state := a.coloured(green, "signed in")
+		state := a.Paint(term.Green, "signed in")
 		switch {
 		case s.SignedIn && s.err != nil:
-			state = a.coloured(yellow, "signed in")
+			state = a.Paint(term.Yellow, "signed in")
 		case s.SignedIn:
 		case errors.Is(s.err, fault.ErrLoginNeeded):
-			state = a.coloured(red, "not signed in")
+			state = a.Paint(term.Red, "not signed in")
 		default:
-			state = a.coloured(red, "not usable")
+			state = a.Paint(term.Red, "not usable")
 		}
 		if s.SignedIn && s.User != "" {
 			state += " as " + s.User
 		}
-		t := table{row("  Exact Online", s.BaseURL)}
+		t := term.Table{term.Row("  Exact Online", s.BaseURL)}
 		if s.SignedIn {
 			t = append(t,
-				row("  Access token", until(*s.AccessExpiresAt, "ended; the next call gets a new one")),
-				row("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before"))
+				term.Row("  Access token", until(*s.AccessExpiresAt, "ended; the next call gets a new one")),
+				term.Row("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before"))
 		}
-		t = append(t, row("  Kept in", s.Store+", seal "+s.Seal))
+		t.Add("  Kept in", s.Store+", seal "+s.Seal)
 		if s.Problem != "" {
-			t = append(t, row("  Problem", s.Problem))
+			t.Add("  Problem", s.Problem)
 		}
 		text += fmt.Sprintf("%s: %s\n%s", head, state, t)
 	}

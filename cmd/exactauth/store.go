@@ -85,7 +85,7 @@ func (a *app) place(p config.Settings) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &place{store: p.Store, seal: p.Seal, files: tokenstore.NewFiles(dir, a.note), warn: a.note}
+	l := &place{store: p.Store, seal: p.Seal, files: tokenstore.NewFiles(dir, a.Note), warn: a.Note}
 	switch file, ok := strings.CutPrefix(p.Seal, sealAge); {
 	case ok:
 		l.key = seal.File(file)
@@ -230,7 +230,7 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after 
 			return nil, err
 		}
 		if made {
-			a.say("A new key was made: %s. Keep a copy of it: without it nobody can open what it seals.", to.key)
+			a.Say("A new key was made: %s. Keep a copy of it: without it nobody can open what it seals.", to.key)
 		}
 	}
 	nothing := func(context.Context) error { return nil }
@@ -250,7 +250,7 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after 
 			return nil, err
 		}
 	}
-	old := &exactauth.Client{Profile: before, Store: from.bare(), Notice: a.note}
+	old := &exactauth.Client{Profile: before, Store: from.bare(), Notice: a.Note}
 	if err := old.MoveTo(ctx, to.bare(), to.shown()); err != nil {
 		return nil, err
 	}

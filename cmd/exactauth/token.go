@@ -65,18 +65,18 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 		return err
 	}
 	out := printable(t, p.Name)
-	if a.json {
+	if a.JSON {
 		text, err := tokenformat.JSON(out, time.Now())
 		if err != nil {
 			return err
 		}
-		return a.print(text)
+		return a.Print(text)
 	}
 	text, err := tokenformat.Write(o.format, out)
 	if err != nil {
 		return err
 	}
-	return a.print(text)
+	return a.Print(text)
 }
 
 // printable is a token as it is printed.
@@ -92,14 +92,14 @@ func (a *app) versionCmd() *cobra.Command {
 		Example: `  exactauth version`,
 		Args:    cobra.NoArgs,
 		RunE: a.runE(0, func(context.Context, []string) error {
-			if a.json {
-				return a.printJSON(map[string]string{"version": version, "commit": commit, "date": date})
+			if a.JSON {
+				return a.PrintJSON(map[string]string{"version": version, "commit": commit, "date": date})
 			}
 			text := "exactauth " + version
 			if commit != "" {
 				text += fmt.Sprintf(" (%s, %s)", commit, date)
 			}
-			return a.print(text + "\n")
+			return a.Print(text + "\n")
 		}),
 	}
 }

@@ -19,6 +19,10 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/exactauth/exactauth/tools/vt"
 )
 
 // Programs for scripts, beside exactauth itself.
@@ -261,4 +265,19 @@ func replaceSelf(args []string) {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(127)
+}
+
+// cmdScreen: screen NAME makes NAME.screen of NAME.out: what a person sees on the
+// terminal of "as -tty NAME" in the end.
+func cmdScreen(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: screen NAME")
+	}
+	columns, _ := strconv.Atoi(ts.Getenv("TTY_COLUMNS"))
+	s := vt.Screen{Columns: columns}
+	s.Write([]byte(ts.ReadFile(args[0] + ".out")))
+	if unknown := s.Unknown(); len(unknown) > 0 {
+		ts.Fatalf("escape sequences that are new: %v", unknown)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".screen"), []byte(s.String()), 0o600))
 }

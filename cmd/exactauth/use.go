@@ -65,13 +65,13 @@ func (a *app) use(ctx context.Context, args []string, division int) error {
 	}
 	a.profileName = name
 	if len(args) > 0 {
-		a.say("Profile %s is the default now.", name)
+		a.Say("Profile %s is the default now.", name)
 	}
 	switch {
 	case division > 0:
-		a.say("Profile %s: division %d is pinned.", name, division)
+		a.Say("Profile %s: division %d is pinned.", name, division)
 	case division == 0:
-		a.say("Profile %s: no division is pinned.", name)
+		a.Say("Profile %s: no division is pinned.", name)
 	}
 	return nil
 }
@@ -89,17 +89,17 @@ func (a *app) profilesCmd() *cobra.Command {
 				return err
 			}
 			names := slices.Sorted(maps.Keys(conf.Profiles))
-			if a.json {
+			if a.JSON {
 				if names == nil {
 					names = []string{}
 				}
-				return a.printJSON(map[string]any{"profiles": names, "default": conf.Default})
+				return a.PrintJSON(map[string]any{"profiles": names, "default": conf.Default})
 			}
 			text := ""
 			for _, name := range names {
 				text += name + "\n"
 			}
-			return a.print(text)
+			return a.Print(text)
 		}),
 	}
 }

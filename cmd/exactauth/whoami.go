@@ -12,6 +12,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 func (a *app) whoamiCmd() *cobra.Command {
@@ -51,33 +52,34 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 		var refused *fault.ServerError
 		switch {
 		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):
-			a.note(fmt.Sprintf("%v; only the current one is known", err)) // some licences have neither list
+			a.Note(fmt.Sprintf("%v; only the current one is known", err)) // some licences have neither list
 		case err != nil:
 			return err
 		}
 	}
 	a.noteMoved(ctx, p, c, me)
-	if a.json {
+	if a.JSON {
 		return a.whoamiJSON(p, me, divisions, list)
 	}
-	shown := table{
-		row("User", me),
-		row("User name", me.UserName),
-		row("Current division", me.CurrentDivision),
+	shown := term.Table{
+		term.Row("User", me),
+		term.Row("User name", me.UserName),
+		term.Row("Current division", me.CurrentDivision),
 	}
 	if p.Division != 0 {
-		shown = append(shown, row("Pinned division", p.Division))
+		shown.Add("Pinned division", p.Division)
 	}
-	shown = append(shown, row("Exact Online", p.BaseURL), row("Profile", p.Name))
+	shown.Add("Exact Online", p.BaseURL)
+	shown.Add("Profile", p.Name)
 	text := shown.String()
 	if divisions {
-		rows := table{row("DIVISION", "NAME", "LICENCE", "STATUS")}
+		rows := term.Table{term.Row("DIVISION", "NAME", "LICENCE", "STATUS")}
 		for _, d := range list {
-			rows = append(rows, row(d.Code, d.Description, d.CustomerName, statusWord(d.Status)))
+			rows.Add(d.Code, d.Description, d.CustomerName, statusWord(d.Status))
 		}
-		text += "\n" + a.fitted(rows)
+		text += "\n" + a.Fit(rows)
 	}
-	return a.print(text)
+	return a.Print(text)
 }
 
 // noteMoved points out that the user works in another division than scripts do, or
@@ -86,7 +88,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me exactauth.Me) {
 	if p.Division != 0 {
 		if me.CurrentDivision != p.Division {
-			a.note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.CurrentDivision, p.Division))
+			a.Note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.CurrentDivision, p.Division))
 		}
 		return
 	}
@@ -94,7 +96,7 @@ func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Cli
 	if err != nil || s.User.CurrentDivision == 0 || s.User.CurrentDivision == me.CurrentDivision {
 		return
 	}
-	a.note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it moves with the browser, so pin one: exactauth use --division %d",
+	a.Note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it moves with the browser, so pin one: exactauth use --division %d",
 		s.User.CurrentDivision, me.CurrentDivision, s.User.CurrentDivision))
 }
 
@@ -125,7 +127,7 @@ func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, lis
 		}
 		out.Divisions = &ds
 	}
-	return a.printJSON(out)
+	return a.PrintJSON(out)
 }
 
 func statusWord(status int) string {

@@ -282,7 +282,7 @@ var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 // turn has the spinner go round once and a half. How often it did while the real
 // programs ran is a matter of chance.
 func (s *session) turn() {
-	const pace = 120 * time.Millisecond // cmd/exactauth/spinner.go
+	const pace = 120 * time.Millisecond // internal/term/spinner.go
 	now := s.frames[len(s.frames)-1]
 	s.frames = s.frames[:len(s.frames)-1]
 	for i := range 15 {

@@ -1,4 +1,4 @@
-package main
+package term
 
 import (
 	"runtime"
@@ -19,8 +19,8 @@ func TestLocale(t *testing.T) {
 		{map[string]string{"LANG": "nl_NL.UTF-8", "LC_ALL": "C"}, "C"},
 		{map[string]string{"LANG": "nl_NL.UTF-8", "LC_CTYPE": "C", "LC_ALL": "POSIX"}, "POSIX"},
 	} {
-		a := &app{env: func(name string) string { return test.env[name] }}
-		if got := a.pageLanguage(); got != test.language {
+		term := &Terminal{Env: func(name string) string { return test.env[name] }}
+		if got := term.Language(); got != test.language {
 			t.Errorf("%v: %q, want %q", test.env, got, test.language)
 		}
 	}
@@ -28,8 +28,8 @@ func TestLocale(t *testing.T) {
 		return // what follows is known of the system there
 	}
 	for charset, want := range map[string]bool{"nl_NL.UTF-8": true, "C.utf8": true, "en_US.ISO-8859-1": false, "C": false, "": false} {
-		a := &app{env: func(name string) string { return map[string]string{"LC_CTYPE": charset}[name] }}
-		if got := a.unicode(); got != want {
+		term := &Terminal{Env: func(name string) string { return map[string]string{"LC_CTYPE": charset}[name] }}
+		if got := term.unicode(); got != want {
 			t.Errorf("%q: %v", charset, got)
 		}
 	}

@@ -1,4 +1,6 @@
-package main
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package term
 
 import "golang.org/x/sys/unix"
 

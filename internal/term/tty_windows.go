@@ -1,4 +1,4 @@
-package main
+package term
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// takesEscapes has a console understand escape sequences, which the older ones do
-// only when they are asked to.
+// takesEscapes makes a console understand escape sequences, which older ones do only
+// on request.
 func takesEscapes(f *os.File) bool {
 	h := windows.Handle(f.Fd())
 	var mode uint32
@@ -17,9 +17,7 @@ func takesEscapes(f *os.File) bool {
 	return mode&windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING != 0 || windows.SetConsoleMode(h, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }
 
-// inForeground reports whether the terminal is ours to draw on.
 func inForeground(*os.File) bool { return true }
 
-// hidesPaste: what is pasted is shown while it is typed, so nothing may be drawn
-// meanwhile. See pasteMode.
-const hidesPaste = false
+// pasteMode changes nothing: a console takes lines that are long enough, and shows them.
+func pasteMode(*os.File) (restore func(), echoes bool, err error) { return func() {}, true, nil }

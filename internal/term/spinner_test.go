@@ -1,35 +1,17 @@
-package main
+package term
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
-
 	"github.com/exactauth/exactauth/tools/vt"
 )
-
-// cmdScreen: screen NAME makes NAME.screen of NAME.out: what a person sees on the
-// terminal of "as -tty NAME" in the end.
-func cmdScreen(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: screen NAME")
-	}
-	columns, _ := strconv.Atoi(ts.Getenv("TTY_COLUMNS"))
-	s := vt.Screen{Columns: columns}
-	s.Write([]byte(ts.ReadFile(args[0] + ".out")))
-	if unknown := s.Unknown(); len(unknown) > 0 {
-		ts.Fatalf("escape sequences that are new: %v", unknown)
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".screen"), []byte(s.String()), 0o600))
-}
 
 func TestSpinnerLine(t *testing.T) {
 	const what = "waiting until something that takes a good many words to say has come to its end"
@@ -51,7 +33,7 @@ func TestSpinnerLine(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s in %d columns: %q, want %q", test.left, test.width, got, test.want)
 		}
-		if n := cells(got); n > 79 {
+		if n := Width(got); n > 79 {
 			t.Errorf("%q has %d columns", got, n)
 		}
 	}
@@ -61,7 +43,7 @@ func TestSpinnerLine(t *testing.T) {
 }
 
 // Lines that stay are whole, whoever writes them while a line comes and goes.
-func TestScreenKeepsLinesWhole(t *testing.T) {
+func TestLinesStayWhole(t *testing.T) {
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +53,7 @@ func TestScreenKeepsLinesWhole(t *testing.T) {
 		b, _ := io.ReadAll(out)
 		seen <- string(b)
 	}()
-	var s screen
+	s := Terminal{Err: in}
 	var all sync.WaitGroup
 	stop := make(chan struct{})
 	drawn := make(chan struct{})
@@ -80,17 +62,17 @@ func TestScreenKeepsLinesWhole(t *testing.T) {
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
-				s.draw(in, "")
+				s.draw("")
 				return
 			default:
-				s.draw(in, fmt.Sprintf("drawn %d ", i))
+				s.draw(fmt.Sprintf("drawn %d ", i))
 			}
 		}
 	}()
 	for w := range 4 {
 		all.Go(func() {
 			for i := range 50 {
-				fmt.Fprintf(logWriter{&s, in}, "writer %d line %d\r\n", w, i)
+				fmt.Fprintf(s.Log(), "writer %d line %d\r\n", w, i)
 			}
 		})
 	}
@@ -121,7 +103,7 @@ func TestSpinnerEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer out.Close()
-			a := &app{err: in, env: func(string) string { return "" }}
+			s := &Terminal{Err: in, Env: func(string) string { return "" }}
 			if !read { // the pipe is full
 				in.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 				for err == nil {
@@ -130,10 +112,10 @@ func TestSpinnerEnds(t *testing.T) {
 				in.SetWriteDeadline(time.Time{})
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			over := a.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
+			over := s.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
 			if !read {
-				for a.screen.mu.TryLock() { // until it is being drawn
-					a.screen.mu.Unlock()
+				for s.mu.TryLock() { // until it is being drawn
+					s.mu.Unlock()
 					time.Sleep(time.Millisecond)
 				}
 				over() // would never return if it waited for this terminal

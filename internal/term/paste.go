@@ -1,17 +1,32 @@
-package main
+package term
 
 import (
+	"fmt"
 	"io"
 	"os"
 )
 
-// pasted reads what a person pastes into a terminal that pasteMode has prepared:
-// there nothing is shown unless this shows it, and a backspace is just a byte.
+// Paste returns a reader of the lines that a person pastes, however long they are.
+// On a terminal they are not shown, only their length, since they hold a code.
+// restore gives the terminal its modes back.
+func (t *Terminal) Paste() (lines io.Reader, restore func(), err error) {
+	if !IsTerminal(t.In) {
+		return t.In, func() {}, nil
+	}
+	restore, t.echoes, err = pasteMode(t.In)
+	if err != nil {
+		return nil, nil, fmt.Errorf("terminal: %w", err)
+	}
+	return &pasted{in: t.In, say: t.Say}, restore, nil
+}
+
+// pasted reads a terminal that pasteMode has prepared: it shows nothing itself, and
+// a backspace is an ordinary byte.
 type pasted struct {
 	in   *os.File
 	say  func(string, ...any)
-	line []byte // begun, and not ended yet
-	out  []byte // ended, and not handed out yet
+	line []byte // has begun, but has not ended yet
+	out  []byte // whole lines that Read has not returned yet
 }
 
 func (p *pasted) Read(b []byte) (int, error) {

@@ -1,11 +1,11 @@
-package main
+package term
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestCells(t *testing.T) {
+func TestWidth(t *testing.T) {
 	for text, want := range map[string]int{
 		"":                       0,
 		"Voorbeeld België":       16,
@@ -21,7 +21,7 @@ func TestCells(t *testing.T) {
 		"שָׁלוֹם":                4,
 		"Ω é ß €":                7,
 	} {
-		if got := cells(text); got != want {
+		if got := Width(text); got != want {
 			t.Errorf("%q takes %d cells, want %d", text, got, want)
 		}
 	}
@@ -43,21 +43,21 @@ func TestCut(t *testing.T) {
 		{"", 0, "…", ""},
 	} {
 		got := cut(test.text, test.room, test.ellipsis)
-		if got != test.want || cells(got) > test.room {
+		if got != test.want || Width(got) > test.room {
 			t.Errorf("%q in %d: %q, want %q", test.text, test.room, got, test.want)
 		}
 	}
 }
 
 func TestTableAligns(t *testing.T) {
-	got := table{
-		row("CODE", "NAME", "STATUS"),
-		row(1, "日本商事", "active"),
-		row(22, "Belgie\u0308", ""),
-		row("", "🚀", "active"),
-		row("a line of its own that is long"),
-		row(333, "short of one"),
-	}.String()
+	var table Table
+	table.Add("CODE", "NAME", "STATUS")
+	table.Add(1, "日本商事", "active")
+	table.Add(22, "Belgie\u0308", "")
+	table.Add("", "🚀", "active")
+	table.Add("a line of its own that is long")
+	table.Add(333, "short of one")
+	got := table.String()
 	want := "CODE  NAME      STATUS\n" +
 		"1     日本商事  active\n" +
 		"22    Belgie\u0308    \n" +
@@ -70,10 +70,10 @@ func TestTableAligns(t *testing.T) {
 }
 
 func TestTableFits(t *testing.T) {
-	long := table{
-		row("DIVISION", "NAME", "LICENCE", "STATUS"),
-		row(123456, "Voorbeeld B.V.", "Voorbeeld Groep", "active"),
-		row(123457, strings.Repeat("Stichting Administratiekantoor ", 4), "Voorbeeld Groep", "active"),
+	long := Table{
+		{"DIVISION", "NAME", "LICENCE", "STATUS"},
+		{"123456", "Voorbeeld B.V.", "Voorbeeld Groep", "active"},
+		{"123457", strings.Repeat("Stichting Administratiekantoor ", 4), "Voorbeeld Groep", "active"},
 	}
 	if text := long.String(); !strings.Contains(text, strings.Repeat("Stichting Administratiekantoor ", 4)) {
 		t.Errorf("a script does not get all:\n%s", text)
@@ -82,7 +82,7 @@ func TestTableFits(t *testing.T) {
 		text := long.lines(shrunk(long.widths(), room), "…")
 		widest := 0
 		for line := range strings.Lines(text) {
-			widest = max(widest, cells(strings.TrimSuffix(line, "\n")))
+			widest = max(widest, Width(strings.TrimSuffix(line, "\n")))
 		}
 		if widest > room || room < 150 && widest < room {
 			t.Errorf("in %d columns it takes %d:\n%s", room, widest, text)

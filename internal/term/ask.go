@@ -1,0 +1,101 @@
+package term
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// ErrNoAnswer means that the input ended before a question was answered.
+var ErrNoAnswer = fault.Kind(fault.ErrConfig, "no answer")
+
+// Ask asks a question and returns the line that is typed, without the blanks around
+// it. It ends at once when ctx does.
+func (t *Terminal) Ask(ctx context.Context, question string) (string, error) {
+	if t.answers == nil {
+		t.answers = bufio.NewReader(t.In)
+	}
+	fmt.Fprint(t.Err, question)
+	line, err := answer(ctx, func() (string, error) { return t.answers.ReadString('\n') })
+	return strings.TrimSpace(line), err
+}
+
+// AskSecret asks a question and does not show the line that is typed.
+func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(t.Err, question)
+	fd := int(t.In.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	line, err := answer(ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	})
+	if err != nil {
+		_ = term.Restore(fd, before) // the read goes on, with the echo off
+	}
+	t.Say("")
+	return line, err
+}
+
+// Confirm asks a question that Enter answers with yes.
+func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
+	line, err := t.Ask(ctx, question+" [Y/n] ")
+	switch strings.ToLower(line) {
+	case "", "y", "yes", "j", "ja":
+		return err == nil, err
+	}
+	return false, err
+}
+
+// Choose lists options and returns the index of the one that is chosen, by its number
+// or by one of its cells. Enter chooses the first.
+func (t *Terminal) Choose(ctx context.Context, question string, options Table) (int, error) {
+	var numbered Table
+	for i, o := range options {
+		numbered = append(numbered, append([]string{fmt.Sprintf("  %d", i+1)}, o...))
+	}
+	t.Say("%s", strings.TrimSuffix(numbered.String(), "\n"))
+	for {
+		line, err := t.Ask(ctx, "\n"+question+" [1]: ")
+		if err != nil || line == "" {
+			return 0, err
+		}
+		for i, o := range options {
+			if line == fmt.Sprint(i+1) || slices.ContainsFunc(o, func(name string) bool { return strings.EqualFold(line, name) }) {
+				return i, nil
+			}
+		}
+		t.Say("Type a number from 1 to %d.", len(options))
+	}
+}
+
+// answer waits for a read from the terminal, which cannot be called off, or for the
+// end of ctx.
+func answer(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		line, err := read()
+		done <- result{line, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return "", fault.Wrap(ErrNoAnswer, r.err, "the input ended")
+		}
+		return r.line, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}

@@ -1,0 +1,80 @@
+package term
+
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// Colour is the number of a colour in an escape sequence.
+type Colour string
+
+// The colours of good, doubtful and bad news.
+const (
+	Green  Colour = "32"
+	Yellow Colour = "33"
+	Red    Colour = "31;1"
+)
+
+// Paint returns a part of a result in a colour, where results have colours: on a
+// terminal, unless the person wants none (no-color.org), and wherever they are asked
+// for (bixense.com/clicolors).
+func (t *Terminal) Paint(c Colour, text string) string {
+	force := t.Env("CLICOLOR_FORCE")
+	switch {
+	case t.Env("NO_COLOR") != "" || t.JSON:
+		return text
+	case force != "" && force != "0":
+	case t.Env("CLICOLOR") == "0" || t.Env("TERM") == "dumb" || !IsTerminal(t.Out) || !takesEscapes(t.Out):
+		return text
+	}
+	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
+}
+
+// hasEscapes reports whether a terminal can erase a line.
+func (t *Terminal) hasEscapes(f *os.File) bool {
+	kind := t.Env("TERM")
+	return kind != "dumb" && (kind != "" || runtime.GOOS == "windows") && takesEscapes(f)
+}
+
+// unicode reports whether text for a person may contain more than ASCII, as far as
+// the locale says.
+func (t *Terminal) unicode() bool {
+	switch runtime.GOOS {
+	case "windows":
+		return t.Env("WT_SESSION") != "" // the old console's fonts lack what we use
+	case "darwin":
+		return true
+	}
+	charset := strings.ToLower(strings.ReplaceAll(t.locale("LC_CTYPE"), "-", ""))
+	return strings.Contains(charset, "utf8")
+}
+
+// Language returns the language of the locale as HTML names it: "nl-BE" for
+// "nl_BE.UTF-8".
+func (t *Terminal) Language() string {
+	tag, _, _ := strings.Cut(t.locale("LC_MESSAGES"), ".")
+	tag, _, _ = strings.Cut(tag, "@")
+	return strings.ReplaceAll(tag, "_", "-")
+}
+
+// locale returns the locale of a category (POSIX.1-2024, 8.2).
+func (t *Terminal) locale(category string) string {
+	for _, name := range []string{"LC_ALL", category, "LANG"} {
+		if value := t.Env(name); value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+// columns returns the width of a terminal, 0 if f is none or its width is unknown.
+func columns(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
