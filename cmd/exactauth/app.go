@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -52,16 +51,7 @@ func (a *app) rootCmd(args []string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version, // for --version
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := `see "exactauth help"`
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("maybe %q", "exactauth "+near[0])
-			}
-			return &hinted{fmt.Errorf("unknown command %q", args[0]), hint}
-		},
+		Args:          unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// auth0Options are what all commands below "auth0" know.
+// auth0Options are the flags that all auth0 commands have.
 type auth0Options struct {
 	domain, custom, connection string
 }
@@ -26,12 +27,12 @@ func (a *app) auth0Cmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "auth0",
 		GroupID: "setup",
-		Short:   "Set up and try Auth0's connection to Exact Online",
-		Long: `Auth0 can have people sign in with their Exact Online account: its social connection
-"exact". These commands make it, try it, and look at it. The connection tells who
-somebody is; it gives no token for Exact's API: that is "exactauth login".
+		Short:   "Set up and test Auth0's connection to Exact Online",
+		Long: `Auth0's social connection "exact" lets people sign in with their Exact Online
+account. These commands set it up, test it and show it. The connection identifies a
+person. It does not give you a token for Exact's API: use "exactauth login" for that.
 
-"setup" and "status" manage the tenant. For that they take a Management API token in
+"setup" and "status" manage the tenant. They need a Management API token in
 AUTH0_API_TOKEN, or the credentials of a machine-to-machine app in AUTH0_CLIENT_ID
 and AUTH0_CLIENT_SECRET.`,
 		Example: `  exactauth auth0 setup --guide --auth0-domain acme.eu.auth0.com --region be
@@ -39,16 +40,7 @@ and AUTH0_CLIENT_SECRET.`,
       --app "My app" --allow-test-callback
   exactauth auth0 test --auth0-domain acme.eu.auth0.com --app "My app"
   exactauth auth0 status --auth0-domain acme.eu.auth0.com`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := `see "exactauth auth0 --help"`
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("maybe %q", "exactauth auth0 "+near[0])
-			}
-			return &hinted{fmt.Errorf("unknown command %q", "auth0 "+args[0]), hint}
-		},
+		Args: unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SuggestionsMinimumDistance = 2
@@ -60,11 +52,21 @@ and AUTH0_CLIENT_SECRET.`,
 	return cmd
 }
 
-// tenantDomains are the two sides of a tenant: where it is managed, and where
-// people sign in. They differ if there is a custom domain.
+// auth0Timeout limits the requests between two answers of a person.
+const auth0Timeout = 90 * time.Second
+
+// Where Auth0's dashboard shows what people have to give.
+const (
+	dashboardDomain   = "Auth0's dashboard shows it: Applications > your app > Settings > Domain"
+	dashboardClientID = "Applications > your app > Settings > Client ID"
+	dashboardExplorer = "Applications > APIs > Auth0 Management API > API Explorer"
+)
+
+// tenantDomains are the domain where a tenant is managed and the one where people sign
+// in. They differ if there is a custom domain.
 type tenantDomains struct{ own, signIn auth0.Domain }
 
-// flags repeats the domains for a command line.
+// flags returns the flags that name the domains, for a command line.
 func (d tenantDomains) flags() string {
 	text := ""
 	if !d.own.IsZero() {
@@ -76,45 +78,44 @@ func (d tenantDomains) flags() string {
 	return text
 }
 
-func (a *app) tenantDomains(o auth0Options) (tenantDomains, error) {
-	var d tenantDomains
-	var err error
+func (a *app) tenantDomains(o auth0Options) (d tenantDomains, err error) {
 	own, custom := cmp.Or(o.domain, a.Env("AUTH0_DOMAIN")), cmp.Or(o.custom, a.Env("AUTH0_CUSTOM_DOMAIN"))
 	if own == "" {
-		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"),
-			"it stands in Auth0's dashboard: Applications > your app > Settings > Domain, as acme.eu.auth0.com"}
+		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"), dashboardDomain + ", as acme.eu.auth0.com"}
 	}
 	if d.own, err = auth0.ParseDomain(own); err != nil {
-		return d, &hinted{err, "it stands in Auth0's dashboard: Applications > your app > Settings > Domain"}
+		return d, &hinted{err, dashboardDomain}
 	}
 	d.signIn = d.own
 	if custom != "" {
 		if d.signIn, err = auth0.ParseDomain(custom); err != nil {
-			return d, &hinted{fmt.Errorf("custom domain: %w", err), "it stands in Auth0's dashboard: Branding > Custom Domains"}
+			return d, &hinted{fmt.Errorf("custom domain: %w", err), "Auth0's dashboard shows it: Branding > Custom Domains"}
 		}
 	}
 	return d, nil
 }
 
-// tenant is the one to manage, with the credentials of the environment.
+func (a *app) auth0Server(d auth0.Domain) auth0.Server {
+	return auth0.Server{Domain: d, Waiting: a.SayWaiting, Log: a.logger()}
+}
+
+// tenant returns the tenant to manage, with the credentials of the environment.
 func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
 	t := &auth0.Tenant{
-		Domain:       d.own,
+		Server:       a.auth0Server(d.own),
 		APIToken:     a.envSecret("AUTH0_API_TOKEN"),
 		ClientID:     strings.TrimSpace(a.Env("AUTH0_CLIENT_ID")),
 		ClientSecret: a.envSecret("AUTH0_CLIENT_SECRET"),
-		Waiting:      a.SayWaiting,
-		Log:          a.logger(),
 	}
 	if t.APIToken.IsZero() && (t.ClientID == "" || t.ClientSecret.IsZero()) {
-		return nil, &hinted{usagef("the right to manage %s is missing: AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET, or AUTH0_API_TOKEN", d.own),
+		return nil, &hinted{usagef("the credentials to manage %s are missing: AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET, or AUTH0_API_TOKEN", d.own),
 			"in Auth0's dashboard: Applications > Create Application > Machine to Machine, for the Auth0 Management API, with the scopes " + strings.Join(managementScopes, " ") + "; or, without any of this: exactauth auth0 setup --print"}
 	}
 	return t, nil
 }
 
-// envSecret is a secret from the environment. A mistaken quote or line end that
-// HTTP headers cannot carry is no part of it.
+// envSecret returns a secret from the environment, without blanks and line ends, which
+// HTTP headers cannot carry.
 func (a *app) envSecret(name string) fault.Secret {
 	return fault.NewSecret(strings.TrimSpace(a.Env(name)))
 }
@@ -125,8 +126,8 @@ var managementScopes = []string{
 	"read:clients", "update:clients", "read:logs", "read:custom_domains",
 }
 
-// auth0Error adds what to type. Only here do Auth0's errors meet the names of
-// commands, flags and dashboards.
+// auth0Error adds the hint. Only this function connects Auth0's errors with the names of
+// commands, flags and dashboard pages.
 func (a *app) auth0Error(err error, d tenantDomains) error {
 	var h *hinted
 	var scope *auth0.ScopeError
@@ -141,9 +142,9 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 	case errors.Is(err, auth0.ErrNoGrant):
 		hint = a.grantHint(d, managementScopes, nil)
 	case errors.Is(err, auth0.ErrNotOwnDomain):
-		hint = "--auth0-domain takes the tenant's own host, as acme.eu.auth0.com; a custom domain goes to --custom-domain"
+		hint = "--auth0-domain is the tenant's own host, as acme.eu.auth0.com; give a custom domain with --custom-domain"
 	case errors.Is(err, auth0.ErrCredentials) && !a.envSecret("AUTH0_API_TOKEN").IsZero():
-		hint = "AUTH0_API_TOKEN lives 24 hours at most; a new one is in Auth0's dashboard: Applications > APIs > Auth0 Management API > API Explorer"
+		hint = "AUTH0_API_TOKEN is valid for 24 hours at most; get a new one in Auth0's dashboard: " + dashboardExplorer
 	case errors.Is(err, auth0.ErrCredentials):
 		hint = "AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET are those of a machine-to-machine app of this tenant: Applications > its name > Settings"
 	case errors.Is(err, auth0.ErrNoSecret):
@@ -151,17 +152,17 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 	case errors.Is(err, auth0.ErrNotEnabled):
 		hint = "enable it: exactauth auth0 setup" + d.flags() + " --app APP"
 	case errors.Is(err, auth0.ErrAppSecret):
-		hint = "regular web apps have a secret: --app-secret-file FILE, or AUTH0_APP_SECRET; native and single-page apps have none: leave it out"
+		hint = "a regular web app has a secret: --app-secret-file FILE, or AUTH0_APP_SECRET; native and single-page apps have none: omit it"
 	case errors.Is(err, auth0.ErrApp):
-		hint = "give the client id: Applications > your app > Settings > Client ID"
+		hint = "give the client id: " + dashboardClientID
 	case errors.Is(err, callback.ErrPort):
-		hint = "end that program; or choose another port with --callback http://127.0.0.1:PORT/callback, and allow it to the app: exactauth auth0 setup --allow-test-callback --callback ..."
+		hint = "end that program; or choose another port with --callback http://127.0.0.1:PORT/callback, and allow it for the app: exactauth auth0 setup --allow-test-callback --callback ..."
 	case errors.As(err, &untrue):
 		hint = tokenHint(untrue)
 	case errors.Is(err, fault.ErrDenied):
 		hint = "to try again: exactauth auth0 test" + d.flags() + " --app APP"
 	case errors.Is(err, fault.ErrTemporary):
-		hint = "call again later; nothing is done twice"
+		hint = "try again later; nothing is done twice"
 	case errors.Is(err, fault.ErrConfig):
 		hint = "see exactauth auth0 --help"
 	default:
@@ -170,18 +171,18 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 	return &hinted{err, hint}
 }
 
-// grantHint is how a management client gets scopes. The list of a grant is
-// replaced whole, so those that it has stand in the command, too.
+// grantHint says how a management client gets scopes. Auth0 replaces a grant's whole
+// list, so the command repeats the scopes that the grant has.
 func (a *app) grantHint(d tenantDomains, missing, have []string) string {
 	if !a.envSecret("AUTH0_API_TOKEN").IsZero() {
-		return "AUTH0_API_TOKEN needs a token with that scope; those of Auth0's dashboard have all: Applications > APIs > Auth0 Management API > API Explorer"
+		return "AUTH0_API_TOKEN needs a token with that scope; those of Auth0's dashboard have all: " + dashboardExplorer
 	}
 	client := a.Env("AUTH0_CLIENT_ID")
 	if !auth0.LooksLikeClientID(client) {
 		client = "CLIENT_ID" // it becomes part of a command
 	}
 	var scopes []string
-	for _, s := range append(append([]string{}, have...), missing...) {
+	for _, s := range slices.Concat(have, missing) {
 		scopes = append(scopes, `"`+fault.Printable(s)+`"`)
 	}
 	list := "[" + strings.Join(scopes, ",") + "]"
@@ -198,15 +199,12 @@ func tokenHint(e *auth0.TokenError) string {
 	case "alg":
 		return "in Auth0's dashboard: Applications > your app > Settings > Advanced Settings > OAuth > JsonWebToken Signature Algorithm: RS256"
 	case "iss":
-		return "tokens name the domain that people sign in at: if that is a custom one, give it with --custom-domain"
+		return "a token names the domain that people sign in at: if that is a custom one, give it with --custom-domain"
 	case "exp", "nbf", "iat":
 		return "compare this machine's clock with the right time"
 	}
-	return "do not trust this sign-in: Auth0 does not send such a token by itself; look for what stands between this machine and it"
+	return "do not trust this sign-in: Auth0 itself does not send such a token; check what is between this machine and Auth0"
 }
-
-// auth0Timeout bounds what waits for no person.
-const auth0Timeout = 90 * time.Second
 
 // regionOf finds the region of a base URL.
 func regionOf(baseURL string) (config.Region, bool) {
@@ -218,16 +216,16 @@ func regionOf(baseURL string) (config.Region, bool) {
 	return config.Region{}, false
 }
 
-// findTestApp gives the client id that --app means. A name has to be looked up,
-// for which the tenant must be managed.
+// findTestApp returns the client id that --app means. Looking up a name needs the right
+// to manage the tenant.
 func (a *app) findTestApp(ctx context.Context, d tenantDomains, idOrName string) (string, error) {
 	if auth0.LooksLikeClientID(idOrName) {
 		return idOrName, nil
 	}
 	t, err := a.tenant(d)
 	if err != nil {
-		return "", &hinted{usagef("app %q: that is not a client id, and to look a name up takes the right to manage %s", fault.Printable(idOrName), d.own),
-			"give the client id: Applications > your app > Settings > Client ID; or set AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET"}
+		return "", &hinted{usagef("app %q: that is not a client id, and looking up a name needs the credentials to manage %s", fault.Printable(idOrName), d.own),
+			"give the client id: " + dashboardClientID + "; or set AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET"}
 	}
 	found, err := t.FindApp(ctx, idOrName)
 	return found.ClientID, err

@@ -26,18 +26,17 @@ func (a *app) auth0SetupCmd(common *auth0Options) *cobra.Command {
 	o := auth0SetupOptions{auth0Options: common}
 	cmd := &cobra.Command{
 		Use:   "setup",
-		Short: "Make or mend the connection to Exact Online",
-		Long: `Makes the tenant's connection to Exact Online, or mends the one that is there, and
-lets an app use it. What is right already stays, and so does every option that is
-not known here. On a terminal it guides you through registering an app in Exact's App
-Center and asks for what is missing.
+		Short: "Create or update the connection to Exact Online",
+		Long: `Creates the tenant's connection to Exact Online, or updates the existing one, and
+lets an app use it. Settings you omit are kept, and so are options that exactauth does
+not know. On a terminal it guides you through registering an app in Exact's App Center
+and asks for missing values.
 
-The app in the App Center is Auth0's own: an app there has one Redirect URI, so the
-one that "exactauth login" uses cannot be shared, and no profile is read or changed.
+Auth0 needs an app of its own in the App Center: an app there has one Redirect URI, so
+it cannot also be the app of "exactauth login". No profile is read or changed.
 
-The client secret is never taken from the command line: it is asked for, or comes
-from --client-secret-file, EXACTAUTH_CLIENT_SECRET or EXACTAUTH_CLIENT_SECRET_FILE.
-A connection that has id and secret keeps them if none are given.`,
+The client secret is never an argument: you are asked for it, or it comes from
+--client-secret-file, EXACTAUTH_CLIENT_SECRET or EXACTAUTH_CLIENT_SECRET_FILE.`,
 		Example: `  exactauth auth0 setup --guide --auth0-domain acme.eu.auth0.com --region be
   exactauth auth0 setup --auth0-domain acme.eu.auth0.com --region be \
       --client-id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11 \
@@ -51,23 +50,23 @@ A connection that has id and secret keeps them if none are given.`,
 		codes = append(codes, r.Code)
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.region, "region", "", "country that the app is registered in: "+strings.Join(codes, ", ")+" (default for a new connection: nl)")
-	f.StringVar(&o.baseURL, "base-url", "", "instead of --region: where Exact Online is, as https://start.exactonline.nl")
+	f.StringVar(&o.region, "region", "", "country of the app's registration: "+strings.Join(codes, ", ")+" (default for a new connection: nl)")
+	f.StringVar(&o.baseURL, "base-url", "", "instead of --region: address of Exact Online, as https://start.exactonline.nl")
 	f.StringVar(&o.clientID, "client-id", "", "client id from the App Center, a GUID")
 	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
 	f.StringVar(&o.app, "app", "", "client id or name of the Auth0 app that may use the connection")
 	f.BoolVar(&o.allowCallback, "allow-test-callback", false, `let "exactauth auth0 test" come back: add --callback to the app's Allowed Callback URLs`)
 	f.StringVar(&o.callback, "callback", auth0.DefaultCallback, "where the browser comes back to in a test")
-	f.BoolVar(&o.guide, "guide", false, "only print how to register an app in the App Center; asks no server")
-	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would change, each request with its secrets masked")
-	f.BoolVar(&o.print, "print", false, "only print the commands for Auth0's own CLI; asks no server")
+	f.BoolVar(&o.guide, "guide", false, "only print how to register an app in the App Center; without a request")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only show the changes, each request with its secrets masked")
+	f.BoolVar(&o.print, "print", false, "only print the commands for Auth0's own CLI; without a request")
 	complete(cmd, "region", codes...)
 	return cmd
 }
 
 func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if o.guide && o.print || o.guide && o.dryRun || o.print && o.dryRun {
-		return usagef("--guide, --print and --dry-run: give one of them")
+		return usagef("--guide, --print and --dry-run cannot be combined")
 	}
 	if o.domain == "" && a.Env("AUTH0_DOMAIN") == "" && a.Interactive() && !o.guide && !o.print {
 		var err error
@@ -86,7 +85,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	exact := config.Profile{}.Under(config.Profile{Region: env.Region, BaseURL: env.BaseURL, ClientID: env.ClientID}).
 		Under(config.Profile{Region: o.region, BaseURL: o.baseURL, ClientID: o.clientID})
 	if exact.Region != "" && exact.BaseURL != "" {
-		return usagef("region and base URL are both given; one decides the other")
+		return usagef("region and base URL are both given; each decides the other")
 	}
 	if exact.Region != "" {
 		region, err := config.ParseRegion(exact.Region)
@@ -105,7 +104,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 		wish.Callback = o.callback
 	}
 	if o.allowCallback && o.app == "" {
-		return usagef("--allow-test-callback: which app? name it with --app")
+		return usagef("--allow-test-callback: the app is missing (--app)")
 	}
 	if err := wish.Check(); err != nil {
 		return a.auth0Error(err, d)
@@ -127,7 +126,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	return a.auth0Error(err, d)
 }
 
-// carryOut plans, asks a person for what the plan lacks, and applies.
+// carryOut makes the plan, asks the person for missing values, and applies the plan.
 func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains, t *auth0.Tenant, wish auth0.Wish) error {
 	plan, err := a.auth0Plan(ctx, t, wish)
 	if errors.Is(err, auth0.ErrNoSecret) && a.Interactive() {
@@ -150,7 +149,7 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 	var done []string
 	if err := plan.Apply(applying, func(c auth0.Change) { done = append(done, c.What...) }); err != nil {
 		for _, what := range done {
-			a.Note("changed before that: " + what)
+			a.Note("changed before the error: " + what)
 		}
 		return err
 	}
@@ -163,13 +162,13 @@ func (a *app) auth0Plan(ctx context.Context, t *auth0.Tenant, wish auth0.Wish) (
 	return t.Plan(ctx, wish)
 }
 
-// showPlan prints what was changed, or would be.
+// showPlan prints what was changed, or would be in a dry run.
 func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 	if a.JSON {
 		return a.showPlanJSON(d, plan, dry)
 	}
 	if len(plan.Changes) == 0 {
-		return a.Print(fmt.Sprintf("Nothing to change: connection %s at %s is as it should be.\n", plan.Connection, d.own))
+		return a.Print(fmt.Sprintf("Nothing to change: connection %s at %s is correct.\n", plan.Connection, d.own))
 	}
 	text := fmt.Sprintf("Changed at %s:\n", d.own)
 	if dry {
@@ -205,34 +204,13 @@ func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 }
 
 func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
-	type change struct {
-		What   []string        `json:"what"`
-		Method string          `json:"method"`
-		Path   string          `json:"path"`
-		Body   json.RawMessage `json:"body"`
-	}
-	type app struct {
-		ClientID string `json:"client_id"`
-		Name     string `json:"name"`
-	}
 	out := struct {
-		Domain       string   `json:"auth0_domain"`
-		Connection   string   `json:"connection"`
-		ConnectionID string   `json:"connection_id,omitempty"`
-		BaseURL      string   `json:"base_url"`
-		ClientID     string   `json:"client_id"`
-		RedirectURI  string   `json:"redirect_uri"`
-		App          *app     `json:"app,omitempty"`
-		Changes      []change `json:"changes"`
-		DryRun       bool     `json:"dry_run"`
-		Lacking      []string `json:"lacking_scopes,omitempty"`
-	}{d.own.String(), plan.Connection, plan.ID, plan.BaseURL, plan.ClientID, d.signIn.Callback(), nil, []change{}, dry, nil}
-	if plan.App != nil {
-		out.App = &app{plan.App.ClientID, plan.App.Name}
-	}
-	for _, c := range plan.Changes {
-		out.Changes = append(out.Changes, change{c.What, c.Method, c.Path, c.Body})
-	}
+		Domain string `json:"auth0_domain"`
+		*auth0.Plan
+		RedirectURI string   `json:"redirect_uri"`
+		DryRun      bool     `json:"dry_run"`
+		Lacking     []string `json:"lacking_scopes,omitempty"`
+	}{d.own.String(), plan, d.signIn.Callback(), dry, nil}
 	if dry {
 		out.Lacking = plan.Lacking()
 	}
@@ -240,7 +218,7 @@ func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
 }
 
 func (a *app) askDomain(ctx context.Context) (string, error) {
-	a.Say("The tenant's host stands in Auth0's dashboard: Applications > your app > Settings > Domain.")
+	a.Say("The tenant's host: " + dashboardDomain + ".")
 	for {
 		answer, err := a.Ask(ctx, "Auth0 domain: ")
 		if err != nil {
@@ -257,8 +235,8 @@ func (a *app) askDomain(ctx context.Context) (string, error) {
 	}
 }
 
-// askForExact guides a person through the registration at Exact and asks for
-// what came of it.
+// askForExact guides the person through the registration at Exact and asks for the
+// resulting client id and secret.
 func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish) (auth0.Wish, error) {
 	if wish.BaseURL == "" {
 		region, err := a.askRegion(ctx)
@@ -294,8 +272,8 @@ func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish)
 	return wish, nil
 }
 
-// registration tells how to register an app for Auth0 at Exact. The exact string
-// stands alone on its line. next is the last step, if there is one to type.
+// registration explains how to register an app for Auth0 at Exact. The Redirect URI is
+// alone on its line, to be copied. next is the last step: a command, or empty.
 func registration(d tenantDomains, baseURL, next string) string {
 	country := "your country"
 	if r, ok := regionOf(baseURL); ok {
@@ -313,7 +291,7 @@ Rights).
 
 %s
 
-     exactly as it stands here: Exact compares it letter by letter.
+     exactly as it is here: Exact compares it letter by letter.
   4. Save. Then Edit, section Authorization: Client ID and Client Secret are
      there. Copy both now: the secret may be shown only once.
 `, appCenter, country, d.signIn.Callback())
@@ -322,9 +300,9 @@ Rights).
 	}
 	if d.signIn != d.own {
 		text += fmt.Sprintf(`
-People sign in at the custom domain %s. Whoever comes by
-%s instead ends on an error page of Exact: that callback would
-be another one, and an app has only one.
+People sign in at the custom domain %s. A sign-in at
+%s ends on an error page of Exact: its callback is another
+one, and an app has only one.
 `, d.signIn, d.own)
 	}
 	return text
@@ -351,9 +329,9 @@ func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	return a.Print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
 }
 
-// printAuth0CLI prints what does the same with Auth0's CLI, which signs in by
-// itself. The secret stands in no command line: a shell variable brings it into
-// the environment of jq, and a pipe to auth0.
+// printAuth0CLI prints commands that do the same with Auth0's CLI, which has its own
+// sign-in. No command line has the secret: a shell variable passes it to the
+// environment of jq, and a pipe to auth0.
 func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 	if wish.BaseURL == "" {
 		wish.BaseURL = config.Regions()[0].BaseURL
@@ -366,28 +344,28 @@ func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 		Commands []string `json:"commands"`
 	}
 	steps := []step{
-		{"Sign Auth0's CLI in (github.com/auth0/auth0-cli), with a scope that it does not ask for by itself.", []string{
+		{"Sign in to Auth0's CLI (github.com/auth0/auth0-cli), with a scope that it does not request by default.", []string{
 			"auth0 login --scopes create:connections",
 			"auth0 tenants use " + d.own.String()}},
-		{"The client secret from the App Center: typed here, it stands in no command line.", []string{
+		{"Type the client secret from the App Center. It appears in no command line.", []string{
 			"read -rs EXACT_SECRET && export EXACT_SECRET"}},
-		{"Is there a connection? An id means yes.", []string{
+		{"Look for the connection. An id means that it exists.", []string{
 			fmt.Sprintf("ID=$(auth0 api get connections -q strategy=%s -q name=%s </dev/null | jq -r '.[0].id // empty'); echo \"$ID\"", auth0.Strategy, connection)}},
-		{"No: make one.", []string{
+		{"If there is none, create it.", []string{
 			fmt.Sprintf(`ID=$(jq -n '{name: "%s", strategy: "%s", display_name: "Exact Online", options: %s}' | auth0 api post connections | jq -r .id)`, connection, auth0.Strategy, options)}},
-		{"Yes: mend it. All options are replaced, so those that are there are sent along.", []string{
+		{"If it exists, update it. Auth0 replaces all options, so the command sends the existing ones too.", []string{
 			fmt.Sprintf(`auth0 api get "connections/$ID" </dev/null | jq '{display_name: (.display_name // .name), options: (.options + %s)}' | auth0 api patch "connections/$ID"`, options)}},
 	}
 	if wish.App != "" {
 		app := wish.App
 		if !auth0.LooksLikeClientID(app) {
 			app = "APP_CLIENT_ID"
-			steps = append(steps, step{"The client id of " + fault.Printable(wish.App) + ", in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
+			steps = append(steps, step{"Find the client id of " + fault.Printable(wish.App) + " and put it in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
 		}
-		steps = append(steps, step{"Let the app use it.", []string{
+		steps = append(steps, step{"Let the app use the connection.", []string{
 			fmt.Sprintf(`auth0 api patch "connections/$ID/clients" --data '[{"client_id":"%s","status":true}]'`, app)}})
 		if wish.Callback != "" {
-			steps = append(steps, step{`Let "exactauth auth0 test" come back. The whole list is replaced.`, []string{
+			steps = append(steps, step{`Allow the callback of "exactauth auth0 test". Auth0 replaces the whole list.`, []string{
 				fmt.Sprintf(`auth0 api get clients/%s </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch clients/%[1]s`, app, wish.Callback)}})
 		}
 	}

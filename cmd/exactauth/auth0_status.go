@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,10 +13,10 @@ import (
 func (a *app) auth0StatusCmd(common *auth0Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show the connection, who may use it and who did",
-		Long: `Shows the tenant's connection to Exact Online: where it leads, with which client id,
-which apps may use it, which Redirect URI Exact's App Center must have, and the last
-sign-ins. It changes nothing. It ends with 2 if there is no connection.`,
+		Short: "Show the connection, its apps and the last sign-ins",
+		Long: `Shows the tenant's connection to Exact Online: its instance of Exact Online and
+client id, the apps that may use it, the Redirect URI for Exact's App Center, and the
+last sign-ins. It changes nothing. The exit code is 2 if there is no connection.`,
 		Example: `  exactauth auth0 status --auth0-domain acme.eu.auth0.com
   exactauth auth0 status --auth0-domain acme.eu.auth0.com --json`,
 		Args: cobra.NoArgs,
@@ -47,7 +46,7 @@ func (a *app) auth0Status(ctx context.Context, o auth0Options) error {
 		return err
 	}
 	if !a.JSON && len(s.Unreadable) > 0 {
-		a.Note("what is missing here needs the scopes " + strings.Join(s.Unreadable, ", "))
+		a.Note("to show the rest, the token needs the scopes " + strings.Join(s.Unreadable, ", "))
 	}
 	if len(s.Connections) == 0 {
 		what := "no connection to Exact Online"
@@ -62,69 +61,63 @@ func (a *app) auth0Status(ctx context.Context, o auth0Options) error {
 func auth0StatusText(d tenantDomains, s auth0.Status) string {
 	text := ""
 	for _, c := range s.Connections {
-		head := "Connection " + c.Name
+		text += "Connection " + c.Name
 		if c.DisplayName != "" && c.DisplayName != c.Name {
-			head += ` ("` + c.DisplayName + `")`
+			text += ` ("` + c.DisplayName + `")`
 		}
 		var t term.Table
 		if c.OptionsKnown {
-			where := c.BaseURL
+			where := c.BaseURL + " (none of Exact's regions)"
 			if r, ok := regionOf(c.BaseURL); ok {
-				where += " (" + r.Code + ", " + r.Country + ")"
-			} else {
-				where += " (none of Exact's regions)"
+				where = c.BaseURL + " (" + r.Code + ", " + r.Country + ")"
 			}
 			id := c.ClientID
 			switch {
 			case id == "":
-				id = "none: nobody can sign in"
+				id = "none: sign-in is not possible"
 			case !c.HasSecret:
-				id += ", without its secret: nobody can sign in"
+				id += ", without its secret: sign-in is not possible"
 			}
 			t.Add("  Exact Online", where)
 			t.Add("  Client id", id)
 		} else {
-			t.Add("  Exact Online", "not known: the token may not read the options")
+			t.Add("  Exact Online", "unknown: the token may not read the options")
 		}
-		apps := []string{"none: nobody can sign in"}
-		if len(c.Apps) > 0 {
-			apps = nil
-			for _, app := range c.Apps {
-				apps = append(apps, app.String())
-			}
+		label := "  Enabled for"
+		for _, app := range c.Apps {
+			t.Add(label, app)
+			label = ""
 		}
-		t.Add("  Enabled for", apps[0])
-		for _, more := range apps[1:] {
-			t.Add("", more)
+		if len(c.Apps) == 0 {
+			t.Add(label, "none: sign-in is not possible")
 		}
-		text += head + "\n" + t.String()
+		text += "\n" + t.String()
 		if len(c.SignIns) > 0 {
 			text += "  Last sign-ins\n"
-			var rows term.Table
-			for _, l := range c.SignIns {
-				what := "signed in"
-				if !l.OK {
-					what = "failed: " + l.Description
-				}
-				rows.Add("    "+l.Time.Local().Format("2006-01-02 15:04"), l.User, l.App, what)
-			}
-			text += rows.String()
 		}
-		text += "\n"
+		t = nil
+		for _, l := range c.SignIns {
+			what := "signed in"
+			if !l.OK {
+				what = "failed: " + l.Description
+			}
+			t.Add("    "+l.Time.Local().Format("2006-01-02 15:04"), l.User, l.App, what)
+		}
+		text += t.String() + "\n"
 	}
 	if len(s.Connections) == 0 {
 		text = "No connection to Exact Online.\n\n"
 	}
 	text += "The App Center's Redirect URI, which depends on where people sign in\n"
-	var rows term.Table
+	var t term.Table
 	for _, domain := range s.Domains {
 		what := "custom domain"
 		if domain == d.own {
 			what = "the tenant's own"
 		}
-		rows.Add("  "+domain.Callback(), what)
+		t.Add("  "+domain.Callback(), what)
 	}
-	text += rows.String()
+	text += t.String()
 	if len(s.Domains) > 1 {
 		text += "An app in the App Center has one of them: the one whose domain your apps use.\n"
 	}
@@ -132,28 +125,9 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 }
 
 func (a *app) auth0StatusJSON(d tenantDomains, s auth0.Status) error {
-	type app struct {
-		ClientID string `json:"client_id"`
-		Name     string `json:"name,omitempty"`
-	}
-	type signIn struct {
-		Time        time.Time `json:"time"`
-		OK          bool      `json:"ok"`
-		User        string    `json:"user,omitempty"`
-		App         string    `json:"app,omitempty"`
-		Description string    `json:"description,omitempty"`
-	}
 	type connection struct {
-		ID           string   `json:"id"`
-		Name         string   `json:"name"`
-		DisplayName  string   `json:"display_name,omitempty"`
-		OptionsKnown bool     `json:"options_known"`
-		BaseURL      string   `json:"base_url,omitempty"`
-		Region       string   `json:"region,omitempty"`
-		ClientID     string   `json:"client_id,omitempty"`
-		HasSecret    bool     `json:"has_client_secret"`
-		Apps         []app    `json:"apps"`
-		SignIns      []signIn `json:"sign_ins"`
+		auth0.ConnectionStatus
+		Region string `json:"region,omitempty"`
 	}
 	type redirect struct {
 		Domain string `json:"domain"`
@@ -167,17 +141,8 @@ func (a *app) auth0StatusJSON(d tenantDomains, s auth0.Status) error {
 		Missing     []string     `json:"missing_scopes,omitempty"`
 	}{d.own.String(), []connection{}, []redirect{}, s.Unreadable}
 	for _, c := range s.Connections {
-		one := connection{c.ID, c.Name, c.DisplayName, c.OptionsKnown, c.BaseURL, "", c.ClientID, c.HasSecret, []app{}, []signIn{}}
-		if r, ok := regionOf(c.BaseURL); ok {
-			one.Region = r.Code
-		}
-		for _, x := range c.Apps {
-			one.Apps = append(one.Apps, app{x.ClientID, x.Name})
-		}
-		for _, l := range c.SignIns {
-			one.SignIns = append(one.SignIns, signIn{seconds(l.Time), l.OK, l.User, l.App, l.Description})
-		}
-		out.Connections = append(out.Connections, one)
+		region, _ := regionOf(c.BaseURL)
+		out.Connections = append(out.Connections, connection{c, region.Code})
 	}
 	for _, domain := range s.Domains {
 		out.Redirects = append(out.Redirects, redirect{domain.String(), domain.Callback(), domain != d.own})

@@ -17,8 +17,8 @@ import (
 	"github.com/exactauth/exactauth/internal/term"
 )
 
-// auth0TestTimeout is how long a person has to sign in. Who is shown an error
-// page of Auth0's never comes back.
+// auth0TestTimeout limits the person's sign-in. If Auth0 shows an error page, the
+// browser never comes back.
 const auth0TestTimeout = 2 * time.Minute
 
 type auth0TestOptions struct {
@@ -31,52 +31,50 @@ func (a *app) auth0TestCmd(common *auth0Options) *cobra.Command {
 	o := auth0TestOptions{auth0Options: common}
 	cmd := &cobra.Command{
 		Use:   "test",
-		Short: "Sign in through the connection and show who it was",
+		Short: "Sign in through the connection and show the user",
 		Long: `Signs you in to an Auth0 app through its connection to Exact Online, as "Try" in
-Auth0's dashboard does: in the browser, with PKCE, and with an id_token that is
-verified. Shows who Auth0 says you are. Nothing is kept.
+Auth0's dashboard does: in the browser, with PKCE, and with a verified id_token. It
+shows who you are according to Auth0. Nothing is stored.
 
-The app must have --callback among its Allowed Callback URLs, just as it stands
-there: "exactauth auth0 setup --app APP --allow-test-callback" sees to that. An app
-with a secret needs --app-secret-file, AUTH0_APP_SECRET or AUTH0_APP_SECRET_FILE.
-Without --timeout it waits 2 minutes.`,
+--callback must be one of the app's Allowed Callback URLs, letter by letter:
+"exactauth auth0 setup --app APP --allow-test-callback" adds it. An app with a secret
+needs --app-secret-file, AUTH0_APP_SECRET or AUTH0_APP_SECRET_FILE. The default of
+--timeout is 2 minutes here.`,
 		Example: `  exactauth auth0 test --auth0-domain acme.eu.auth0.com \
       --app vG9oZ1mXQ2sT7kLpB4cN8dRfY5hJ3wAe
   exactauth auth0 test --auth0-domain acme.eu.auth0.com \
       --custom-domain login.acme.example --app "My app" \
       --app-secret-file app-secret.txt --json
-  exactauth auth0 test --url-only --app "My app"      for a colleague's browser`,
+  exactauth auth0 test --url-only --app "My app"      for another browser`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(auth0TestTimeout, func(ctx context.Context, _ []string) error { return a.auth0Test(ctx, o) }),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.app, "app", "", "client id of the Auth0 app to sign in to, or its name if the tenant can be managed (default: AUTH0_APP)")
-	f.StringVar(&o.secretFile, "app-secret-file", "", "file with that app's client secret; - is stdin")
+	f.StringVar(&o.app, "app", "", "client id of the Auth0 app to sign in to, or its name, which needs the credentials to manage the tenant (default: AUTH0_APP)")
+	f.StringVar(&o.secretFile, "app-secret-file", "", "file with the app's client secret; - is stdin")
 	f.StringVar(&o.callback, "callback", auth0.DefaultCallback, "where the browser comes back to: http on a loopback address")
-	f.BoolVar(&o.urlOnly, "url-only", false, "print an address for a browser elsewhere, and end")
+	f.BoolVar(&o.urlOnly, "url-only", false, "print an address for another browser, and end")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address, and wait")
 	return cmd
 }
 
 func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	if o.urlOnly && o.noBrowser {
-		return usagef("--url-only and --no-browser: give one of them")
+		return usagef("--url-only and --no-browser cannot be combined")
 	}
 	d, err := a.tenantDomains(*o.auth0Options)
 	if err != nil {
 		return err
 	}
 	s := auth0.SignIn{
-		Domain:     d.signIn,
+		Server:     a.auth0Server(d.signIn),
 		Connection: cmp.Or(o.connection, auth0.Strategy),
 		Callback:   o.callback,
 		Language:   a.Language(),
-		Waiting:    a.SayWaiting,
-		Log:        a.logger(),
 	}
 	name := cmp.Or(o.app, a.Env("AUTH0_APP"))
 	if name == "" {
-		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "its client id stands in Auth0's dashboard: Applications > your app > Settings > Client ID"}
+		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "Auth0's dashboard shows its client id: " + dashboardClientID}
 	}
 	if s.ClientID, err = a.findTestApp(ctx, d, name); err != nil {
 		return a.auth0Error(err, d)
@@ -89,8 +87,8 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	}
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
 	if refused := (*callback.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
-		// Auth0 shows an error page, and the browser never comes.
-		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if it was Exact that showed an error, its App Center must have %s",
+		// Auth0 or Exact shows an error page, and the browser never comes back.
+		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if Exact showed an error, its App Center must have %s",
 			o.callback, d.flags(), s.ClientID, callbackFlag(o.callback), d.signIn.Callback())}
 	}
 	if err != nil {
@@ -106,7 +104,7 @@ func callbackFlag(callback string) string {
 	return " --callback " + callback
 }
 
-// auth0AppSecret gives the app's secret, zero if none was given: native and
+// auth0AppSecret returns the app's secret. It is zero if none is given: native and
 // single-page apps have none.
 func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
 	switch file := a.Env("AUTH0_APP_SECRET_FILE"); {
@@ -125,13 +123,13 @@ func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
 func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {
 	a.Say("Sign in to Exact Online through Auth0 at this address:\n\n%s\n", address)
 	opening := !o.noBrowser && a.CanOpen()
-	a.Say("Exact may ask to \"Install unlisted app\": that page is Exact's own, and comes once.")
+	a.Say("Exact may ask to \"Install unlisted app\": that page is Exact's own and appears once.")
 	if !opening {
 		port := ""
 		if u, err := url.Parse(o.callback); err == nil {
 			port = u.Port()
 		}
-		a.Say("It must be a browser on this machine, or on one that is connected to it with\nssh -L %s:127.0.0.1:%[1]s, for it comes back to %s.", port, o.callback)
+		a.Say("The browser comes back to %s, so it must be on this machine,\nor on one that is connected with ssh -L %s:127.0.0.1:%[2]s.", o.callback, port)
 	}
 	if end, ok := ctx.Deadline(); ok {
 		a.Say("Waiting until %s.", end.Local().Format("15:04:05"))
@@ -141,8 +139,8 @@ func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOpti
 	}
 }
 
-// showAddress is for a browser that cannot come back here. How far it comes
-// stands in its address bar.
+// showAddress prints an address for a browser that cannot come back here. The browser's
+// address bar shows how far it gets.
 func (a *app) showAddress(ctx context.Context, s auth0.SignIn) error {
 	address, err := s.Address(ctx)
 	if err != nil {
@@ -155,32 +153,27 @@ func (a *app) showAddress(ctx context.Context, s auth0.SignIn) error {
 		return err
 	}
 	a.Say(`
-Open it in any browser and sign in at Exact. The end is a page that cannot be
+Open it in any browser and sign in at Exact. The browser ends on a page that cannot be
 reached, %s?...
-With code= in its address the connection works; with error= the reason stands there.
-The code is of no use to anybody. If Auth0 shows "Callback URL mismatch" instead,
-the app does not allow that callback.`, s.Callback)
+If its address has code=, the connection works; if it has error=, that is the reason.
+The code cannot be used. If Auth0 shows "Callback URL mismatch" instead, the app does
+not allow that callback.`, s.Callback)
 	return nil
 }
 
 func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
 	provider, _, _ := strings.Cut(u.Subject, "|")
 	if provider != auth0.Strategy {
-		a.Note(fmt.Sprintf("Auth0 names a user of %q, not of %q: accounts may be linked", provider, auth0.Strategy))
+		a.Note(fmt.Sprintf("Auth0 returned a user of %q, not of %q: accounts may be linked", provider, auth0.Strategy))
 	}
 	if a.JSON {
 		return a.PrintJSON(struct {
-			Subject       string `json:"sub"`
-			Name          string `json:"name"`
-			Email         string `json:"email"`
-			EmailVerified bool   `json:"email_verified"`
-			Division      int    `json:"current_division,omitempty"`
-			Connection    string `json:"connection"`
-			ClientID      string `json:"client_id"`
-			Issuer        string `json:"issuer"`
-		}{u.Subject, u.Name, u.Email, u.EmailVerified, u.Division, s.Connection, s.ClientID, u.Issuer})
+			auth0.User
+			Connection string `json:"connection"`
+			ClientID   string `json:"client_id"`
+		}{u, s.Connection, s.ClientID})
 	}
-	a.Say("") // apart from the invitation
+	a.Say("") // between the invitation and the result
 	t := term.Table{term.Row("Signed in as", u), term.Row("Subject (sub)", u.Subject)}
 	if u.Name != "" {
 		t.Add("Name", u.Name)

@@ -135,6 +135,19 @@ func fill(text, indent string) string {
 	return b.String()
 }
 
+// unknownCommand is the error of a command that only has subcommands, for an argument.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	_, name, _ := strings.Cut(cmd.CommandPath()+" "+args[0], " ")
+	err := fmt.Errorf("unknown command %q", name)
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return &hinted{err, fmt.Sprintf("maybe %q", cmd.CommandPath()+" "+near[0])}
+	}
+	return seeHelp(cmd, err)
+}
+
 // seeHelp points from a wrong command line to the help of its command.
 func seeHelp(cmd *cobra.Command, err error) error {
 	return &hinted{err, fmt.Sprintf("see %q", cmd.CommandPath()+" --help")}

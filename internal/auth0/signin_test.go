@@ -35,8 +35,8 @@ func TestSignIn(t *testing.T) {
 func TestLies(t *testing.T) {
 	for lie, want := range map[auth0sim.Lie]struct{ claim, words string }{
 		auth0sim.AlgNone:       {"alg", "it is not signed (alg none)"},
-		auth0sim.AlgHS256:      {"alg", "it is signed with HS256; only RS256 is taken"},
-		auth0sim.UnknownKey:    {"kid", `its key "another" is none of those that `},
+		auth0sim.AlgHS256:      {"alg", "it is signed with HS256; only RS256 is accepted"},
+		auth0sim.UnknownKey:    {"kid", `its key "another" is not among those that `},
 		auth0sim.OtherKey:      {"signature", "its signature is wrong"},
 		auth0sim.Tampered:      {"signature", "its signature is wrong"},
 		auth0sim.NoSlash:       {"iss", `its issuer is "http://localhost:PORT"; want "http://localhost:PORT/"`},
@@ -54,7 +54,7 @@ func TestLies(t *testing.T) {
 		auth0sim.NoSubject:     {"sub", "it names no user (sub)"},
 		auth0sim.NoToken:       {"id_token", "there is none in the answer"},
 		auth0sim.Garbage:       {"id_token", "it is not a signed token (JWS)"},
-		auth0sim.OtherUser:     {"sub", "the userinfo endpoint speaks of another user, exact|00000000-0000-0000-0000-000000000000, than the id_token, " + annaSub},
+		auth0sim.OtherUser:     {"sub", "the userinfo endpoint names another user, exact|00000000-0000-0000-0000-000000000000, than the id_token, " + annaSub},
 	} {
 		t.Run(string(lie), func(t *testing.T) {
 			t.Parallel()

@@ -4,123 +4,82 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// Tenant is an Auth0 tenant and the right to manage it. It must not be changed
-// once used, nor used by two goroutines at once.
+// Tenant is an Auth0 tenant and the right to manage it. The domain of its Server is the
+// one that the tenant was made with: custom domains have no Management API. A Tenant
+// must not be changed once used, nor used by two goroutines at once.
 type Tenant struct {
-	// Domain is the one that the tenant was made with: custom domains have no
-	// Management API.
-	Domain Domain
+	Server
 
-	// APIToken is a token for the Management API, good for 24 hours at most.
-	// Without one it is asked for with ClientID and ClientSecret, those of a
+	// APIToken is a token for the Management API, valid for 24 hours at most. If it is
+	// zero, a token is requested with ClientID and ClientSecret, those of a
 	// machine-to-machine app (Auth0 docs, "Management API access tokens").
 	APIToken     fault.Secret
 	ClientID     string
 	ClientSecret fault.Secret
 
-	// HTTP makes every request; redirects are never followed. Optional.
-	HTTP *http.Client
-
-	// Now is the clock. Optional.
-	Now func() time.Time
-
-	// Waiting is told, before a wait for Auth0's limit of requests, what for
-	// and until when. Optional.
-	Waiting func(what string, until time.Time)
-
-	// Log gets what was done, for debugging; no secret is ever in it. Optional.
-	Log *slog.Logger
-
 	bearer fault.Secret // zero until it is needed
-	scopes []string     // that bearer has; nil if that is not known
+	scopes []string     // of bearer; nil if they are not known
 }
 
-func (t *Tenant) wire() wire { return wire{t.Domain, t.HTTP, t.Now, t.Waiting, t.Log} }
-
-// authorize gets a token for the Management API. Its life is longer than any use
-// of a Tenant.
+// authorize gets a token for the Management API. The token outlives every use of a
+// Tenant.
 func (t *Tenant) authorize(ctx context.Context) error {
 	if !t.bearer.IsZero() {
 		return nil
-	}
-	if !t.APIToken.IsZero() {
-		t.bearer, t.scopes = t.APIToken, scopesOf(t.APIToken)
-		return nil
-	}
-	body, err := t.wire().send(ctx, formRequest("/oauth/token", url.Values{
-		"grant_type":    {"client_credentials"},
-		"client_id":     {t.ClientID},
-		"client_secret": {t.ClientSecret.Reveal()},
-		"audience":      {t.Domain.Audience()},
-	}))
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
-		return t.noToken(refused)
-	} else if err != nil {
-		return err
 	}
 	var answer struct {
 		Token string  `json:"access_token"`
 		Scope *string `json:"scope"`
 	}
-	if err := t.wire().decode(body, &answer); err != nil {
-		return err
+	t.bearer = t.APIToken
+	if t.bearer.IsZero() {
+		err := t.ask(ctx, formRequest("/oauth/token", url.Values{
+			"grant_type":    {"client_credentials"},
+			"client_id":     {t.ClientID},
+			"client_secret": {t.ClientSecret.Reveal()},
+			"audience":      {t.Domain.Audience()},
+		}), &answer, t.noToken)
+		if err != nil {
+			return err
+		}
+		if answer.Token == "" {
+			return fault.New(fault.ErrTemporary, "the answer of %s has no management token", t.Domain)
+		}
+		t.bearer = fault.NewSecret(answer.Token)
+	} else {
+		// A JWT names its scopes. They only serve to name a missing one early; Auth0
+		// decides.
+		decodeJWT(t.APIToken, 1, &answer)
 	}
-	if answer.Token == "" {
-		return fault.New(fault.ErrTemporary, "the answer of %s has no management token", t.Domain)
-	}
-	t.bearer = fault.NewSecret(answer.Token)
 	if answer.Scope != nil {
 		t.scopes = append([]string{}, strings.Fields(*answer.Scope)...)
 	}
 	return nil
 }
 
-// noToken says why there is no management token. The texts are those of Auth0's
-// token endpoint; it has one code for all of them, access_denied.
-func (t *Tenant) noToken(refused *APIError) error {
+// noToken explains why the token endpoint refused. It has one code for all reasons,
+// access_denied, so its texts are read here.
+func (t *Tenant) noToken(r *fault.ServerError) error {
 	switch {
-	case strings.Contains(refused.Message, "Service not found"):
-		return fault.Wrap(ErrNotOwnDomain, refused, "%s has no Management API", t.Domain)
-	case refused.Status == http.StatusForbidden:
-		return fault.Wrap(ErrNoGrant, refused, "the client %s may not use the Management API of %s", fault.Printable(t.ClientID), t.Domain)
+	case strings.Contains(r.Description, "Service not found"):
+		return fault.Wrap(ErrNotOwnDomain, r, "%s has no Management API", t.Domain)
+	case r.Status == http.StatusForbidden:
+		return fault.Wrap(ErrNoGrant, r, "the client %s may not use the Management API of %s", fault.Printable(t.ClientID), t.Domain)
 	}
-	return fault.Wrap(ErrCredentials, refused, "%s does not take the management client's id and secret", t.Domain)
+	return fault.Wrap(ErrCredentials, r, "%s refuses the management client's id and secret", t.Domain)
 }
 
-// scopesOf reads the scopes from a token that is a JWT. They only serve to tell
-// early what is missing; Auth0 is the judge.
-func scopesOf(token fault.Secret) []string {
-	parts := strings.Split(token.Reveal(), ".")
-	if len(parts) != 3 {
-		return nil
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return nil
-	}
-	var claims struct {
-		Scope *string `json:"scope"`
-	}
-	if json.Unmarshal(payload, &claims) != nil || claims.Scope == nil {
-		return nil
-	}
-	return append([]string{}, strings.Fields(*claims.Scope)...)
-}
-
-// lacking returns those of the scopes that the token is known not to have.
+// lacking returns the scopes that the token is known not to have.
 func (t *Tenant) lacking(scopes []string) (missing []string) {
 	if t.scopes == nil {
 		return nil
@@ -133,30 +92,31 @@ func (t *Tenant) lacking(scopes []string) (missing []string) {
 	return missing
 }
 
-// call asks the Management API; path is below /api/v2. The answer is decoded
-// into answer unless that is nil.
+// call sends a request to the Management API; path is below /api/v2. The answer is
+// decoded into answer unless that is nil.
 func (t *Tenant) call(ctx context.Context, method, path string, body fault.Secret, answer any) error {
 	if err := t.authorize(ctx); err != nil {
 		return err
 	}
-	r := request{method: method, path: "/api/v2" + path, bearer: t.bearer}
+	req := request{method: method, path: "/api/v2" + path, bearer: t.bearer}
 	if !body.IsZero() {
-		r.contentType, r.body = "application/json", body
+		req.contentType, req.body = "application/json", body
 	}
-	text, err := t.wire().send(ctx, r)
-	if refused := (*APIError)(nil); errors.As(err, &refused) && !errors.Is(err, fault.ErrTemporary) {
-		return t.refused(refused, method, path)
-	} else if err != nil {
-		return err
-	}
-	if answer == nil {
-		return nil
-	}
-	return t.wire().decode(text, answer)
+	return t.ask(ctx, req, answer, func(r *fault.ServerError) error {
+		what, _, _ := strings.Cut(method+" "+req.path, "?")
+		missing, any := missingScopes(r.Description)
+		switch {
+		case len(missing) > 0 && r.Status == http.StatusForbidden:
+			return fault.Wrap(fault.ErrConfig, &ScopeError{Missing: missing, Have: t.scopes, AnyOf: any}, "%s refuses %s", t.Domain, what)
+		case r.Status == http.StatusUnauthorized:
+			return fault.Wrap(ErrCredentials, r, "%s refuses the management token", t.Domain)
+		}
+		return fault.Wrap(fault.ErrConfig, r, "%s refuses %s", t.Domain, what)
+	})
 }
 
-// missingScopes reads the scopes from the sentence in which the Management API
-// names those that it wants: "Insufficient scope, expected any of: a,b".
+// missingScopes reads the scopes from the sentence in which the Management API names
+// those that it wants: "Insufficient scope, expected any of: a,b".
 func missingScopes(message string) (scopes []string, any bool) {
 	for _, kind := range []string{"any", "all"} {
 		if _, list, found := strings.Cut(message, "expected "+kind+" of:"); found {
@@ -166,30 +126,18 @@ func missingScopes(message string) (scopes []string, any bool) {
 	return nil, false
 }
 
-// refused turns a refusal of the Management API into an error of its kind.
-func (t *Tenant) refused(refused *APIError, method, path string) error {
-	what := method + " /api/v2" + strings.SplitN(path, "?", 2)[0]
-	if missing, any := missingScopes(refused.Message); len(missing) > 0 && refused.Status == http.StatusForbidden {
-		return fault.Wrap(fault.ErrConfig, &ScopeError{Missing: missing, Have: t.scopes, AnyOf: any}, "%s refuses %s", t.Domain, what)
-	}
-	if refused.Status == http.StatusUnauthorized {
-		return fault.Wrap(ErrCredentials, refused, "%s does not take the management token", t.Domain)
-	}
-	return fault.Wrap(fault.ErrConfig, refused, "%s refuses %s", t.Domain, what)
-}
-
-// Connection is an Exact connection of a tenant. Texts are fit for a terminal.
+// Connection is an Exact connection of a tenant. Texts are printable.
 type Connection struct {
-	ID          string // as "con_1a2b3c"
-	Name        string // what /authorize and users' identities know it by
-	DisplayName string // on the button of the sign-in page; may be empty
+	ID          string `json:"id"`                     // such as "con_1a2b3c"
+	Name        string `json:"name"`                   // in /authorize and in users' identities
+	DisplayName string `json:"display_name,omitempty"` // on the button of the sign-in page
 	// OptionsKnown is whether the token may read the options
-	// (read:connections_options); without it the fields below are zero.
-	OptionsKnown bool
-	ClientID     string // of the app in Exact's App Center
-	HasSecret    bool   // whether that app's client secret is there
-	BaseURL      string // of Exact Online; the default if nothing else is set
-	Profile      bool   // whether the basic profile attributes are asked for
+	// (read:connections_options); if not, the fields below are zero.
+	OptionsKnown bool   `json:"options_known"`
+	ClientID     string `json:"client_id,omitempty"` // of the app in Exact's App Center
+	HasSecret    bool   `json:"has_client_secret"`   // whether that app's client secret is set
+	BaseURL      string `json:"base_url,omitempty"`  // of Exact Online; the default if it is not set
+	Profile      bool   `json:"-"`                   // whether the basic profile attributes are requested
 
 	rawID, rawName string
 	rawDisplayName *string
@@ -237,13 +185,9 @@ func (t *Tenant) connections(ctx context.Context, name string) ([]Connection, er
 }
 
 func (c *Connection) readOptions(options map[string]json.RawMessage) {
-	text := func(name string) string {
-		var s string
-		_ = json.Unmarshal(options[name], &s) // what is missing or no string is none
-		return s
-	}
-	// Answers hold the secret in the clear (Management API); should they mask it
-	// one day, the mask must not be written back as the secret.
+	text := claims(options).text
+	// Answers have the secret in clear text (Management API). If they mask it one day,
+	// the mask must not be written back as the secret.
 	if secret := text("client_secret"); strings.Trim(secret, "*") != "" {
 		c.secret = fault.NewSecret(secret)
 	}
@@ -255,12 +199,12 @@ func (c *Connection) readOptions(options map[string]json.RawMessage) {
 	_ = json.Unmarshal(options["profile"], &c.Profile)
 }
 
-// apps returns the client ids of the apps that may use a connection. It goes by
-// checkpoints: an answer names the next (Management API).
+// apps returns the client ids of the apps that may use a connection. Each page names
+// the next one (Management API, checkpoint pagination).
 func (c *Connection) apps(ctx context.Context, t *Tenant) ([]string, error) {
 	var ids []string
 	next := ""
-	for range 100 { // a list that goes in a circle must end
+	for range 100 { // not for ever, if the pages form a circle
 		q := url.Values{"take": {"100"}}
 		if next != "" {
 			q.Set("from", next)
@@ -285,10 +229,10 @@ func (c *Connection) apps(ctx context.Context, t *Tenant) ([]string, error) {
 	return nil, fault.New(fault.ErrTemporary, "the list of the connection's apps at %s does not end", t.Domain)
 }
 
-// App is an application of a tenant: what signs people in there.
+// App is an application of a tenant, which people sign in to.
 type App struct {
-	ClientID string
-	Name     string // fit for a terminal; empty if it could not be read
+	ClientID string `json:"client_id"`
+	Name     string `json:"name,omitempty"` // printable; empty if it could not be read
 
 	callbacks []string
 }
@@ -301,14 +245,14 @@ func (a App) String() string {
 	return a.Name + " (" + fault.Printable(a.ClientID) + ")"
 }
 
-// allApps lists the tenant's apps, without the one that stands for all of them.
+// allApps lists the tenant's apps, without the global one that represents all of them.
 func (t *Tenant) allApps(ctx context.Context) ([]App, error) {
 	const pageSize = 100
 	var all []App
 	for page := range 100 {
 		q := url.Values{
 			"fields": {"client_id,name,callbacks"}, "include_fields": {"true"}, "is_global": {"false"},
-			"page": {jsonText(page)}, "per_page": {jsonText(pageSize)},
+			"page": {strconv.Itoa(page)}, "per_page": {strconv.Itoa(pageSize)},
 		}
 		var list []struct {
 			ClientID  string `json:"client_id"`
@@ -328,8 +272,8 @@ func (t *Tenant) allApps(ctx context.Context) ([]App, error) {
 	return nil, fault.New(fault.ErrTemporary, "the list of apps of %s does not end", t.Domain)
 }
 
-// FindApp finds an app by its client id or, if that is nobody's, by its name.
-// Errors wrap ErrApp beside ErrConfig if there is none or more than one.
+// FindApp finds an app by its client id, or by its name if no app has that id. Errors
+// wrap ErrApp if there is none or more than one.
 func (t *Tenant) FindApp(ctx context.Context, idOrName string) (App, error) {
 	all, err := t.allApps(ctx)
 	if err != nil {
@@ -361,16 +305,16 @@ func (t *Tenant) FindApp(ctx context.Context, idOrName string) (App, error) {
 	if len(names) > enough {
 		names = append(names[:enough], "and more")
 	}
-	return App{}, fault.New(ErrApp, "app %q: %s has none of that client id or name, but: %s", shown, t.Domain, strings.Join(names, ", "))
+	return App{}, fault.New(ErrApp, "app %q: %s has no app of that client id or name, but: %s", shown, t.Domain, strings.Join(names, ", "))
 }
 
-// jsonText is v in JSON. V holds nothing that JSON cannot.
-func jsonText(v any) string {
+// jsonOf returns v, which has only values that JSON has, in JSON.
+func jsonOf(v any) json.RawMessage {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		panic(err)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

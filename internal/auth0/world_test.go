@@ -81,8 +81,8 @@ func (w *world) domain(name string) auth0.Domain {
 // tenant manages the stand-in with these scopes.
 func (w *world) tenant(scopes ...string) *auth0.Tenant {
 	return &auth0.Tenant{
-		Domain: w.domain("127.0.0.1"), ClientID: managerID, ClientSecret: fault.NewSecret(w.SetManager(managerID, scopes...)),
-		Waiting: func(what string, _ time.Time) { w.say(what) },
+		Server:   auth0.Server{Domain: w.domain("127.0.0.1"), Waiting: func(what string, _ time.Time) { w.say(what) }},
+		ClientID: managerID, ClientSecret: fault.NewSecret(w.SetManager(managerID, scopes...)),
 	}
 }
 
@@ -135,7 +135,7 @@ func (w *world) app(domain string) auth0.SignIn {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return auth0.SignIn{Domain: w.domain(domain), ClientID: webID, ClientSecret: fault.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
+	return auth0.SignIn{Server: auth0.Server{Domain: w.domain(domain)}, ClientID: webID, ClientSecret: fault.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
 }
 
 func freePort(t *testing.T) string {
