@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,11 +22,9 @@ type app struct {
 	verbose     bool
 	timeout     time.Duration
 
-	ending  []os.Signal      // those that end the program: not what its parent had ignored
-	signals <-chan os.Signal // the first of them that came
-
-	started bool     // a command's own code was reached
-	opened  []func() // closes what was opened, at the end
+	interrupts *interrupts
+	started    bool     // a command's own code was reached
+	opened     []func() // closes what was opened, at the end
 }
 
 const (
@@ -163,6 +160,7 @@ func (a *app) close() {
 	for _, end := range a.opened {
 		end()
 	}
+	a.opened = nil
 }
 
 func (a *app) logger() *slog.Logger {

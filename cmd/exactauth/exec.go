@@ -86,8 +86,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if err != nil {
 		return err
 	}
-	a.close() // what takes our place knows of nothing that is open
-	a.opened = nil
+	a.close() // the command that takes our place knows nothing of it
 	return a.become(ctx, path, command, withEnv(os.Environ(), map[string]string{
 		envToken:     t.AccessToken.Reveal(),
 		envBaseURL:   t.BaseURL,

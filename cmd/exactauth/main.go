@@ -6,9 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/term"
 )
@@ -20,16 +20,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	ownClaim()
-	// First of all, so that none is overlooked; see app.become.
-	ending := endingSignals()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, ending...)
-	ctx, stop := interruptible(context.Background(), signals)
-	defer stop()
-	a := &app{
-		Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv},
-		ending:   ending, signals: signals,
-	}
+	ctx, interrupts := catchInterrupts(context.Background()) // first of all, so that none is missed
+	defer interrupts.release()
+	a := &app{Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}, interrupts: interrupts}
 	defer a.close()
 	root := a.rootCmd(args)
 	root.SetArgs(args)
@@ -37,60 +30,29 @@ func run(args []string) int {
 	if err != nil && !a.started {
 		err = &usageError{err} // cobra's own: an unknown command or flag
 		if end := slices.Index(args, "--"); end >= 0 {
-			args = args[:end] // what follows is a command's own
+			args = args[:end] // what follows belongs to a command to run
 		}
-		a.JSON = slices.Contains(args, "--json") // the flags behind the fault were not read
+		a.JSON = slices.Contains(args, "--json") // the flags after the wrong one were not read
 	}
 	return a.exit(err)
 }
 
-// interrupted is why the context ended when a signal ended it.
-type interrupted struct{ signal syscall.Signal }
-
-func (e *interrupted) Error() string { return "ended by " + e.signal.String() }
-
-// interruptible ends the context on the first SIGINT, SIGTERM or SIGHUP, so that
-// what must not be cut off can finish; the second ends the program at once. A
-// reader that has gone ends nothing: the write that fails tells of it, since a
-// line of the log must not cost a token that is not saved yet. What has come before
-// is in came, and stays there.
-func interruptible(ctx context.Context, came chan os.Signal) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	// Not signal.Ignore, which programs that are started here would inherit.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	select {
-	case got := <-came:
-		if sig, ok := got.(syscall.Signal); ok {
-			cancel(&interrupted{sig})
-		}
-		select {
-		case came <- got:
-		default: // another has come
-		}
-	default:
-	}
-	go func() {
-		for first := true; ; first = false {
-			got, open := <-signals
-			if !open {
-				return
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		GroupID: "more",
+		Short:   "Print the version",
+		Example: `  exactauth version`,
+		Args:    cobra.NoArgs,
+		RunE: a.runE(0, func(context.Context, []string) error {
+			if a.JSON {
+				return a.PrintJSON(map[string]string{"version": version, "commit": commit, "date": date})
 			}
-			sig, _ := got.(syscall.Signal)
-			if !first {
-				fmt.Fprintln(os.Stderr, "exactauth: ended at once")
-				os.Exit(128 + int(sig))
+			text := "exactauth " + version
+			if commit != "" {
+				text += fmt.Sprintf(" (%s, %s)", commit, date)
 			}
-			cancel(&interrupted{sig})
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(signals)
-		cancel(nil)
+			return a.Print(text + "\n")
+		}),
 	}
 }

@@ -217,17 +217,13 @@ func exitOf(err error) (int, bool) {
 	return 0, false
 }
 
-// A signal that came before interruptible looks is not lost: neither to it nor to
-// whoever looks later.
-func TestInterruptibleHearsWhatCameBefore(t *testing.T) {
-	came := make(chan os.Signal, 1)
-	came <- syscall.SIGTERM
-	ctx, stop := interruptible(t.Context(), came)
-	defer stop()
+// A signal that came before the release has ended the context after it.
+func TestReleaseHandlesWhatCame(t *testing.T) {
+	ctx, s := catchInterrupts(t.Context())
+	s.came <- syscall.SIGTERM
+	s.release()
 	if got := (*interrupted)(nil); !errors.As(context.Cause(ctx), &got) || got.signal != syscall.SIGTERM {
-		t.Errorf("the context's end: %v", context.Cause(ctx))
+		t.Errorf("the context's cause: %v", context.Cause(ctx))
 	}
-	if len(came) != 1 {
-		t.Error("nobody else hears of it")
-	}
+	s.release() // again
 }

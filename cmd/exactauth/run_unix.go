@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"slices"
 	"strconv"
 	"syscall"
 )
@@ -28,22 +26,12 @@ func moreRelayed() []os.Signal {
 	return []os.Signal{syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 }
 
-// become has a program take this one's place: same process, streams and parent.
-// It returns only an error. Signals are to it what they were to us when we began;
-// one that came before is ours, though ctx may end only a moment after it.
+// become replaces this program by another: same process, streams and parent, and
+// signals as they were when we began. It returns only an error. A signal that came
+// before is ours.
 func (a *app) become(ctx context.Context, path string, args, env []string) error {
-	arrived()
-	giveBack(a.ending)
-	if !slices.Contains(a.ending, os.Signal(os.Interrupt)) {
-		signal.Reset(os.Interrupt) // to being ignored
-	}
-	select {
-	case sig := <-a.signals:
-		if sig, ok := sig.(syscall.Signal); ok {
-			return &interrupted{sig}
-		}
-	default:
-	}
+	resetSignals(a.interrupts.inherited)
+	a.interrupts.release()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// ownClaim is of use behind a front, which is not there.
+// ownClaim is of use behind a front, which Windows does not have.
 func ownClaim() {}
 
 const errNoExec = syscall.Errno(193) // ERROR_BAD_EXE_FORMAT
@@ -15,8 +15,8 @@ const errNoExec = syscall.Errno(193) // ERROR_BAD_EXE_FORMAT
 // runs. The console sends Ctrl-C to both.
 func moreRelayed() []os.Signal { return nil }
 
-// become runs a program in this one's stead: Windows cannot replace a process.
-// Its exit code becomes ours.
+// become runs another program and returns its exit code: Windows cannot replace a
+// process.
 func (a *app) become(ctx context.Context, path string, args, env []string) error {
 	return a.runChild(ctx, path, args, env)
 }

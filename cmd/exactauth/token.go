@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,24 +81,4 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 // printable is a token as it is printed.
 func printable(t exactauth.Token, profile string) tokenformat.Token {
 	return tokenformat.Token{AccessToken: t.AccessToken.Reveal(), ExpiresAt: t.ExpiresAt, BaseURL: t.BaseURL, Profile: profile, Division: t.Division}
-}
-
-func (a *app) versionCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		GroupID: "more",
-		Short:   "Print the version",
-		Example: `  exactauth version`,
-		Args:    cobra.NoArgs,
-		RunE: a.runE(0, func(context.Context, []string) error {
-			if a.JSON {
-				return a.PrintJSON(map[string]string{"version": version, "commit": commit, "date": date})
-			}
-			text := "exactauth " + version
-			if commit != "" {
-				text += fmt.Sprintf(" (%s, %s)", commit, date)
-			}
-			return a.Print(text + "\n")
-		}),
-	}
 }
