@@ -1,21 +1,17 @@
 //go:build linux
 
-// Command bench measures what a call of exactauth costs, beside other programs
-// that print a token, and writes what docs/performance.md shows.
+// Command bench measures what a call of exactauth costs, as a multiple of a Go hello
+// world and beside other programs that print a token. docs/performance.md shows the
+// results.
 //
-//	go run ./tools/bench                                   one call: a table, some minutes
-//	go run ./tools/bench -load                             200 calls at once
-//	go run ./tools/bench -parts                            where the time of a call goes
-//	go run ./tools/bench -imports                          what libraries cost; fetches them
-//	go run ./tools/bench -all -peers build -write          everything, into docs
+//	go run ./tools/bench                        one call at a time; some minutes
+//	go run ./tools/bench -load                  200 calls at once
+//	go run ./tools/bench -peers build -write    with peers from the module proxy, into docs
 //
-// It compares with whatever of gh, kubelogin, oauth2l, oidc-token, jq and age it
-// finds in PATH. Everything runs on loopback and in one temporary directory.
-//
-// What is measured are whole processes from outside, by measure.c, in turns. Times
-// never decide the exit status; it is 1 if a call that should not have spoke to the
-// server, if one failed, if there was more than one refresh, or if a program has
-// grown beyond its limit.
+// Everything runs on loopback and in one temporary directory. measure.c times whole
+// processes from outside. Times never decide the exit status. It is 1 if a call
+// failed, printed a wrong token or sent a request that it should not, or if one of our
+// programs is larger than its limit.
 package main
 
 import (
@@ -35,20 +31,29 @@ import (
 //go:embed measure.c
 var measureSource []byte
 
-// bench is one run of this program.
+// Limits of stripped programs for amd64, in bytes.
+const (
+	frontLimit = 3_000_000
+	wholeLimit = 12_000_000
+)
+
+// bench is one run of this command.
 type bench struct {
 	ctx     context.Context
 	root    string // of the repository
-	dir     string // of all that is made
+	dir     string // of everything that is made
 	measure string // the compiled measure.c
 	rounds  int
 	bursts  int
+	peers   string
 	write   bool
 
-	programs programs
+	packaged string // exactauth as packages install it: the front, the whole program behind it
+	whole    string // exactauth as "go install" makes it
+	hello    string // a Go hello world
 	world    *world
 	caption  string   // when and where
-	faults   []string // what is wrong whatever the machine was doing
+	faults   []string // what is wrong on a machine of any speed
 }
 
 func main() {
@@ -68,18 +73,14 @@ func main() {
 }
 
 func (b *bench) run() (err error) {
-	var load, parts, imports, all bool
-	var peers string
+	var load bool
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
 	flag.BoolVar(&load, "load", false, "measure many calls at once instead")
-	flag.BoolVar(&parts, "parts", false, "take one call apart instead")
-	flag.BoolVar(&imports, "imports", false, "measure libraries instead, which are fetched")
-	flag.BoolVar(&all, "all", false, "measure all of it")
-	flag.BoolVar(&b.write, "write", false, "write what was measured into docs")
-	flag.StringVar(&peers, "peers", "installed", "other programs to compare with: installed, build (those written in Go, from the module proxy) or none")
+	flag.BoolVar(&b.write, "write", false, "write the tables into docs/performance.md")
+	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (those written in Go, from the module proxy) or none")
 	flag.Parse()
-	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || peers != "installed" && peers != "build" && peers != "none" {
+	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -93,79 +94,76 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if err := os.Chmod(b.dir, 0o711); err != nil { // PostgreSQL may be another account's
+	if err := os.Chmod(b.dir, 0o711); err != nil { // PostgreSQL may run as another account
 		return err
 	}
-	var busy bool
-	if b.caption, busy = machine(b.dir); busy {
-		say("the machine is busy: take the times for a rehearsal")
-	}
+	b.caption = machine()
 	if err := b.prepare(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.world.close()) }()
-
-	if all || !load && !parts && !imports {
-		if err := b.startup(peers); err != nil {
-			return err
-		}
+	if load {
+		return b.load()
 	}
-	if all || load {
-		if err := b.load(); err != nil {
-			return err
-		}
-	}
-	if all || parts {
-		if err := b.parts(); err != nil {
-			return err
-		}
-	}
-	if all || imports {
-		return b.libraries()
-	}
-	return nil
+	return b.startup()
 }
 
 // prepare compiles what measures and what is measured, and signs in.
 func (b *bench) prepare() (err error) {
-	cc, err := exec.LookPath("cc")
-	if err != nil {
-		return fmt.Errorf("there is no C compiler: measure.c has to be compiled, because a process that a Go program starts seems as large as that: %w", err)
-	}
-	source := filepath.Join(b.dir, "measure.c")
+	say("building")
 	b.measure = filepath.Join(b.dir, "measure")
+	source := b.measure + ".c"
 	if err := os.WriteFile(source, measureSource, 0o600); err != nil {
 		return err
 	}
-	if err := b.tool("", nil, cc, "-O2", "-o", b.measure, source); err != nil {
+	if err := b.tool(nil, "cc", "-O2", "-o", b.measure, source); err != nil {
+		return fmt.Errorf("measure.c needs a C compiler: %w", err)
+	}
+	b.packaged = filepath.Join(b.dir, "packaged", "exactauth")
+	b.whole = filepath.Join(b.dir, "whole", "exactauth")
+	b.hello = filepath.Join(b.dir, "hello")
+	for path, pkg := range map[string]string{b.packaged: "./cmd/exactauth-front", b.whole: "./cmd/exactauth", b.hello: "./tools/bench/hello"} {
+		// As .goreleaser.yaml does.
+		if err := b.tool([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg); err != nil {
+			return err
+		}
+	}
+	if err := os.Link(b.whole, b.packaged+"-full"); err != nil {
 		return err
 	}
-	if b.programs, err = b.build(); err != nil {
-		return err
+	for path, limit := range map[string]int64{b.packaged: frontLimit, b.whole: wholeLimit} {
+		if n := size(path); n > limit {
+			b.wrong("%s has %d bytes, more than %d", path, n, limit)
+		}
 	}
-	b.world, err = newWorld(filepath.Join(b.dir, "world"), b.programs.whole)
+	b.world, err = newWorld(filepath.Join(b.dir, "world"), b.whole)
 	return err
 }
 
-// tool runs a command that must work, in a directory of its own unless that is
-// empty, with these variables beside ours.
-func (b *bench) tool(dir string, env []string, name string, args ...string) error {
+// tool runs a command that must work, in the repository, with these variables added to
+// the environment.
+func (b *bench) tool(env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(b.ctx, name, args...)
-	cmd.Dir = dir
-	if dir == "" {
-		cmd.Dir = b.root
-	}
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Dir, cmd.Env = b.root, append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	return nil
 }
 
-// wrong notes what no busy machine excuses.
+// wrong notes a fault that a slow machine does not explain.
 func (b *bench) wrong(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }
 
-// say prints what is going on; the tables go to standard output.
+// say reports progress; the tables go to standard output.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+// size is the size of a file, 0 if it cannot be read.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

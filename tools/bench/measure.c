@@ -1,19 +1,18 @@
 //go:build ignore
 
-// measure times whole processes from outside. It is written in C because the peak
-// memory of a process that was started by vfork begins at its parent's.
+// measure times whole processes from outside. It is in C because the peak memory of a
+// child that vfork starts begins at its parent's: a harness in Go would report its own.
 //
 //	measure turns ROUNDS WARMUPS SEED OUT -- CMD [ARG...] -- CMD [ARG...] ...
 //	measure burst N OUT -- CMD [ARG...]
 //
-// turns runs each command once a round, in an order that is drawn anew each round,
-// one after the other. burst starts N of one command before it waits for any.
-// Standard output of what is run is appended to OUT, standard error goes where
-// this one's goes, standard input is empty. Of each run that is not a warm-up it
-// prints a line: the command's number, the time from before vfork to wait4 in
-// nanoseconds, user and system time in microseconds, peak memory in KiB, page
-// faults, and the exit code or 128 and the signal. burst ends with "all" and the
-// time from the first start to the last end.
+// turns runs each command once a round, one after the other, in another random order
+// each round. burst starts N processes of one command before it waits for any. Standard
+// output of the commands is appended to OUT; their standard input is empty. measure
+// prints a line for each run that is not a warm-up: the command's number, the time from
+// before vfork to wait4 in nanoseconds, user and system time in microseconds, peak memory
+// in KiB, and the exit code or 128 plus the signal. burst ends with "all" and the time
+// from the first start to the last end.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -60,9 +59,9 @@ static pid_t reap(pid_t pid, int *code, struct rusage *use) {
 	return ended;
 }
 
-static void tell(int command, int64_t took, const struct rusage *use, int code) {
+static void print(int command, int64_t took, const struct rusage *use, int code) {
 	long long cpu = (use->ru_utime.tv_sec + use->ru_stime.tv_sec) * 1000000LL + use->ru_utime.tv_usec + use->ru_stime.tv_usec;
-	printf("%d %lld %lld %ld %ld %d\n", command, (long long)took, cpu, use->ru_maxrss, use->ru_minflt + use->ru_majflt, code);
+	printf("%d %lld %lld %ld %d\n", command, (long long)took, cpu, use->ru_maxrss, code);
 }
 
 static void turns(int rounds, int warmups, char **commands[], int n) {
@@ -80,7 +79,7 @@ static void turns(int rounds, int warmups, char **commands[], int n) {
 			pid_t pid = start(commands[order[i]]);
 			reap(pid, &code, &use);
 			int64_t took = now() - began;
-			if (round >= 0) tell(order[i], took, &use, code);
+			if (round >= 0) print(order[i], took, &use, code);
 		}
 	}
 }
@@ -99,7 +98,7 @@ static void burst(int n, char **command) {
 		pid_t pid = reap(-1, &code, &use);
 		int64_t at = now();
 		while (pids[i] != pid) i++;
-		tell(i, at - began[i], &use, code);
+		print(i, at - began[i], &use, code);
 		if (left == 1) printf("all %lld\n", (long long)(at - first));
 	}
 }
@@ -114,7 +113,7 @@ int main(int argc, char **argv) {
 	char **commands[MOST];
 	for (int i = head; i < argc; i++) {
 		if (strcmp(argv[i], "--") != 0) continue;
-		argv[i] = NULL; // ends the command before
+		argv[i] = NULL; // ends the previous command
 		if (i + 1 < argc && n < MOST) commands[n++] = &argv[i + 1];
 	}
 	int number = atoi(argv[2]);

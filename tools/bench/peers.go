@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,43 +19,88 @@ import (
 	"time"
 )
 
-// peer is another program that hands out a token, or opens a file with one.
+// peer is another program that prints a token.
 type peer struct {
-	name   string
-	shown  string // in the table
-	module string // where it is built from, if it can be
-	// ready fills the program's cache in dir and gives the arguments that have it
-	// print token from there.
-	ready func(ctx context.Context, p *kitchen) (args []string, err error)
+	program string // its name, then its path
+	shown   string // in the table
+	module  string // where it is built from, if it is written in Go
+	// fill puts the token into the program's own cache and returns the arguments that
+	// print it from there.
+	fill func(ctx context.Context, p *peer) (args []string, err error)
+
+	dir, token string
+	env        []string // what the program needs beside its arguments
+	stop       []func()
+	wrapped    bool // it prints the token with something around it
 }
 
-// kitchen is where a peer's cache is made.
-type kitchen struct {
-	program, dir string
-	token        string
-	record       string   // exactauth's, for those that read files
-	env          []string // what it needs beside args, by and by
-	closers      []func() error
-	noOutput     bool // what it prints is not the token alone
-}
-
-func (k *kitchen) path(elements ...string) string {
-	return filepath.Join(append([]string{k.dir}, elements...)...)
-}
-
-// run runs the program, or another, which must work unless may is set.
-func (k *kitchen) run(ctx context.Context, stdin string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + k.dir, "LC_ALL=C"}, k.env...)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %.300s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+func peers() []*peer {
+	return []*peer{
+		{program: "oidc-token", shown: "`oidc-token` (C, its agent running)", fill: fillOIDCAgent},
+		{program: "oauth2l", shown: "`oauth2l fetch`, cached", module: "github.com/google/oauth2l", fill: fillOAuth2l},
+		{program: "kubelogin", shown: "`kubelogin get-token`, cached", module: "github.com/int128/kubelogin", fill: fillKubelogin},
+		{program: "gh", shown: "`gh auth token`, plain file", module: "github.com/cli/cli/v2/cmd/gh", fill: fillGH},
 	}
-	return string(out), nil
 }
 
-func (k *kitchen) write(name string, v any) (path string, err error) {
+// peerCommands returns the commands of the peers that are installed or can be built, and
+// the environment variables that they need.
+func (b *bench) peerCommands(token string) (commands []command, env []string, stop func()) {
+	var all []*peer
+	if b.peers != "none" {
+		all = peers()
+	}
+	for _, p := range all {
+		p.dir, p.token = filepath.Join(b.dir, "peers", p.program), token
+		c, err := b.peerCommand(p)
+		if err != nil {
+			say("left out: %s: %v", p.shown, err)
+			continue
+		}
+		commands, env = append(commands, c), append(env, p.env...)
+	}
+	return commands, env, func() {
+		for _, p := range all {
+			for _, f := range p.stop {
+				f()
+			}
+		}
+	}
+}
+
+func (b *bench) peerCommand(p *peer) (c command, err error) {
+	name := p.program
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return c, err
+	}
+	if p.program, err = exec.LookPath(name); err != nil && b.peers == "build" && p.module != "" {
+		say("building %s", p.module)
+		p.program = filepath.Join(p.dir, name)
+		err = b.tool([]string{"CGO_ENABLED=0", "GOBIN=" + p.dir}, "go", "install", "-trimpath", "-ldflags", "-s -w", p.module+"@latest")
+	}
+	if err != nil {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	defer cancel()
+	args, err := p.fill(ctx, p)
+	if err != nil {
+		return c, err
+	}
+	token := p.token
+	if p.wrapped {
+		token = ""
+	}
+	c = command{name: p.shown, args: append([]string{p.program}, args...), want: token}
+	if info, err := buildinfo.ReadFile(p.program); err == nil && info.Main.Version != "" {
+		c.name += " (" + info.Main.Version + ")"
+	}
+	return c, b.works(append(b.world.env(), p.env...), c)
+}
+
+func (p *peer) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *peer) write(name string, v any) (path string, err error) {
 	text, ok := v.(string)
 	if !ok {
 		b, err := json.Marshal(v)
@@ -62,43 +109,55 @@ func (k *kitchen) write(name string, v any) (path string, err error) {
 		}
 		text = string(b)
 	}
-	return k.path(name), os.WriteFile(k.path(name), []byte(text), 0o600)
+	return p.path(name), os.WriteFile(p.path(name), []byte(text), 0o600)
 }
 
-var peers = []peer{
-	{"oidc-token", "`oidc-token` (C, its agent running)", "", readyOIDCAgent},
-	{"oauth2l", "`oauth2l fetch`, cached", "github.com/google/oauth2l", readyOAuth2l},
-	{"kubelogin", "`kubelogin get-token`, cached", "github.com/int128/kubelogin", readyKubelogin},
-	{"gh", "`gh auth token`, plain file", "github.com/cli/cli/v2/cmd/gh", readyGH},
-	{"jq", "`jq -r .login.access_token` on the record", "", func(_ context.Context, k *kitchen) ([]string, error) {
-		return []string{"-r", ".login.access_token", k.record}, nil
-	}},
-	{"age", "`age -d` of a sealed token", "", readyAge},
+// run runs a program with the peer's directory as its home.
+func (p *peer) run(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}, p.env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %.300s", program, err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
-func readyOIDCAgent(ctx context.Context, k *kitchen) ([]string, error) {
-	url, server, err := provider(k.token)
-	if err != nil {
+// fillOIDCAgent starts an agent and has it refresh at a small OpenID provider.
+func fillOIDCAgent(ctx context.Context, p *peer) ([]string, error) {
+	mux := http.NewServeMux()
+	provider := httptest.NewServer(mux)
+	p.stop = append(p.stop, provider.Close)
+	url := provider.URL + "/"
+	answer := func(path string, v map[string]any) {
+		mux.HandleFunc(path, func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(rw).Encode(v)
+		})
+	}
+	answer("/.well-known/openid-configuration", map[string]any{
+		"issuer": url, "authorization_endpoint": url + "authorize", "token_endpoint": url + "token",
+		"grant_types_supported": []string{"authorization_code", "refresh_token"}, "response_types_supported": []string{"code"},
+		"subject_types_supported": []string{"public"}, "scopes_supported": []string{"openid", "offline_access"},
+	})
+	answer("/token", map[string]any{
+		"access_token": p.token, "refresh_token": "refresh", "token_type": "Bearer", "expires_in": 86400, "scope": "openid offline_access",
+	})
+
+	if err := os.Mkdir(p.path(".oidc-agent"), 0o700); err != nil {
 		return nil, err
 	}
-	k.closers = append(k.closers, server.Close)
-	if err := os.Mkdir(k.path(".oidc-agent"), 0o700); err != nil {
-		return nil, err
-	}
-	agent := exec.Command(filepath.Join(filepath.Dir(k.program), "oidc-agent"), "-d", "-a", k.path("socket"))
-	agent.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + k.dir}
+	beside := func(name string) string { return filepath.Join(filepath.Dir(p.program), name) }
+	agent := exec.Command(beside("oidc-agent"), "-d", "-a", p.path("socket"))
+	agent.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}
 	if err := agent.Start(); err != nil {
 		return nil, err
 	}
-	k.closers = append(k.closers, func() error {
-		_ = agent.Process.Signal(os.Interrupt)
-		ended := time.AfterFunc(5*time.Second, func() { agent.Process.Kill() })
-		defer ended.Stop()
-		_ = agent.Wait() // it was told to
-		return nil
+	p.stop = append(p.stop, func() {
+		agent.Process.Kill()
+		agent.Wait()
 	})
 	for {
-		if _, err := os.Stat(k.path("socket")); err == nil {
+		if _, err := os.Stat(p.path("socket")); err == nil {
 			break
 		}
 		select {
@@ -107,16 +166,15 @@ func readyOIDCAgent(ctx context.Context, k *kitchen) ([]string, error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	k.env = []string{"OIDC_SOCK=" + k.path("socket")}
-	_, err = k.run(ctx, "", filepath.Join(filepath.Dir(k.program), "oidc-gen"), "bench", "--iss", url, "--client-id", "c", "--client-secret", "s",
+	p.env = []string{"OIDC_SOCK=" + p.path("socket")}
+	return []string{"bench"}, p.run(ctx, beside("oidc-gen"), "bench", "--iss", url, "--client-id", "c", "--client-secret", "s",
 		"--redirect-uri", "http://localhost:4242", "--flow=refresh", "--rt", "refresh", "-m", "--pw-cmd", "echo password", "--scope", "openid offline_access")
-	return []string{"bench"}, err
 }
 
-func readyOAuth2l(_ context.Context, k *kitchen) ([]string, error) {
+func fillOAuth2l(_ context.Context, p *peer) ([]string, error) {
 	const scope = "http://127.0.0.1:9/scope"
 	credentials := `{"installed":{"client_id":"c","client_secret":"s","auth_uri":"http://127.0.0.1:9/a","token_uri":"http://127.0.0.1:9/t","redirect_uris":[]}}`
-	file, err := k.write("credentials.json", credentials)
+	file, err := p.write("credentials.json", credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -128,123 +186,35 @@ func readyOAuth2l(_ context.Context, k *kitchen) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := json.Marshal(map[string]any{"access_token": k.token, "token_type": "Bearer", "refresh_token": "r", "expiry": "2099-01-01T00:00:00Z"})
+	token, err := json.Marshal(map[string]any{"access_token": p.token, "token_type": "Bearer", "refresh_token": "r", "expiry": "2099-01-01T00:00:00Z"})
 	if err != nil {
 		return nil, err
 	}
-	cache, err := k.write("cache.json", map[string]string{string(key): base64.StdEncoding.EncodeToString(token)})
+	cache, err := p.write("cache.json", map[string]string{string(key): base64.StdEncoding.EncodeToString(token)})
 	return []string{"fetch", "--credentials", file, "--scope", scope, "--type", "oauth", "--cache", cache}, err
 }
 
-func readyKubelogin(ctx context.Context, k *kitchen) ([]string, error) {
-	k.noOutput = true // JSON around the token
-	args := []string{"get-token", "--oidc-issuer-url=http://127.0.0.1:9/", "--oidc-client-id=c", "--token-cache-dir=" + k.path("cache"), "--skip-open-browser"}
-	if _, err := k.run(ctx, "", append([]string{k.program}, args...)...); err == nil {
+func fillKubelogin(ctx context.Context, p *peer) ([]string, error) {
+	p.wrapped = true
+	args := []string{"get-token", "--oidc-issuer-url=http://127.0.0.1:9/", "--oidc-client-id=c", "--token-cache-dir=" + p.path("cache"), "--skip-open-browser"}
+	if err := p.run(ctx, p.program, args...); err == nil {
 		return nil, errors.New("it has a token without a cache")
 	}
-	locks, err := filepath.Glob(k.path("cache", "*.lock"))
+	locks, err := filepath.Glob(p.path("cache/*.lock")) // named after the cache's key
 	if err != nil || len(locks) != 1 {
 		return nil, fmt.Errorf("its cache has another form than expected: %v", locks)
 	}
 	part := func(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) }
 	id := part(`{"alg":"RS256","typ":"JWT"}`) + "." + part(`{"iss":"http://127.0.0.1:9/","aud":"c","sub":"s","exp":4070908800,"pad":"`+strings.Repeat("x", 400)+`"}`) + "." + part(strings.Repeat("s", 256))
-	name := strings.TrimSuffix(filepath.Join("cache", filepath.Base(locks[0])), ".lock")
-	_, err = k.write(name, map[string]string{"id_token": id, "refresh_token": "r"})
+	_, err = p.write(filepath.Join("cache", strings.TrimSuffix(filepath.Base(locks[0]), ".lock")), map[string]string{"id_token": id, "refresh_token": "r"})
 	return args, err
 }
 
-func readyGH(_ context.Context, k *kitchen) ([]string, error) {
-	k.env = []string{"GH_CONFIG_DIR=" + k.dir}
-	if _, err := k.write("config.yml", "version: \"1\"\n"); err != nil {
+func fillGH(_ context.Context, p *peer) ([]string, error) {
+	p.env = []string{"GH_CONFIG_DIR=" + p.dir}
+	if _, err := p.write("config.yml", "version: \"1\"\n"); err != nil {
 		return nil, err
 	}
-	_, err := k.write("hosts.yml", "github.com:\n    oauth_token: "+k.token+"\n    user: u\n    git_protocol: https\n")
+	_, err := p.write("hosts.yml", "github.com:\n    oauth_token: "+p.token+"\n    user: u\n    git_protocol: https\n")
 	return []string{"auth", "token"}, err
-}
-
-func readyAge(ctx context.Context, k *kitchen) ([]string, error) {
-	identity, err := k.run(ctx, "", filepath.Join(filepath.Dir(k.program), "age-keygen"))
-	if err != nil {
-		return nil, err
-	}
-	_, recipient, _ := strings.Cut(identity, "public key: ")
-	recipient, _, _ = strings.Cut(recipient, "\n")
-	key, err := k.write("key", identity[strings.Index(identity, "#"):])
-	if err != nil {
-		return nil, err
-	}
-	_, err = k.run(ctx, k.token, k.program, "-r", recipient, "-o", k.path("sealed"))
-	return []string{"-d", "-i", key, k.path("sealed")}, err
-}
-
-// peerCommands gives the commands of those that are there, what they want in the
-// environment, and words about the others.
-func (b *bench) peerCommands(which, token string) (commands []command, env, absent []string, stop func(), err error) {
-	var closers []func() error
-	stop = func() {
-		for _, c := range closers {
-			if err := c(); err != nil {
-				say("%v", err)
-			}
-		}
-	}
-	if which == "none" {
-		return nil, nil, nil, stop, nil
-	}
-	for _, p := range peers {
-		k := &kitchen{dir: filepath.Join(b.dir, "peers", p.name), token: token, record: b.world.record()}
-		if err := os.MkdirAll(k.dir, 0o700); err != nil {
-			return nil, nil, nil, stop, err
-		}
-		if k.program, err = exec.LookPath(p.name); err != nil && which == "build" && p.module != "" {
-			say("building %s", p.module)
-			err = b.tool(b.dir, []string{"CGO_ENABLED=0", "GOFLAGS=-trimpath", "GOBIN=" + k.dir}, "go", "install", "-ldflags", "-s -w", p.module+"@latest")
-			k.program = filepath.Join(k.dir, p.name)
-		}
-		if err != nil {
-			say("%s: %v", p.name, err)
-			absent = append(absent, "`"+p.name+"`")
-			continue
-		}
-		ctx, cancel := patient(b.ctx)
-		args, err := p.ready(ctx, k)
-		closers = append(closers, k.closers...)
-		c := command{name: p.shown + version(ctx, k.program), args: append([]string{k.program}, args...)}
-		if !k.noOutput {
-			c.want = token
-		}
-		if err == nil {
-			err = b.works(append(b.world.env(), k.env...), c)
-		}
-		cancel()
-		if err != nil {
-			say("%s: %v", p.name, err)
-			absent = append(absent, "`"+p.name+"` (it did not run)")
-			continue
-		}
-		env = append(env, k.env...)
-		commands = append(commands, c)
-	}
-	return commands, env, absent, stop, nil
-}
-
-// version gives a program's version in brackets, if it tells.
-func version(ctx context.Context, program string) string {
-	if info, err := buildinfo.ReadFile(program); err == nil && strings.HasPrefix(info.Main.Version, "v") {
-		return " (" + strings.TrimPrefix(info.Main.Version, "v") + ")"
-	}
-	for _, flag := range []string{"--version", "version"} {
-		cmd := exec.CommandContext(ctx, program, flag)
-		cmd.Stdin = nil
-		out, err := cmd.Output()
-		if err != nil {
-			continue
-		}
-		for _, word := range strings.FieldsFunc(string(out), func(r rune) bool { return strings.ContainsRune(" \n\t-,", r) }) {
-			if word = strings.TrimPrefix(word, "v"); word != "" && word[0] >= '0' && word[0] <= '9' {
-				return " (" + word + ")"
-			}
-		}
-	}
-	return ""
 }

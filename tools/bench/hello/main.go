@@ -1,4 +1,4 @@
-// Command hello is what any Go program costs.
+// Command hello prints a line: it costs what every Go program costs.
 package main
 
 import "os"

@@ -13,43 +13,42 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // command is something to measure.
 type command struct {
 	name string
 	args []string
-	want string // its output; not looked at if empty
-	ours bool
+	want string // its output; empty: any
 }
 
 // once is one run of a command, as measure.c saw it.
 type once struct {
 	wall, cpu time.Duration
 	rss       int // KiB
-	faults    int // pages that were touched first
 	code      int
 }
 
-// runs are those of one command.
+// runs are all runs of one command.
 type runs []once
 
-func (r runs) median(what func(once) float64) float64 {
+func (r runs) median(of func(once) float64) float64 {
 	all := make([]float64, len(r))
 	for i, o := range r {
-		all[i] = what(o)
+		all[i] = of(o)
 	}
 	slices.Sort(all)
 	n := len(all)
 	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
-func (r runs) wall() float64   { return r.median(func(o once) float64 { return float64(o.wall) }) }
-func (r runs) cpu() float64    { return r.median(func(o once) float64 { return float64(o.cpu) }) }
-func (r runs) rss() float64    { return r.median(func(o once) float64 { return float64(o.rss) / 1024 }) }
-func (r runs) faults() float64 { return r.median(func(o once) float64 { return float64(o.faults) }) }
+func (r runs) wall() float64 { return r.median(func(o once) float64 { return float64(o.wall) }) }
+func (r runs) cpu() float64  { return r.median(func(o once) float64 { return float64(o.cpu) }) }
+func (r runs) rss() float64  { return r.median(func(o once) float64 { return float64(o.rss) / 1024 }) }
 
-// failed is how many did not end with exit code 0.
+// failed is how many runs did not end with exit code 0.
 func (r runs) failed() (n int) {
 	for _, o := range r {
 		if o.code != 0 {
@@ -59,19 +58,12 @@ func (r runs) failed() (n int) {
 	return n
 }
 
-// inTurns runs the commands so many times each, in an order drawn anew each round,
-// after some rounds that do not count. One that fails is an error.
-func (b *bench) inTurns(env []string, rounds int, commands []command) ([]runs, error) {
-	args := []string{"turns", strconv.Itoa(rounds), "5", "1", os.DevNull}
+// inTurns runs each command b.rounds times, in another random order each round, after
+// five rounds that do not count. A run that fails is an error.
+func (b *bench) inTurns(env []string, commands []command) ([]runs, error) {
+	args := []string{"turns", strconv.Itoa(b.rounds), "5", "1", os.DevNull}
 	for _, c := range commands {
-		path, err := exec.LookPath(c.args[0])
-		if err == nil {
-			path, err = filepath.EvalSymlinks(path)
-		}
-		if err == nil {
-			err = forget(path)
-		}
-		if err != nil {
+		if err := dropFromCache(c.args[0]); err != nil {
 			return nil, err
 		}
 		args = append(append(args, "--"), c.args...)
@@ -88,19 +80,18 @@ func (b *bench) inTurns(env []string, rounds int, commands []command) ([]runs, e
 	return all, nil
 }
 
-// measured runs measure.c and reads what it prints: the runs of each command, and
-// how long it took for all.
-func (b *bench) measured(env, args []string, commands int) ([]runs, time.Duration, error) {
+// measured runs measure.c and returns the runs of each command, and how long the whole
+// burst took.
+func (b *bench) measured(env, args []string, commands int) (all []runs, total time.Duration, err error) {
 	cmd := exec.CommandContext(b.ctx, b.measure, args...)
 	cmd.Env = env
 	var errs bytes.Buffer
-	cmd.Stderr = &errs // a few lines of those who fail
+	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, 0, fmt.Errorf("measure: %w\n%.2000s", err, errs.Bytes())
 	}
-	all := make([]runs, commands)
-	var total time.Duration
+	all = make([]runs, commands)
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
 		if _, err := fmt.Sscanf(lines.Text(), "all %d", &total); err == nil {
@@ -108,7 +99,7 @@ func (b *bench) measured(env, args []string, commands int) ([]runs, time.Duratio
 		}
 		var i, cpu int
 		var o once
-		if _, err := fmt.Sscan(lines.Text(), &i, &o.wall, &cpu, &o.rss, &o.faults, &o.code); err != nil {
+		if _, err := fmt.Sscan(lines.Text(), &i, &o.wall, &cpu, &o.rss, &o.code); err != nil {
 			return nil, 0, fmt.Errorf("measure printed %q: %w", lines.Text(), err)
 		}
 		o.cpu = time.Duration(cpu) * time.Microsecond
@@ -117,7 +108,7 @@ func (b *bench) measured(env, args []string, commands int) ([]runs, time.Duratio
 	return all, total, nil
 }
 
-// works runs a command once and looks at what it prints.
+// works runs a command once and checks what it prints.
 func (b *bench) works(env []string, c command) error {
 	cmd := exec.CommandContext(b.ctx, c.args[0], c.args[1:]...)
 	cmd.Env = env
@@ -131,4 +122,23 @@ func (b *bench) works(env []string, c command) error {
 		return fmt.Errorf("%s printed %.60q, want %.60q", strings.Join(c.args, " "), got, c.want)
 	}
 	return nil
+}
+
+// dropFromCache has a program read from the disk at its next start, as after a boot.
+// Otherwise a program that a linker or cp has just written takes up to a fifth more or
+// less time than one that was read, and other memory.
+func dropFromCache(program string) error {
+	path, err := filepath.EvalSymlinks(program)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
