@@ -1,53 +1,45 @@
-// Package vt makes of what a program writes to a terminal what a person sees
-// there. It knows what exactauth and plain shells use: lines that wrap, carriage
-// return, backspace, erasing to the end of the line, and colours. Tests and the
-// recorder of the README's session look at programs through it.
+// Package vt turns what a program writes to a terminal into what a person sees
+// there, for tests. It knows what exactauth writes: lines that wrap, carriage return,
+// backspace, erasing to the end of the line, and colours, which it drops.
 package vt
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
-// Cell is one place on the screen.
-type Cell struct {
-	Rune  rune
-	Style string // what stands in the escape sequence for colours, as "31;1"; empty is plain
-}
-
-// Screen is a terminal that is as long as it takes: nothing scrolls away. Its
-// zero value is one of 80 columns.
+// Screen is a terminal of unlimited height: nothing scrolls away. The zero value has
+// 80 columns.
 type Screen struct {
 	Columns int
 
-	lines    [][]Cell
+	lines    [][]rune
 	row, col int
-	style    string
-	rest     []byte   // of a character or an escape sequence whose end is to come
-	unknown  []string // escape sequences that it does not know
+	rest     []byte   // the start of a character or an escape sequence
+	unknown  []string // escape sequences that Screen cannot draw
 }
 
-// Write takes what the program writes. It never fails.
+// Write draws p. It never fails.
 func (s *Screen) Write(p []byte) (int, error) {
 	if s.Columns == 0 {
 		s.Columns = 80
 	}
 	b := append(s.rest, p...)
 	for len(b) > 0 {
-		n := s.take(b)
+		n := s.draw(b)
 		if n == 0 {
 			break
 		}
 		b = b[n:]
 	}
-	s.rest = append([]byte(nil), b...)
+	s.rest = bytes.Clone(b)
 	return len(p), nil
 }
 
-// take draws what b begins with, and says how much that was: 0, if more of it is
-// to come.
-func (s *Screen) take(b []byte) int {
+// draw draws what b begins with and returns its length: 0 if b has only a part of it.
+func (s *Screen) draw(b []byte) int {
 	switch b[0] {
 	case '\r':
 		s.col = 0
@@ -77,21 +69,21 @@ func (s *Screen) put(r rune) {
 	}
 	line := s.line()
 	for len(*line) <= s.col {
-		*line = append(*line, Cell{Rune: ' '})
+		*line = append(*line, ' ')
 	}
-	(*line)[s.col] = Cell{r, s.style}
+	(*line)[s.col] = r
 	s.col++
 }
 
-// line is the one that the cursor is in.
-func (s *Screen) line() *[]Cell {
+// line is the line that the cursor is in.
+func (s *Screen) line() *[]rune {
 	for len(s.lines) <= s.row {
 		s.lines = append(s.lines, nil)
 	}
 	return &s.lines[s.row]
 }
 
-// escape takes a control sequence (ECMA-48, 5.4).
+// escape carries out a control sequence (ECMA-48, 5.4) and returns its length.
 func (s *Screen) escape(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -100,59 +92,35 @@ func (s *Screen) escape(b []byte) int {
 		s.unknown = append(s.unknown, fmt.Sprintf("%q", b[:2]))
 		return 2
 	}
-	for i := 2; i < len(b); i++ {
-		if b[i] < 0x40 || b[i] > 0x7e {
-			continue
-		}
-		parameters := string(b[2:i])
-		switch {
-		case b[i] == 'K' && (parameters == "" || parameters == "0"):
-			if line := s.line(); len(*line) > s.col {
-				*line = (*line)[:s.col]
-			}
-		case b[i] == 'm':
-			s.style = parameters
-			if parameters == "0" {
-				s.style = ""
-			}
-		default:
-			s.unknown = append(s.unknown, fmt.Sprintf("%q", b[:i+1]))
-		}
-		return i + 1
+	end := bytes.IndexFunc(b[2:], func(r rune) bool { return r >= 0x40 && r <= 0x7e })
+	if end < 0 {
+		return 0
 	}
-	return 0
+	n := 2 + end + 1
+	switch sequence := string(b[2:n]); {
+	case sequence == "K", sequence == "0K":
+		if line := s.line(); len(*line) > s.col {
+			*line = (*line)[:s.col]
+		}
+	case strings.HasSuffix(sequence, "m"): // a colour
+	default:
+		s.unknown = append(s.unknown, fmt.Sprintf("%q", b[:n]))
+	}
+	return n
 }
 
-// Lines is what stands on the screen, without blanks at the ends of lines and
-// without empty lines at the end.
-func (s *Screen) Lines() [][]Cell {
-	var lines [][]Cell
-	for _, line := range s.lines {
-		for len(line) > 0 && line[len(line)-1] == (Cell{Rune: ' '}) {
-			line = line[:len(line)-1]
-		}
-		lines = append(lines, append([]Cell(nil), line...))
-	}
-	for len(lines) > 0 && len(lines[len(lines)-1]) == 0 {
-		lines = lines[:len(lines)-1]
-	}
-	return lines
-}
-
-// Cursor is where the next character goes.
-func (s *Screen) Cursor() (row, col int) { return s.row, s.col }
-
-// Unknown gives the escape sequences that were met and are not known here.
+// Unknown returns the escape sequences that Screen could not draw.
 func (s *Screen) Unknown() []string { return s.unknown }
 
-// String is the text of the lines, each with a line end.
+// String returns the lines, each with a line end, without blanks at the ends of lines
+// and without empty lines at the end.
 func (s *Screen) String() string {
 	var b strings.Builder
-	for _, line := range s.Lines() {
-		for _, c := range line {
-			b.WriteRune(c.Rune)
-		}
-		b.WriteByte('\n')
+	for _, line := range s.lines {
+		b.WriteString(strings.TrimRight(string(line), " ") + "\n")
 	}
-	return b.String()
+	if text := strings.TrimRight(b.String(), "\n"); text != "" {
+		return text + "\n"
+	}
+	return ""
 }
