@@ -1,3 +1,10 @@
+// Command licences writes the licences of everything that is linked into the
+// programs, as most of those licences demand of whoever hands out a binary:
+//
+//	go run ./tools/licences FILE
+//
+// The same commit gives the same bytes. google/go-licenses would do a part of it:
+// it writes a directory for one operating system, without Go's own licence.
 package main
 
 import (
@@ -12,10 +19,24 @@ import (
 	"strings"
 )
 
-// licences writes the licences of all that is linked into the programs on some
-// system; most of them want to go along with a binary.
+func main() {
+	err := errors.New("usage: licences FILE")
+	if len(os.Args) == 2 {
+		var text []byte
+		if text, err = licences(); err == nil {
+			err = os.WriteFile(os.Args[1], text, 0o644)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "licences: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// licences returns the licence texts of Go and of every module that one of the
+// programs links on Linux, macOS or Windows.
 func licences() ([]byte, error) {
-	dirs := map[string]string{} // by module and version
+	dirs := map[string]string{} // module and version -> directory
 	for _, system := range []string{"linux", "darwin", "windows"} {
 		list := exec.Command("go", "list", "-deps",
 			"-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}",
@@ -42,7 +63,7 @@ func licences() ([]byte, error) {
 	dirs["Go, its standard library"] = strings.TrimSpace(string(root))
 
 	var b bytes.Buffer
-	fmt.Fprint(&b, "exactauth is made with the work of others. These are their licences.\n")
+	fmt.Fprint(&b, "exactauth contains the work of others, under these licences.\n")
 	for _, module := range slices.Sorted(maps.Keys(dirs)) {
 		fmt.Fprintf(&b, "\n%s\n%s\n", strings.Repeat("-", 80), module)
 		texts, err := licenceTexts(dirs[module])
@@ -56,6 +77,7 @@ func licences() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// licenceTexts returns the licence files of a module; none is an error.
 func licenceTexts(dir string) ([][]byte, error) {
 	var texts [][]byte
 	for _, pattern := range []string{"LICEN[CS]E*", "COPYING*", "NOTICE*"} {
@@ -72,7 +94,7 @@ func licenceTexts(dir string) ([][]byte, error) {
 		}
 	}
 	if len(texts) == 0 {
-		return nil, errors.New("no licence is found")
+		return nil, errors.New("no licence file found")
 	}
 	return texts, nil
 }
