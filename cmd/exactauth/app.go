@@ -13,8 +13,8 @@ import (
 	"github.com/exactauth/exactauth/internal/term"
 )
 
-// app is what all commands share: the outside world and the global flags.
-// Nothing is opened before a command asks for it.
+// app is what all commands share: the outside world and the global flags. Nothing is
+// opened before a command needs it.
 type app struct {
 	term.Terminal // streams, environment, --json and --no-input
 
@@ -23,8 +23,8 @@ type app struct {
 	timeout     time.Duration
 
 	interrupts *interrupts
-	started    bool     // a command's own code was reached
-	opened     []func() // closes what was opened, at the end
+	started    bool     // the command line was read; a command's own code runs
+	opened     []func() // closes the databases that were opened
 }
 
 const (
@@ -32,19 +32,20 @@ const (
 	loginTimeout   = 5 * time.Minute
 )
 
-// rootCmd makes the commands for a command line: the one that it names first, or all
-// if it names none that way. Nothing is left out of a single one that can be seen.
+// rootCmd returns the commands for a command line: only the one that it begins with,
+// which saves time at the start, or all if it begins with none. A command that is made
+// alone looks and works the same.
 func (a *app) rootCmd(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "exactauth",
 		Short: "Sign in to Exact Online once, hand out live access tokens for months",
-		Long: `exactauth signs you in to Exact Online in your browser, once. From then on
-"exactauth token" prints a live access token whenever a script asks for one.`,
+		Long: `Sign in to Exact Online once, in your browser. From then on "exactauth token"
+prints a live access token whenever a script asks for one.`,
 		Example: `  exactauth sandbox --demo         see it work, without an account
   exactauth setup                  register your app, once
   exactauth login                  sign in, once
-  exactauth token                  a live access token, any time
-  exactauth whoami                 who is signed in`,
+  exactauth token                  get a live access token, any time
+  exactauth whoami                 see who is signed in`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version, // for --version
@@ -56,21 +57,20 @@ func (a *app) rootCmd(args []string) *cobra.Command {
 	}
 	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
-	f.StringVarP(&a.profileName, "profile", "p", "", "the profile to use (default: EXACTAUTH_PROFILE, then the one chosen by \"use\")")
+	f.StringVarP(&a.profileName, "profile", "p", "", "use the profile `NAME` (default: EXACTAUTH_PROFILE, then the one chosen by \"use\")")
 	f.BoolVar(&a.JSON, "json", false, "print results and errors as JSON")
-	f.BoolVar(&a.NoInput, "no-input", false, "never ask a question")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "say on stderr what is done; secrets are never shown")
-	f.DurationVar(&a.timeout, "timeout", 0, "end after this time (default 90s; 5m for login)")
+	f.BoolVar(&a.NoInput, "no-input", false, "never ask questions")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log each step on stderr; secrets are never shown")
+	f.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 90s; 5m for login)")
 	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfiles); err != nil {
 		panic(err) // there is no such flag
 	}
 	root.SetHelpFunc(showHelp)
-	cobra.EnableCommandSorting = false // what is needed first stands first
-	root.SetHelpCommand(a.helpCmd())
+	cobra.EnableCommandSorting = false // in the order below
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"}, &cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
-	root.SetHelpCommandGroupID("more")
+	root.AddGroup(&cobra.Group{ID: "daily", Title: "Every day:"}, &cobra.Group{ID: "setup", Title: "Setting up:"},
+		&cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
 	root.SetCompletionCommandGroupID("more")
 	commands := []struct {
 		name string
@@ -95,22 +95,22 @@ func (a *app) rootCmd(args []string) *cobra.Command {
 		if man := a.manCmd(); man != nil {
 			root.AddCommand(man)
 		}
-		finishCompletionCmd(root)
+		finishCobra(root)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, err) })
 	hintAtArgs(root)
 	return root
 }
 
-// runE makes a command's work a cobra RunE, with its time limit.
+// runE returns work as a cobra RunE, with a time limit.
 func (a *app) runE(limit time.Duration, work func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		return a.within(cmd.Context(), limit, func(ctx context.Context) error { return work(ctx, args) })
 	}
 }
 
-// within does some work in the time that --timeout gives, or else in limit; 0 is
-// no limit.
+// within runs work with the time limit in --timeout, otherwise with limit. 0 means no
+// limit.
 func (a *app) within(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	if a.timeout < 0 {
 		return usagef("--timeout %s: want a positive duration", a.timeout)
@@ -126,7 +126,7 @@ func (a *app) within(ctx context.Context, limit time.Duration, work func(context
 	return work(ctx)
 }
 
-// client makes the client of a profile; no record is touched before it is used.
+// client returns the client of a profile. It touches no record until it is used.
 func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	l, err := a.place(p)
 	if err != nil {
@@ -144,8 +144,8 @@ func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	}, nil
 }
 
-// current makes the client of the profile that flags, environment and
-// configuration name.
+// current returns the profile that flags, environment and configuration name, and its
+// client.
 func (a *app) current() (config.Settings, *exactauth.Client, error) {
 	p, err := a.profile()
 	if err != nil {
@@ -155,7 +155,7 @@ func (a *app) current() (config.Settings, *exactauth.Client, error) {
 	return p, c, err
 }
 
-// close ends what is still open.
+// close closes what is still open.
 func (a *app) close() {
 	for _, end := range a.opened {
 		end()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,54 +79,4 @@ func (a *app) divisionAtSignIn(p config.Settings) int {
 		return 0
 	}
 	return s.User.CurrentDivision
-}
-
-// helpCmd is cobra's own but for an unknown topic, which is an error here.
-func (a *app) helpCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [command]",
-		Short: "Help about any command",
-		Example: `  exactauth help login
-  exactauth help exit-codes`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root := cmd.Root()
-			topic, _, err := root.Find(args)
-			if err != nil || topic == root && len(args) > 0 {
-				return &hinted{usagef("unknown help topic %q", strings.Join(args, " ")), "see what there is: exactauth help"}
-			}
-			topic.InitDefaultHelpFlag()
-			return topic.Help()
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			if topic, _, err := cmd.Root().Find(args); err == nil {
-				for _, c := range topic.Commands() {
-					if c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand() {
-						names = append(names, c.Name())
-					}
-				}
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
-	}
-}
-
-// finishCompletionCmd has cobra's own command, which prints its help whatever it
-// is asked for, refuse a shell that it does not know.
-func finishCompletionCmd(root *cobra.Command) {
-	root.InitDefaultCompletionCmd()
-	for _, cmd := range root.Commands() {
-		if cmd.Name() != "completion" {
-			continue
-		}
-		cmd.Short = "Print the script for your shell's completion"
-		cmd.Example = "  exactauth completion bash --help"
-		cmd.Args = nil
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return &hinted{usagef("there is no completion for %q", args[0]), "see which there are: exactauth completion --help"}
-			}
-			return cmd.Help()
-		}
-	}
 }

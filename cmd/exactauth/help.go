@@ -9,13 +9,12 @@ import (
 	"github.com/exactauth/exactauth/internal/term"
 )
 
-// helpWidth is that of a terminal which nobody has made wider.
+// helpWidth is the width of a terminal that was not resized.
 const helpWidth = 80
 
-// showHelp prints a command's help. It is cobra's own but for what that cannot do:
-// it keeps to the width, gives every command an example, and says of topics how
-// they are asked for. Templates would do it too, but a program that links them is
-// a fifth larger and slower to start (see exactauth's page.go).
+// showHelp prints a command's help: cobra's own, which cannot keep to a width and lists
+// topics as commands. Templates could do both, but a program that links them is a fifth
+// larger and slower to start.
 func showHelp(cmd *cobra.Command, _ []string) {
 	text := cmd.Long
 	if text == "" {
@@ -25,8 +24,7 @@ func showHelp(cmd *cobra.Command, _ []string) {
 	if cmd.Runnable() || cmd.HasSubCommands() {
 		text += usage(cmd)
 	}
-	// A reader that went away learns nothing anyway.
-	_, _ = fmt.Fprint(cmd.OutOrStdout(), text)
+	_, _ = fmt.Fprint(cmd.OutOrStdout(), text) // a reader that has gone needs no error
 }
 
 func usage(cmd *cobra.Command) string {
@@ -37,27 +35,22 @@ func usage(cmd *cobra.Command) string {
 	} else {
 		fmt.Fprintf(&b, "  %s\n", cmd.UseLine())
 	}
-	if example := exampleOf(cmd); example != "" {
-		fmt.Fprintf(&b, "\nExamples:\n%s\n", example)
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
-	name := 0 // as wide as the widest
+	name := 0 // the width of the longest
 	for _, c := range cmd.Commands() {
 		name = max(name, len(c.Name()))
 	}
 	for _, group := range append(cmd.Groups(), &cobra.Group{Title: "Commands:"}) {
 		var rows term.Table
 		for _, c := range cmd.Commands() {
-			if c.GroupID == group.ID && c.IsAvailableCommand() {
+			if c.GroupID == group.ID && c.IsAvailableCommand() && c.Name() != "help" {
 				rows.Add(fmt.Sprintf("  %-*s", name, c.Name()), c.Short)
 			}
 		}
 		if len(rows) > 0 {
 			fmt.Fprintf(&b, "\n%s\n%s", group.Title, rows)
-		}
-	}
-	for name, text := range map[string]string{"help": "show this help", "version": "print the version"} {
-		if f := cmd.Flags().Lookup(name); f != nil {
-			f.Usage = text
 		}
 	}
 	if cmd.HasAvailableLocalFlags() {
@@ -66,46 +59,31 @@ func usage(cmd *cobra.Command) string {
 	if cmd.HasAvailableInheritedFlags() {
 		fmt.Fprintf(&b, "\nGlobal Flags:\n%s", flagUsages(cmd.InheritedFlags().FlagUsagesWrapped(helpWidth)))
 	}
+	_, inner, _ := strings.Cut(cmd.CommandPath()+" ", " ")
+	help := cmd.Root().Name() + " help " + inner
 	var topics term.Table
 	for _, c := range cmd.Commands() {
 		if c.IsAdditionalHelpTopicCommand() {
-			topics.Add("  "+cmd.CommandPath()+" help "+c.Name(), c.Short)
+			topics.Add("  "+help+c.Name(), c.Short)
 		}
 	}
 	if len(topics) > 0 {
 		fmt.Fprintf(&b, "\nMore help:\n%s", topics)
 	}
 	if cmd.HasAvailableSubCommands() {
-		help := strings.TrimSpace(cmd.Root().Name() + " help " + strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "))
-		if !cmd.HasParent() {
-			help = cmd.Name() + " help"
-		}
-		fmt.Fprintf(&b, "\n\"%s COMMAND\" tells more of a command.\n", help)
+		fmt.Fprintf(&b, "\nRun \"%sCOMMAND\" for details.\n", help)
 	}
 	return b.String()
 }
 
 func flagUsages(text string) string { return strings.TrimRight(text, " \n") + "\n" }
 
-// exampleOf is a command's example. Those that cobra makes itself have none.
-func exampleOf(cmd *cobra.Command) string {
-	if cmd.Example != "" || !cmd.HasParent() || cmd.Parent().Name() != "completion" {
-		return cmd.Example
-	}
-	return map[string]string{
-		"bash":       `  source <(exactauth completion bash)`,
-		"zsh":        `  exactauth completion zsh > "${fpath[1]}/_exactauth"`,
-		"fish":       `  exactauth completion fish | source`,
-		"powershell": `  exactauth completion powershell | Out-String | Invoke-Expression`,
-	}[cmd.Name()]
-}
-
-// wrapped fills each paragraph anew. One that has an indented line is a list or
-// something to type, and stays.
+// wrapped breaks each paragraph into lines of the help's width. A paragraph with an
+// indented line is a list or something to type, and stays as it is.
 func wrapped(text string) string {
 	paragraphs := strings.Split(strings.TrimSpace(text), "\n\n")
 	for i, p := range paragraphs {
-		if strings.HasPrefix(p, " ") || strings.HasPrefix(p, "\t") || strings.Contains(p, "\n ") || strings.Contains(p, "\n\t") {
+		if strings.ContainsAny(p[:min(len(p), 1)], " \t") || strings.Contains(p, "\n ") || strings.Contains(p, "\n\t") {
 			continue
 		}
 		paragraphs[i] = fill(p, "")
@@ -113,8 +91,8 @@ func wrapped(text string) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// fill breaks text into lines that fit behind indent. The first line is told
-// without it, since something else can stand there.
+// fill breaks text into lines that fit behind indent. The first line has no indent, since
+// other text can be there.
 func fill(text, indent string) string {
 	var b strings.Builder
 	used := len(indent)
@@ -135,6 +113,54 @@ func fill(text, indent string) string {
 	return b.String()
 }
 
+// finishCobra changes the commands that cobra makes itself, help and completion: a topic
+// or shell that they do not know is an error, and each has an example.
+func finishCobra(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Long, cmd.Run = "", nil
+			cmd.Example = "  exactauth help login\n  exactauth help exit-codes"
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				topic, _, err := root.Find(args)
+				if err != nil || topic == root && len(args) > 0 {
+					return &hinted{usagef("unknown help topic %q", strings.Join(args, " ")), "for a list of topics: exactauth help"}
+				}
+				topic.InitDefaultHelpFlag()
+				return topic.Help()
+			}
+			names := cmd.ValidArgsFunction
+			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+				offers, directive := names(cmd, args, begun)
+				if len(args) == 0 {
+					offers = append(offers, "exit-codes")
+				}
+				return offers, directive
+			}
+		case "completion":
+			cmd.Short = "Print the script for your shell's completion"
+			cmd.Example = "  exactauth completion bash --help"
+			cmd.Args = nil
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return &hinted{usagef("there is no completion for %q", args[0]), "for a list of shells: exactauth completion --help"}
+				}
+				return cmd.Help()
+			}
+			for _, shell := range cmd.Commands() {
+				shell.Example = map[string]string{
+					"bash":       `  source <(exactauth completion bash)`,
+					"zsh":        `  exactauth completion zsh > "${fpath[1]}/_exactauth"`,
+					"fish":       `  exactauth completion fish | source`,
+					"powershell": `  exactauth completion powershell | Out-String | Invoke-Expression`,
+				}[shell.Name()]
+			}
+		}
+	}
+}
+
 // unknownCommand is the error of a command that only has subcommands, for an argument.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -148,13 +174,13 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return seeHelp(cmd, err)
 }
 
-// seeHelp points from a wrong command line to the help of its command.
+// seeHelp adds to the error of a wrong command line where the command's help is.
 func seeHelp(cmd *cobra.Command, err error) error {
 	return &hinted{err, fmt.Sprintf("see %q", cmd.CommandPath()+" --help")}
 }
 
-// hintAtArgs has each command without subcommands say which argument it does not
-// take, and where it says what it takes.
+// hintAtArgs makes the errors of wrong arguments say which argument it is and where the
+// help is.
 func hintAtArgs(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		hintAtArgs(c)
