@@ -11,7 +11,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 )
 
-// Variables that programs get from us.
+// The variables that a command gets.
 const (
 	envToken     = "EXACT_ACCESS_TOKEN"
 	envBaseURL   = "EXACT_BASE_URL"
@@ -32,20 +32,19 @@ func (a *app) execCmd() *cobra.Command {
   EXACT_DIVISION           the pinned division; not set if there is none
   EXACT_TOKEN_EXPIRES_AT   when the token ends, as 2026-11-30T14:05:09Z
 
-CMD is run as it is, without a shell: quote nothing twice, and for pipes or
-variables run a shell yourself. On Unix it takes exactauth's place, so signals,
-exit code and process id are its own; on Windows exactauth waits for it and ends
-with its exit code. Without a login nothing is run, and the exit code is 4; a CMD
-that is not there (127) or cannot be executed (126) is found out before a token
-is asked for.
+CMD runs without a shell: do not quote twice, and for pipes or variables run a shell
+yourself. On Unix CMD takes exactauth's place, so signals, exit code and process id
+are its own. On Windows exactauth waits for CMD and ends with its exit code. Without
+a login nothing runs, and the exit code is 4. If CMD is not found (127) or cannot be
+executed (126), no token is fetched.
 
-The token is not renewed while CMD runs. At Exact it lives ten minutes: ask for the
-time that CMD takes with --min-valid, which waits if need be, and for a longer CMD
-use "exactauth proxy -- CMD".
+The token is not renewed while CMD runs. At Exact it lives ten minutes: with
+--min-valid ask for as much time as CMD takes, which may have to wait. For a longer
+CMD use "exactauth proxy -- CMD".
 
-The rest of the environment is passed on as it is, EXACTAUTH_CLIENT_SECRET too if
-you have it there, since CMD may call exactauth itself. If it is not to see the
-secret, keep that in the profile or name a file in EXACTAUTH_CLIENT_SECRET_FILE.`,
+The rest of the environment is passed on unchanged, EXACTAUTH_CLIENT_SECRET too if
+it is set, since CMD may call exactauth itself. To hide the secret from CMD, keep it
+in the profile or name a file in EXACTAUTH_CLIENT_SECRET_FILE.`,
 		Example: `  exactauth exec -- python3 invoices.py
   exactauth exec --min-valid 5m --timeout 10m -- ./nightly.sh
   exactauth exec -- sh -c 'echo "$EXACT_BASE_URL until $EXACT_TOKEN_EXPIRES_AT"'`,
@@ -55,17 +54,16 @@ secret, keep that in the profile or name a file in EXACTAUTH_CLIENT_SECRET_FILE.
 				return err
 			}
 			if len(command) == 0 {
-				return usagef("want a command after --, as: exactauth exec -- python3 invoices.py")
+				return usagef("no command after --, as in: exactauth exec -- python3 invoices.py")
 			}
 			return a.exec(cmd.Context(), want, command)
 		},
 	}
-	cmd.Flags().DurationVar(&want.MinValid, "min-valid", 0, "wait until a token with this much life can be had")
+	cmd.Flags().DurationVar(&want.MinValid, "min-valid", 0, "wait for a token that is valid for at least this long")
 	return cmd
 }
 
-// exec runs the command once the token is had. The time limit is for the token;
-// the command takes as long as it takes.
+// exec gets a token and runs the command. The time limit is for the token alone.
 func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) error {
 	if want.MinValid < 0 {
 		return usagef("--min-valid %s: want a positive duration", want.MinValid)
@@ -95,7 +93,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	}))
 }
 
-// divisionText is a pinned division for the environment: empty if there is none.
+// divisionText returns a pinned division for the environment, empty if there is none.
 func divisionText(code int) string {
 	if code == 0 {
 		return ""

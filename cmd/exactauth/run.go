@@ -20,10 +20,10 @@ import (
 	"github.com/exactauth/exactauth/internal/term"
 )
 
-// What "exec", "proxy" and "sandbox" share: running a command of the user's.
+// This file runs a command of the user's, for "exec", "proxy" and "sandbox".
 
-// commandError is a command that cannot be run, with the exit code that shells
-// and env(1) have for it.
+// commandError is the error of a command that cannot be run, with the exit code that
+// shells and env(1) use for it.
 type commandError struct {
 	code exitCode
 	err  error
@@ -39,7 +39,7 @@ func commandOf(cmd *cobra.Command, args []string) ([]string, error) {
 	case len(args) > 0 && cmd.ArgsLenAtDash() != 0:
 		return nil, usagef("unexpected %q; to run a command, put -- before it", args[0])
 	case len(args) == 0 && cmd.ArgsLenAtDash() == 0:
-		return nil, usagef("there is no command after --")
+		return nil, usagef("no command after --")
 	}
 	return args, nil
 }

@@ -26,9 +26,9 @@ func moreRelayed() []os.Signal {
 	return []os.Signal{syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 }
 
-// become replaces this program by another: same process, streams and parent, and
-// signals as they were when we began. It returns only an error. A signal that came
-// before is ours.
+// become replaces this program by another, in the same process: streams and parent are
+// the same, and signals are as they were when we began. It returns only an error. A
+// signal that came before ends this program.
 func (a *app) become(ctx context.Context, path string, args, env []string) error {
 	resetSignals(a.interrupts.inherited)
 	a.interrupts.release()

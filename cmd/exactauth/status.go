@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,18 +27,18 @@ func (a *app) statusCmd() *cobra.Command {
 		Use:     "status",
 		GroupID: "daily",
 		Short:   "Show every profile and whether it is signed in",
-		Long: `Shows every profile, or the one named with --profile: signed in or not, when the
-access token ends, when the login lapses if nobody fetches a token, and what went
-wrong last. It reads the records, from files or a shared store, and does not ask Exact.
+		Long: `Shows every profile, or the one named with --profile: whether it is signed in, when
+the access token expires, when the login lapses unless a token is fetched before, and
+the last error. It reads the records, from files or a shared store, and does not ask
+Exact.
 
-For monitoring: it ends with 0 if all is well, else with the gravest exit code that
-"exactauth token" would end with for one of them: 6 for a record that cannot be
-read, 4 for a sign-in that is needed, 2 for a wrong configuration. What is
-temporary (5) does not count.
+The exit code is 0 if all is well. Otherwise it is the worst one that "exactauth token"
+would end with for one of the profiles: 6 if a record cannot be read, 4 if a sign-in
+is needed, 2 if the configuration is wrong. Temporary errors (5) do not count.
 
-With --check it is a plug-in for Nagios, Icinga, Checkmk and their like: one line
+With --check it is a plug-in for Nagios, Icinga, Checkmk and other monitors: one line
 with performance data, and their exit codes: 0 all is well, 1 a login lapses within
---warn or Exact gave no usable answer last, 2 a person must act, 3 nothing is known.`,
+--warn or Exact's last answer was not usable, 2 a person must act, 3 status unknown.`,
 		Example: `  exactauth status
   exactauth status --json -p acme
   exactauth status --check --warn 10d`,
@@ -48,7 +50,7 @@ with performance data, and their exit codes: 0 all is well, 1 a login lapses wit
 			return a.status(ctx)
 		}),
 	}
-	cmd.Flags().BoolVar(&check, "check", false, "one line and the exit codes of monitoring plug-ins")
+	cmd.Flags().BoolVar(&check, "check", false, "print one line and end as monitoring plug-ins do")
 	cmd.Flags().StringVar(&warn, "warn", warn, "with --check: warn when a login lapses within this time, as 7d or 36h")
 	return cmd
 }
@@ -69,7 +71,7 @@ type profileStatus struct {
 	err error
 }
 
-// statuses looks at the profile that was named, or else at all of them.
+// statuses returns the status of the profile in --profile, without it those of all.
 func (a *app) statuses(ctx context.Context) ([]profileStatus, error) {
 	conf, err := a.readConfig()
 	if err != nil {
@@ -108,18 +110,18 @@ func (a *app) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var gravest error
+	var worst error
 	for _, s := range all {
-		if code := codeOf(s.err); code > codeOf(gravest) && code != exitTemporary {
-			gravest = s.err
+		if code := codeOf(s.err); code > codeOf(worst) && code != exitTemporary {
+			worst = s.err
 			a.profileName = s.Profile
 		}
 	}
-	return gravest
+	return worst
 }
 
-// statusOf looks at one profile. Whatever is wrong with it goes into the status,
-// so that one damaged record does not hide the others.
+// statusOf returns the status of one profile. It contains the profile's errors, so that
+// one damaged record does not hide the other profiles.
 func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) {
 	asked := a.profileName
 	defer func() { a.profileName = asked }()
@@ -178,11 +180,15 @@ func (a *app) statusText(all []profileStatus) string {
 		if s.SignedIn && s.User != "" {
 			state += " as " + s.User
 		}
-		t := term.Table{term.Row("  Exact Online", s.BaseURL)}
+		var t term.Table
+		t.Add("  Exact Online", s.BaseURL)
 		if s.SignedIn {
-			t = append(t,
-				term.Row("  Access token", until(*s.AccessExpiresAt, "ended; the next call gets a new one")),
-				term.Row("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before"))
+			access := "expired; the next call gets a new one"
+			if left := time.Until(*s.AccessExpiresAt).Round(time.Second); left > 0 {
+				access = fmt.Sprintf("live, %s left", left)
+			}
+			t.Add("  Access token", access)
+			t.Add("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before")
 		}
 		t.Add("  Kept in", s.Store+", seal "+s.Seal)
 		if s.Problem != "" {
@@ -193,10 +199,109 @@ func (a *app) statusText(all []profileStatus) string {
 	return text
 }
 
-func until(t time.Time, over string) string {
-	left := time.Until(t).Round(time.Second)
-	if left <= 0 {
-		return over
+// pluginState is a state in the Monitoring Plugins' guidelines. Its number is the exit
+// code (monitoring-plugins.org/doc/guidelines.html, plugin return codes).
+type pluginState int
+
+const (
+	allWell pluginState = iota
+	warning
+	critical
+	unknown
+)
+
+func (s pluginState) String() string {
+	return [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[s]
+}
+
+// checked ends the program as a monitoring plug-in does, once its line is printed.
+type checked struct{ verdict pluginState }
+
+func (c *checked) Error() string { return c.verdict.String() }
+
+// check prints all statuses in the one line that monitors read.
+func (a *app) check(ctx context.Context, warn string) error {
+	before, err := parseDays(warn)
+	if err != nil {
+		return usagef("--warn %q: want a time such as 7d or 36h", warn)
 	}
-	return fmt.Sprintf("live, %s left", left)
+	all, err := a.statuses(ctx)
+	if err != nil {
+		return a.endCheck(unknown, err.Error(), "")
+	}
+	worst := allWell
+	var said, data []string
+	for _, s := range all {
+		state, text := s.pluginState(time.Now(), before)
+		// A login that has ended is worse than one whose status is unknown.
+		if rank := [...]int{allWell: 0, warning: 1, unknown: 2, critical: 3}; rank[state] > rank[worst] {
+			worst = state
+		}
+		said = append(said, s.Profile+": "+text)
+		if s.RefreshExpiresAt != nil {
+			// 'label'=value[unit];[warn];[crit];[min]: a range that ends below "10:"
+			data = append(data, fmt.Sprintf("'%s login'=%ds;%d:;0:", s.Profile, max(0, int(time.Until(*s.RefreshExpiresAt).Seconds())), int(before.Seconds())))
+		}
+	}
+	return a.endCheck(worst, strings.Join(said, "; "), strings.Join(data, " "))
+}
+
+func (a *app) endCheck(state pluginState, text, data string) error {
+	line := fmt.Sprintf("EXACTAUTH %s - %s", state, strings.ReplaceAll(text, "|", "/")) // a bar begins the data
+	if data != "" {
+		line += " | " + data
+	}
+	var err error
+	if a.JSON {
+		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "state": state.String(), "text": text})
+	} else {
+		err = a.Print(line + "\n")
+	}
+	if err == nil && state != allWell {
+		err = &checked{state}
+	}
+	return err
+}
+
+// pluginState returns the state of one profile, and why.
+func (s *profileStatus) pluginState(now time.Time, warn time.Duration) (pluginState, string) {
+	switch {
+	case errors.Is(s.err, fault.ErrTemporary):
+		return warning, s.Problem
+	case s.err != nil:
+		return critical, s.Problem
+	case s.RefreshExpiresAt == nil:
+		return unknown, "status unknown"
+	}
+	left := s.RefreshExpiresAt.Sub(now)
+	text := "signed in, lapses in " + days(left) + " unless a token is fetched"
+	if left < warn {
+		return warning, text
+	}
+	return allWell, text
+}
+
+// days formats a duration roughly, rounded down.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.Truncate(time.Minute).String()
+}
+
+// parseDays parses a duration that may be in days.
+func parseDays(s string) (time.Duration, error) {
+	if number, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil || n < 0 || n > 10_000 {
+			return 0, errors.New("not a number of days")
+		}
+		return time.Duration(n * float64(24*time.Hour)), nil
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d < 0 {
+		err = errors.New("negative")
+	}
+	return d, err
 }
