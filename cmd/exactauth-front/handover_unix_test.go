@@ -64,14 +64,14 @@ func (c *claimed) end(renewed string) {
 // Who finds an expired token that another process has gone to renew prints what
 // that has got, and is late by no more than it.
 func TestFreshWaits(t *testing.T) {
-	p := config.Profile{BaseURL: baseURL, ClientID: clientID}
+	p := config.Settings{Name: "acme", BaseURL: baseURL, ClientID: clientID}
 	expired := noon.Add(11 * time.Minute)
 	began := time.Now()
 	now := func() time.Time { return expired.Add(time.Since(began)) }
 
 	c := newClaimed(t, record())
 	go c.end(record("12:00:0", "12:11:0", "stampNL001.access", "stampNL001.next"))
-	got, at, ok := fresh(c.dir, "acme", p, now)
+	got, at, ok := fresh(c.dir, p, now)
 	if !ok || got.AccessToken != "stampNL001.next" {
 		t.Errorf("renewed: got %q, %v", got.AccessToken, ok)
 	}
@@ -81,7 +81,7 @@ func TestFreshWaits(t *testing.T) {
 
 	c = newClaimed(t, record())
 	go c.end("")
-	if _, _, ok := fresh(c.dir, "acme", p, now); ok {
+	if _, _, ok := fresh(c.dir, p, now); ok {
 		t.Error("not renewed: an expired token is called fresh")
 	}
 }
@@ -112,7 +112,7 @@ func TestClaimIsHandedOver(t *testing.T) {
 	acme := "default = \"acme\"\n[profiles.acme]\nclient_id = \"" + clientID + "\"\n"
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(bin, "exactauth-full"), []byte(script), 0o700),
-		os.WriteFile(filepath.Join(conf, config.Name), []byte(acme), 0o600)); err != nil {
+		os.WriteFile(filepath.Join(conf, config.FileName), []byte(acme), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	c := newClaimed(t, record("2026-11-22", "2025-11-22"))

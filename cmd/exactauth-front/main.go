@@ -104,82 +104,32 @@ func asked(args []string) (r request, ok bool) {
 	return r, ok
 }
 
-// liveToken gives what "exactauth token" would print, if the token is plainly live.
-// Whatever is unusual, wrong or not known here is not: the whole program looks at
-// it anew.
+// liveToken returns what "exactauth token" would print, if the token is plainly live.
+// Where the whole program would print an error, wait, open another store or a seal,
+// liveToken returns nothing.
 func liveToken(args []string, env func(string) string, now func() time.Time) (string, bool) {
 	r, ok := asked(args)
 	if !ok {
 		return "", false
 	}
-	for _, variable := range []string{"REGION", "BASE_URL", "CLIENT_ID", "REDIRECT_URI", "LISTEN", "STORE", "SEAL", "DIVISION"} {
-		if env("EXACTAUTH_"+variable) != "" {
-			return "", false
-		}
-	}
-	if r.profile == "" {
-		r.profile = env("EXACTAUTH_PROFILE")
-	}
-	name, p, ok := profile(r.profile, env)
-	if !ok {
+	p, err := config.Resolve(env, r.profile)
+	if err != nil || p.Store != config.StoreFile || p.Seal != config.SealNone {
 		return "", false
 	}
 	dir, err := config.StateDir(env)
 	if err != nil {
 		return "", false
 	}
-	t, at, ok := fresh(dir, name, p, now)
+	t, at, ok := fresh(dir, p, now)
 	if !ok {
 		return "", false
 	}
-	t.Profile = name
+	t.Profile = p.Name
 	text, err := tokenformat.Write(r.format, t)
 	if err == nil && r.json {
 		text, err = tokenformat.JSON(t, at)
 	}
 	return text, err == nil
-}
-
-// profile reads the configuration's table of that name, or of the default one.
-// Only what the token in its record depends on is looked at.
-func profile(name string, env func(string) string) (string, config.Profile, bool) {
-	dir, err := config.Dir(env)
-	if err != nil {
-		return "", config.Profile{}, false
-	}
-	text, err := config.Read(dir)
-	if err != nil {
-		return "", config.Profile{}, false
-	}
-	conf, err := config.Parse(text)
-	if err != nil {
-		return "", config.Profile{}, false
-	}
-	if name == "" {
-		name = conf.Default
-	}
-	if name == "" && len(conf.Profiles) == 1 {
-		for only := range conf.Profiles {
-			name = only
-		}
-	}
-	p, known := conf.Profiles[name]
-	if !known || p.Division < 0 || p.Store != "" && p.Store != "file" || p.Seal != "" && p.Seal != "none" {
-		return "", config.Profile{}, false
-	}
-	if p.BaseURL == "" {
-		if p.Region == "" {
-			p.Region = "nl"
-		}
-		region, err := config.ParseRegion(p.Region)
-		if err != nil {
-			return "", config.Profile{}, false
-		}
-		p.BaseURL = region.BaseURL
-	} else if p.Region != "" {
-		return "", config.Profile{}, false
-	}
-	return name, p, true
 }
 
 // patience is how long a token is waited for that another process has gone to get.
@@ -189,11 +139,11 @@ const patience = time.Second
 // which it was. If it is expired and another process has gone to renew it, that is
 // waited for: of 200 processes that find it so, all but the first would else have to
 // start as the whole program, to do no more than wait there.
-func fresh(dir, name string, p config.Profile, now func() time.Time) (t tokenformat.Token, at time.Time, ok bool) {
+func fresh(dir string, p config.Settings, now func() time.Time) (t tokenformat.Token, at time.Time, ok bool) {
 	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
 	store := tokenstore.NewFiles(dir, note)
 	for look := 1; look <= 2; look++ {
-		record, err := store.Read(context.Background(), name)
+		record, err := store.Read(context.Background(), p.Name)
 		if err != nil {
 			break
 		}
@@ -203,14 +153,14 @@ func fresh(dir, name string, p config.Profile, now func() time.Time) (t tokenfor
 			return t, at, ours
 		}
 		if look == 1 {
-			claim(filepath.Join(dir, name), patience)
+			claim(filepath.Join(dir, p.Name), patience)
 		}
 	}
 	return tokenformat.Token{}, at, false
 }
 
 // open gives the access token in a record that is p's, and when it is what.
-func open(record []byte, p config.Profile) (t tokenformat.Token, times stored.Times, ours bool) {
+func open(record []byte, p config.Settings) (t tokenformat.Token, times stored.Times, ours bool) {
 	r, err := stored.Decode(record)
 	if err != nil || r.Login == nil || r.Login.Unproven || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
 		return tokenformat.Token{}, stored.Times{}, false

@@ -40,7 +40,7 @@ func TestArrows(t *testing.T) {
 		"internal/exactauth":            {"internal/callback", "internal/config", "internal/exactapi", "internal/fault", "internal/record", "internal/stored"},
 		"internal/callback":             {"internal/config", "internal/fault", "internal/record"},
 		"internal/stored":               {},
-		"internal/config":               {"internal/fault"},
+		"internal/config":               {"internal/durable", "internal/fault"},
 		"internal/term":                 {"internal/fault"},
 		"internal/tokenformat":          {},
 		"internal/durable":              {},

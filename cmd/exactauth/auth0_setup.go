@@ -78,26 +78,25 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if err != nil {
 		return err
 	}
-	env, err := a.envConfig()
+	env, err := config.Environment(a.Env)
 	if err != nil {
 		return err
 	}
-	exact := config.Profile{}.Under(config.Profile{Region: env.Region, BaseURL: env.BaseURL, ClientID: env.ClientID}).
-		Under(config.Profile{Region: o.region, BaseURL: o.baseURL, ClientID: o.clientID})
-	if exact.Region != "" && exact.BaseURL != "" {
+	exact := env.Under(config.Values{"region": o.region, "base_url": o.baseURL, "client_id": o.clientID})
+	if exact["region"] != "" && exact["base_url"] != "" {
 		return usagef("region and base URL are both given; each decides the other")
 	}
-	if exact.Region != "" {
-		region, err := config.ParseRegion(exact.Region)
+	if exact["region"] != "" {
+		region, err := config.ParseRegion(exact["region"])
 		if err != nil {
-			return &usageError{err}
+			return usagef("region: %w", err)
 		}
-		exact.BaseURL = region.BaseURL
+		exact["base_url"] = region.BaseURL
 	}
 	wish := auth0.Wish{
 		Connection: o.connection,
-		ClientID:   config.NormalClientID(exact.ClientID),
-		BaseURL:    strings.TrimSuffix(exact.BaseURL, "/"),
+		ClientID:   config.NormalClientID(exact["client_id"]),
+		BaseURL:    strings.TrimSuffix(exact["base_url"], "/"),
 		App:        o.app,
 	}
 	if o.allowCallback {
@@ -119,7 +118,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if err != nil {
 		return err
 	}
-	if wish.ClientSecret, err = a.setupSecret(ctx, setupOptions{secretFile: o.secretFile}, config.Profile{}); err != nil {
+	if wish.ClientSecret, err = a.setupSecret(ctx, o.secretFile); err != nil {
 		return err
 	}
 	err = a.carryOut(ctx, o, d, t, wish)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,11 +28,11 @@ func completeBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
 
 // completeProfiles offers the names of the profiles.
 func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	conf, err := a.readConfig()
+	conf, err := config.Read(a.Env)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	return slices.Sorted(maps.Keys(conf.Profiles)), cobra.ShellCompDirectiveNoFileComp
+	return conf.Names(), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeDivisions offers the divisions that are known without asking anybody:
@@ -39,20 +40,21 @@ func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobr
 // A record elsewhere than in a file that lies open is not looked at: a key in a
 // keyring may have to be unlocked, a database may be far.
 func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	conf, err := a.readConfig()
+	conf, err := config.Read(a.Env)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	found := map[int]string{}
-	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
-		if code := conf.Profiles[name].Division; code > 0 {
+	for _, name := range conf.Names() {
+		if code, err := strconv.Atoi(conf.Profiles[name]["division"]); err == nil && code > 0 {
 			found[code] = "pinned in profile " + name
 		}
 	}
+	name := a.profileName
 	if len(args) > 0 { // of "use NAME"
-		a.profileName = args[0]
+		name = args[0]
 	}
-	if p, err := a.profile(); err == nil && p.Store == storeFile && p.Seal == sealNone {
+	if p, err := conf.Resolve(a.Env, name); err == nil && p.Store == config.StoreFile && p.Seal == config.SealNone {
 		if current := a.divisionAtSignIn(p); current > 0 {
 			found[current] = "current when profile " + p.Name + " signed in"
 		}

@@ -152,7 +152,7 @@ func (e *examination) paint(state string) string {
 }
 
 func (e *examination) configuration() (config.Settings, bool) {
-	dir, err := e.configDir()
+	dir, err := config.Dir(e.Env)
 	if err != nil {
 		e.fail("configuration", "", err)
 		return config.Settings{}, false
@@ -162,7 +162,7 @@ func (e *examination) configuration() (config.Settings, bool) {
 		e.fail("configuration", "", err)
 		return config.Settings{}, false
 	}
-	path := filepath.Join(dir, config.Name)
+	path := filepath.Join(dir, config.FileName)
 	if info, err := os.Stat(path); err != nil {
 		e.ok("configuration", "profile %s, all of it from the environment", p.Name)
 	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o020 != 0 {
@@ -187,8 +187,8 @@ func (e *examination) store(ctx context.Context, p config.Settings) (*exactauth.
 		return nil, false
 	}
 	shown := redacted(p.Store)
-	if p.Store == storeFile {
-		dir, err := e.stateDir()
+	if p.Store == config.StoreFile {
+		dir, err := config.StateDir(e.Env)
 		if err != nil {
 			e.fail("store", "", err)
 			return nil, false

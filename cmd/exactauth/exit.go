@@ -183,6 +183,8 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case configHint(err) != "":
+		return configHint(err)
 	case errors.Is(err, term.ErrNoAnswer):
 		return "answer by flags instead; see --help"
 	case errors.As(err, &command) && command.code == exitNotFound:

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,13 +77,12 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 // warnOfTwins names the profiles that this sign-in has ended: Exact keeps one
 // login per app and user (help.eenvoudigfactureren.be 101000381087).
 func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user exactauth.Me) {
-	conf, err := a.readConfig()
+	conf, err := config.Read(a.Env)
 	if err != nil || user.UserID == "" {
 		return // nothing is known that could be said
 	}
-	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
-		table := conf.Profiles[name]
-		other, err := a.decide(name, table)
+	for _, name := range conf.Names() {
+		other, err := config.Settle(name, conf.Profiles[name])
 		if err != nil || name == p.Name || other.BaseURL != p.BaseURL || other.ClientID != p.ClientID {
 			continue
 		}

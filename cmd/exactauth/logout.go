@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/exactauth/exactauth/internal/config"
 
@@ -37,12 +35,12 @@ Exact Online: My Exact Online > Security centre > Permissions for my apps > Revo
 }
 
 func (a *app) logout(ctx context.Context, o logoutOptions) error {
-	conf, err := a.readConfig()
+	conf, err := config.Read(a.Env)
 	if err != nil {
 		return err
 	}
 	if !o.all {
-		name, err := a.nameIn(conf)
+		name, err := conf.Choose(a.Env, a.profileName)
 		if err != nil {
 			return err
 		}
@@ -52,7 +50,7 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 		return usagef("--all and --profile: give one of them")
 	}
 	worst := exitOK
-	for _, name := range slices.Sorted(maps.Keys(conf.Profiles)) {
+	for _, name := range conf.Names() {
 		err := a.logoutOne(ctx, name, o.forget)
 		var signal *interrupted
 		if errors.As(err, &signal) {
@@ -71,34 +69,34 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 
 func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 	a.profileName = name
-	p, err := a.profile()
+	conf, err := config.Read(a.Env)
+	if err != nil {
+		return err
+	}
+	p, err := conf.Resolve(a.Env, name)
 	if err != nil && !forget {
 		return err
 	}
 	p.Name = name // what is to be forgotten need not be a sound profile
-	if err != nil && checkStore(p.Store) != nil {
-		p.Store, p.Seal = storeFile, sealNone // there can be nothing anywhere else
+	if err != nil && config.CheckStore(p.Store) != nil {
+		p.Store, p.Seal = config.StoreFile, config.SealNone // there can be nothing anywhere else
 	}
 	c, err := a.client(p)
 	if err != nil {
 		return fmt.Errorf("profile %s: %w", name, err)
 	}
 	if forget {
-		conf, err := a.readConfig()
-		if err != nil {
-			return err
-		}
 		if _, configured := conf.Profiles[name]; !configured {
 			if known, err := c.Known(ctx); err != nil {
 				return fmt.Errorf("profile %s: %w", name, err)
 			} else if !known {
-				return unknownProfile(name, conf)
+				return conf.Unknown(name)
 			}
 		}
 		if err := c.Forget(ctx); err != nil {
 			return fmt.Errorf("profile %s: %w", name, err)
 		}
-		err = a.changeConfig(ctx, func(conf *config.Config) error {
+		err = config.Change(ctx, a.Env, a.Note, func(conf *config.Config) error {
 			delete(conf.Profiles, name)
 			if conf.Default == name {
 				conf.Default = ""
@@ -127,7 +125,7 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 
 // whence says what a login is removed from.
 func whence(p config.Settings) string {
-	if p.Store == storeFile || p.Store == "" {
+	if p.Store == config.StoreFile || p.Store == "" {
 		return "this machine"
 	}
 	return redacted(p.Store) + ", for every machine that shares it"

@@ -80,7 +80,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 		return err
 	}
 	defer b.close()
-	if err := b.profile.Check(); err != nil {
+	if _, err := config.Settle(b.profile.Name, b.values()); err != nil {
 		return err
 	}
 	switch {
@@ -159,6 +159,11 @@ func quietAddr() (string, error) {
 
 func (b *sandbox) close() { b.server.Close() }
 
+// values are the settings of the sandbox's profile.
+func (b *sandbox) values() config.Values {
+	return config.Values{"base_url": b.profile.BaseURL, "client_id": b.profile.ClientID, "redirect_uri": b.profile.RedirectURI}
+}
+
 func (b *sandbox) client(dir string) *exactauth.Client {
 	return &exactauth.Client{
 		Profile:      b.profile,
@@ -194,17 +199,15 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 		return err
 	}
 	defer os.RemoveAll(dir)
-	inner := &app{Terminal: term.Terminal{In: a.In, Out: a.Out, Err: a.Err, Env: func(name string) string {
-		return map[string]string{"EXACTAUTH_CONFIG_DIR": dir, "EXACTAUTH_STATE_DIR": filepath.Join(dir, "state")}[name]
-	}}}
+	env := func(name string) string { return map[string]string{"EXACTAUTH_CONFIG_DIR": dir}[name] }
 	p := b.profile
 	c := b.client(filepath.Join(dir, "state"))
 	if err := c.SetClientSecret(ctx, fault.NewSecret(exactsim.ClientSecret), false); err != nil {
 		return err
 	}
-	err = inner.changeConfig(ctx, func(conf *config.Config) error {
+	err = config.Change(ctx, env, a.Note, func(conf *config.Config) error {
 		conf.Default = p.Name
-		conf.Profiles[p.Name] = config.Profile{BaseURL: p.BaseURL, ClientID: p.ClientID, RedirectURI: p.RedirectURI}
+		conf.Profiles[p.Name] = b.values()
 		return nil
 	})
 	if err != nil {

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/term"
@@ -73,25 +71,26 @@ type profileStatus struct {
 
 // statuses returns the status of the profile in --profile, without it those of all.
 func (a *app) statuses(ctx context.Context) ([]profileStatus, error) {
-	conf, err := a.readConfig()
+	conf, err := config.Read(a.Env)
 	if err != nil {
 		return nil, err
 	}
-	named, err := a.nameIn(conf)
-	names := slices.Sorted(maps.Keys(conf.Profiles))
+	names := conf.Names()
 	if a.profileName != "" || len(names) == 0 {
+		named, err := conf.Choose(a.Env, a.profileName)
 		if err != nil {
 			return nil, err
 		}
 		names = []string{named}
 	}
+	standard, _ := conf.Choose(a.Env, "") // there may be none
 	var all []profileStatus
 	for _, name := range names {
-		s, err := a.statusOf(ctx, name)
+		s, err := a.statusOf(ctx, conf, name)
 		if err != nil {
 			return nil, err // the profile does not exist at all
 		}
-		s.Default = name == a.defaultIn(conf)
+		s.Default = name == standard
 		all = append(all, s)
 	}
 	return all, nil
@@ -122,19 +121,16 @@ func (a *app) status(ctx context.Context) error {
 
 // statusOf returns the status of one profile. It contains the profile's errors, so that
 // one damaged record does not hide the other profiles.
-func (a *app) statusOf(ctx context.Context, name string) (profileStatus, error) {
-	asked := a.profileName
-	defer func() { a.profileName = asked }()
-	a.profileName = name
-	p, err := a.profile()
-	if err != nil {
-		conf, confErr := a.readConfig()
-		if table, known := conf.Profiles[name]; known && confErr == nil {
-			return profileStatus{Profile: name, BaseURL: table.BaseURL, ClientID: table.ClientID, Store: redacted(cmp.Or(table.Store, storeFile)), Seal: cmp.Or(table.Seal, sealNone), Problem: err.Error(), err: err}, nil
-		}
-		return profileStatus{}, err
-	}
+func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (profileStatus, error) {
+	p, err := conf.Resolve(a.Env, name)
 	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: redacted(p.Store), Seal: p.Seal}
+	if err != nil {
+		if _, known := conf.Profiles[name]; !known {
+			return profileStatus{}, err
+		}
+		out.Problem, out.err = err.Error(), err
+		return out, nil
+	}
 	var s exactauth.Status
 	c, err := a.client(p)
 	if err == nil {

@@ -17,49 +17,6 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
-// A profile's store is "file", a postgres:// URL, or "@FILE" with that URL in it;
-// its seal is "none", "keyring" or "age:FILE".
-const (
-	storeFile   = "file"
-	storeInFile = "@"
-	sealNone    = "none"
-	sealKeyring = "keyring"
-	sealAge     = "age:"
-)
-
-// checkStore says what is wrong with a profile's store, without repeating what may
-// hold a password.
-func checkStore(store string) error {
-	if file, ok := strings.CutPrefix(store, storeInFile); ok {
-		return wantAbsolute(file)
-	}
-	if store == storeFile {
-		return nil
-	}
-	if !strings.Contains(store, "://") {
-		return errors.New("want file, a postgres:// URL, or @FILE with that URL in it")
-	}
-	_, err := pgstore.New(store)
-	return err
-}
-
-func checkSeal(how string) error {
-	if file, ok := strings.CutPrefix(how, sealAge); ok {
-		return wantAbsolute(file)
-	}
-	if how != sealNone && how != sealKeyring {
-		return errors.New("want none, keyring or age:FILE")
-	}
-	return nil
-}
-
-func wantAbsolute(file string) error {
-	if !filepath.IsAbs(file) {
-		return errors.New("want the whole path of the file, so that it is the same from everywhere")
-	}
-	return nil
-}
-
 // absolute makes a file in a flag's value the same from everywhere.
 func absolute(value, prefix string) string {
 	if file, ok := strings.CutPrefix(value, prefix); ok && file != "" {
@@ -81,22 +38,22 @@ type place struct {
 }
 
 func (a *app) place(p config.Settings) (*place, error) {
-	dir, err := a.stateDir()
+	dir, err := config.StateDir(a.Env)
 	if err != nil {
 		return nil, err
 	}
 	l := &place{store: p.Store, seal: p.Seal, files: tokenstore.NewFiles(dir, a.Note), warn: a.Note}
-	switch file, ok := strings.CutPrefix(p.Seal, sealAge); {
+	switch file, ok := strings.CutPrefix(p.Seal, config.SealAge); {
 	case ok:
 		l.key = seal.File(file)
-	case p.Seal == sealKeyring:
+	case p.Seal == config.SealKeyring:
 		l.key = seal.Keyring(a.keyringReady)
 	}
-	if p.Store == storeFile || p.Store == "" {
+	if p.Store == config.StoreFile || p.Store == "" {
 		return l, nil
 	}
 	address := p.Store
-	if file, ok := strings.CutPrefix(p.Store, storeInFile); ok {
+	if file, ok := strings.CutPrefix(p.Store, config.StoreInFile); ok {
 		if address, err = readAddress(file); err != nil {
 			return nil, err
 		}
@@ -135,7 +92,7 @@ func redacted(store string) string {
 	if shown, err := pgstore.Shown(store); err == nil {
 		return shown
 	}
-	if store == storeFile || strings.HasPrefix(store, storeInFile) {
+	if store == config.StoreFile || strings.HasPrefix(store, config.StoreInFile) {
 		return store
 	}
 	return "(not understood)" // it may hold a password

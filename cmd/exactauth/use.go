@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"strconv"
 
 	"github.com/exactauth/exactauth/internal/config"
 
@@ -39,31 +38,32 @@ func (a *app) use(ctx context.Context, args []string, division int) error {
 	if division < -1 {
 		return usagef("--division %d: a division's code is a positive number", division)
 	}
-	name := ""
-	err := a.changeConfig(ctx, func(conf *config.Config) (err error) {
-		if len(args) > 0 {
-			a.profileName = args[0]
-		}
-		if name, err = a.nameIn(*conf); err != nil {
+	name := a.profileName
+	if len(args) > 0 {
+		name = args[0]
+	}
+	err := config.Change(ctx, a.Env, a.Note, func(conf *config.Config) (err error) {
+		if name, err = conf.Choose(a.Env, name); err != nil {
 			return err
 		}
 		table, known := conf.Profiles[name]
 		if !known {
-			return unknownProfile(name, *conf)
+			return conf.Unknown(name)
 		}
 		if len(args) > 0 {
 			conf.Default = name
 		}
-		if division >= 0 {
-			table.Division = division
-			conf.Profiles[name] = table
+		switch {
+		case division > 0:
+			table["division"] = strconv.Itoa(division)
+		case division == 0:
+			delete(table, "division")
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	a.profileName = name
 	if len(args) > 0 {
 		a.Say("Profile %s is the default now.", name)
 	}
@@ -84,11 +84,11 @@ func (a *app) profilesCmd() *cobra.Command {
 		Example: `  for p in $(exactauth profiles); do exactauth status -p "$p"; done`,
 		Args:    cobra.NoArgs,
 		RunE: a.runE(defaultTimeout, func(context.Context, []string) error {
-			conf, err := a.readConfig()
+			conf, err := config.Read(a.Env)
 			if err != nil {
 				return err
 			}
-			names := slices.Sorted(maps.Keys(conf.Profiles))
+			names := conf.Names()
 			if a.JSON {
 				if names == nil {
 					names = []string{}

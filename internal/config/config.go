@@ -1,152 +1,202 @@
-// Package config is the configuration that people write and "exactauth setup"
-// edits: where it is, what may stand in it, and which layer counts.
+// Package config is the configuration of exactauth, for both programs: the table of
+// settings, the file that people write and "exactauth setup" edits, and the one
+// decision which of file, environment and defaults counts.
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// Config is config.toml. It holds no secret, so it can be shared.
+// FileName is the configuration's name in its directory.
+const FileName = "config.toml"
+
+// Config is what the file says. It holds no secret, so it can be shared.
 type Config struct {
-	Default  string             `toml:"default,omitempty"`
-	Profiles map[string]Profile `toml:"profiles,omitempty"`
+	Default  string            // the profile in use where no other is named
+	Profiles map[string]Values // by name
+
+	text  []byte          // of the file
+	spans map[string]span // where "default.", the header "acme" and "acme.region" are in it
 }
 
-// Profile is one profile's table, and the same values from flags. What is empty is
-// not said; what they mean is said where they are used.
-type Profile struct {
-	Region              string `toml:"region,omitempty"`
-	BaseURL             string `toml:"base_url,omitempty"`
-	ClientID            string `toml:"client_id,omitempty"`
-	RedirectURI         string `toml:"redirect_uri,omitempty"`
-	Listen              string `toml:"listen,omitempty"`
-	Relay               bool   `toml:"relay,omitempty"`
-	TLSCert             string `toml:"tls_cert,omitempty"`
-	TLSKey              string `toml:"tls_key,omitempty"`
-	Division            int    `toml:"division,omitempty"`
-	Store               string `toml:"store,omitempty"`
-	Seal                string `toml:"seal,omitempty"`
-	ClientSecretCommand string `toml:"client_secret_command,omitempty"`
+// FileError is an ErrConfig about the configuration's file or directory.
+type FileError struct {
+	Path string
+	Open bool // every user of the machine can change it
+	Err  error
 }
 
-// Name is the configuration's file name in its directory.
-const Name = "config.toml"
+func (e *FileError) Error() string   { return "configuration " + e.Path + ": " + e.Err.Error() }
+func (e *FileError) Unwrap() []error { return []error{fault.ErrConfig, e.Err} }
 
-// OpenError is returned by Read for a configuration that every user of the machine
-// can change: it can name a command to run and a server to send the secret to.
-type OpenError struct {
-	Path string // what is open
-	dir  bool
-}
-
-func (e *OpenError) Error() string {
-	if e.dir {
-		return "every user of this machine can put another " + Name + " there"
+// fileError returns a FileError that names the path once.
+func fileError(path string, err error) error {
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		err = cause.Err
 	}
-	return "every user of this machine can change it"
+	return &FileError{Path: path, Err: err}
 }
 
-// Read gives the text of the configuration in dir, nothing if there is none.
-func Read(dir string) ([]byte, error) {
-	path := filepath.Join(dir, Name)
-	// Before it is opened, since opening a pipe would wait for a writer.
+// UnknownError is an ErrConfig: the profile that was named does not exist, or none
+// was named and there are several.
+type UnknownError struct {
+	Profile string   // empty: none was named
+	Known   []string // the profiles that exist
+}
+
+func (e *UnknownError) Error() string {
+	if e.Profile == "" {
+		return fmt.Sprintf("there are %d profiles and none is the default", len(e.Known))
+	}
+	return "not set up"
+}
+
+func (e *UnknownError) Unwrap() error { return fault.ErrConfig }
+
+// Unknown returns the error for a profile that does not exist.
+func (c *Config) Unknown(name string) error { return fault.In(name, &UnknownError{name, c.Names()}) }
+
+// Names returns the names of the profiles in order.
+func (c *Config) Names() []string { return slices.Sorted(maps.Keys(c.Profiles)) }
+
+// ErrName is the kind of an error about a profile's name.
+var ErrName = fault.Kind(fault.ErrConfig, "profile name")
+
+// ErrPassword is the kind of an error about a store with a password in the file,
+// which is made to be shared.
+var ErrPassword = fault.Kind(fault.ErrConfig, "password in the configuration")
+
+// CheckPassword returns an ErrPassword for a store that the file must not contain.
+func CheckPassword(name, store string) error {
+	if !HasPassword(store) {
+		return nil
+	}
+	return fault.In(name, fault.New(ErrPassword, "store: its address has a password, which the configuration must not contain"))
+}
+
+// Resolve decides everything about the profile in use: --profile, environment, file,
+// defaults. It reads the file; none at all is an empty one.
+func Resolve(env func(string) string, profile string) (Settings, error) {
+	c, err := Read(env)
+	if err != nil {
+		return Settings{}, err
+	}
+	return c.Resolve(env, profile)
+}
+
+// Resolve is Resolve for a file that has been read. With an error about one profile
+// it returns what it could settle.
+func (c *Config) Resolve(env func(string) string, profile string) (Settings, error) {
+	name, err := c.Choose(env, profile)
+	if err != nil {
+		return Settings{}, err
+	}
+	outside, envErr := Environment(env)
+	table, known := c.Profiles[name]
+	s, err := Settle(name, table.Under(outside))
+	if passwordErr := CheckPassword(name, table["store"]); passwordErr != nil {
+		err = passwordErr
+	}
+	if !known && (outside["client_id"] == "" || outside["region"] == "" && outside["base_url"] == "") {
+		err = c.Unknown(name)
+	}
+	return s, cmp.Or(fault.In(name, envErr), err)
+}
+
+// Choose returns the name of the profile in use. profile is the value of --profile.
+func (c *Config) Choose(env func(string) string, profile string) (string, error) {
+	name := cmp.Or(profile, env("EXACTAUTH_PROFILE"), c.Default)
+	if name == "" {
+		if len(c.Profiles) > 1 {
+			return "", &UnknownError{Known: c.Names()}
+		}
+		name = "default"
+		for only := range c.Profiles {
+			name = only
+		}
+	}
+	if err := CheckProfileName(name); err != nil {
+		return "", fault.New(ErrName, "profile name %v", err)
+	}
+	return name, nil
+}
+
+// Read reads the file; none at all is an empty one.
+func Read(env func(string) string) (*Config, error) {
+	dir, err := Dir(env)
+	if err != nil {
+		return nil, err
+	}
+	return read(dir)
+}
+
+func read(dir string) (*Config, error) {
+	path := filepath.Join(dir, FileName)
+	// Before it is opened, since opening a pipe waits for a writer.
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		return nil, fmt.Errorf("%s is a named pipe, not a file", path)
+		return nil, fileError(path, errors.New("it is a named pipe, not a file"))
 	}
+	var text []byte
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+	switch {
+	case err == nil:
+		defer f.Close()
+		text, err = readOwn(f, dir)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if open := (*FileError)(nil); errors.As(err, &open) {
 		return nil, err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
-		return nil, &OpenError{Path: path}
+	c := (*Config)(nil)
+	if err == nil {
+		c, err = parse(text)
 	}
-	if err := CheckDir(dir); err != nil {
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	return c, nil
+}
+
+// readOwn reads the file unless every user of the machine can change it: it can name
+// a command to run and a server to send the secret to.
+func readOwn(f *os.File, dir string) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return nil, &FileError{f.Name(), true, errors.New("every user of this machine can change it")}
+	}
+	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
 	return io.ReadAll(f)
 }
 
-// CheckDir gives an OpenError for a directory in which every user of the machine can
-// put another configuration in the place of the one there.
-func CheckDir(dir string) error {
+// checkDir refuses a directory in which every user of the machine can replace the
+// configuration.
+func checkDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return err
+		return fileError(dir, err)
 	}
 	mode := info.Mode()
 	// With the sticky bit only its owner replaces a file. A volume that Kubernetes makes
 	// of a ConfigMap has a mode that is open to all, and is read-only.
 	if runtime.GOOS != "windows" && mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 && !readOnly(dir) {
-		return &OpenError{Path: dir, dir: true}
+		return &FileError{dir, true, errors.New("every user of this machine can put another " + FileName + " there")}
 	}
 	return nil
-}
-
-// Parse reads a configuration. A key that it does not know is an error, since a
-// misspelt one would silently not count.
-func Parse(b []byte) (Config, error) {
-	if c, plain := parsePlain(b); plain {
-		return c, nil
-	}
-	return parseAny(b)
-}
-
-// parseAny reads a configuration in every form that TOML has.
-func parseAny(b []byte) (Config, error) {
-	var c Config
-	dec := toml.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&c)
-	var unknown *toml.StrictMissingError
-	var broken *toml.DecodeError
-	switch {
-	case errors.As(err, &unknown):
-		var keys []string
-		for _, e := range unknown.Errors {
-			row, _ := e.Position()
-			keys = append(keys, fmt.Sprintf("%s (line %d)", strings.Join(e.Key(), "."), row))
-		}
-		return Config{}, fmt.Errorf("unknown key %s", strings.Join(keys, ", "))
-	case errors.As(err, &broken):
-		row, column := broken.Position()
-		return Config{}, fmt.Errorf("line %d, column %d: %s", row, column, strings.TrimPrefix(broken.Error(), "toml: "))
-	case err != nil:
-		return Config{}, err
-	}
-	return c, nil
-}
-
-// Under lays a stronger layer over c. Region and base URL decide the same thing,
-// so either of them replaces both.
-func (c Profile) Under(l Profile) Profile {
-	if l.Region != "" || l.BaseURL != "" {
-		c.Region, c.BaseURL = l.Region, l.BaseURL
-	}
-	c.ClientID = cmp.Or(l.ClientID, c.ClientID)
-	c.RedirectURI = cmp.Or(l.RedirectURI, c.RedirectURI)
-	c.Listen = cmp.Or(l.Listen, c.Listen)
-	c.Relay = l.Relay || c.Relay
-	c.TLSCert = cmp.Or(l.TLSCert, c.TLSCert)
-	c.TLSKey = cmp.Or(l.TLSKey, c.TLSKey)
-	c.Division = cmp.Or(l.Division, c.Division)
-	c.Store = cmp.Or(l.Store, c.Store)
-	c.Seal = cmp.Or(l.Seal, c.Seal)
-	c.ClientSecretCommand = cmp.Or(l.ClientSecretCommand, c.ClientSecretCommand)
-	return c
 }

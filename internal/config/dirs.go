@@ -4,7 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
+
+// ErrNoHome is the kind of an error about a directory that has no place: HOME is not
+// set, and no variable names the directory itself.
+var ErrNoHome = fault.Kind(fault.ErrConfig, "no home")
 
 // Dir is the directory of the configuration: EXACTAUTH_CONFIG_DIR, or exactauth in
 // the platform's place for configuration (XDG_CONFIG_HOME on Linux).
@@ -14,7 +20,7 @@ func Dir(env func(string) string) (string, error) {
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", err
+		return "", fault.Wrap(ErrNoHome, err, "no place for the configuration")
 	}
 	return filepath.Join(dir, "exactauth"), nil
 }
@@ -41,7 +47,7 @@ func StateDir(env func(string) string) (string, error) {
 		}
 	}
 	if err != nil {
-		return "", err
+		return "", fault.Wrap(ErrNoHome, err, "no place for the tokens")
 	}
 	return filepath.Join(dir, "exactauth"), nil
 }

@@ -30,12 +30,12 @@ func Regions() []Region {
 
 // ParseRegion finds a region by its code. The error names all codes.
 func ParseRegion(code string) (Region, error) {
-	var codes []string
+	codes := ""
 	for _, r := range Regions() {
 		if r.Code == strings.ToLower(strings.TrimSpace(code)) {
 			return r, nil
 		}
-		codes = append(codes, r.Code)
+		codes += " " + r.Code
 	}
-	return Region{}, fmt.Errorf("region %q: want one of %s", code, strings.Join(codes, " "))
+	return Region{}, fmt.Errorf("%q: want one of%s", code, codes)
 }

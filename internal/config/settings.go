@@ -1,20 +1,19 @@
 package config
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"net/netip"
+	"maps"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// DefaultRedirectURI is what a new registration in the App Center gets: an
-// https name that is not localhost, as Exact demands (Exact KB, OAuth step 1),
-// below .test, which nobody can own or get a public certificate for (RFC 6761).
+// DefaultRedirectURI is for a new registration in the App Center: an https name
+// that is not localhost, as Exact demands (Exact KB, OAuth step 1), below .test,
+// where nobody can own a name or get a public certificate for one (RFC 6761).
 const DefaultRedirectURI = "https://exactauth.test:8484/callback"
 
 // Settings is one profile with everything decided: which registered app signs in
@@ -29,207 +28,225 @@ type Settings struct {
 	TLSCert             string // PEM file for the listener, in place of a certificate of our own
 	TLSKey              string // PEM file of its key
 	Division            int    // the pinned division's code; 0 if none is
-	Store               string // where the record is: "file", a PostgreSQL URL, or "@FILE" with that URL in it
-	Seal                string // how the record is sealed: "none", "keyring" or "age:FILE"
+	Store               string // where the record is: StoreFile, a PostgreSQL URL, or StoreInFile and a file with that URL
+	Seal                string // how the record is sealed: SealNone, SealKeyring, or SealAge and a file
 	ClientSecretCommand string // prints the client secret; empty if it is stored or comes from the environment
 }
 
-// Check returns all that is wrong with the profile, joined, wrapping fault.ErrConfig.
-func (p Settings) Check() error {
-	var faults []error
-	add := func(what string, err error) {
+// The values of Store and Seal, and the beginnings of values that name a file.
+const (
+	StoreFile   = "file"
+	StoreInFile = "@"
+	SealNone    = "none"
+	SealKeyring = "keyring"
+	SealAge     = "age:"
+)
+
+// Kind is the type of a setting's value in the file.
+type Kind int
+
+// The types of values.
+const (
+	Text Kind = iota
+	Switch
+	Number
+)
+
+// Setting is one row of the table of settings. The file, the environment, the
+// flags of setup, completion, doctor and docs/automation.md follow this row.
+type Setting struct {
+	Name      string // in the file and in messages
+	Env       string // the variable that overrides the file; empty if there is none
+	Kind      Kind
+	Help      string // of the flag, and in the documentation
+	Default   string
+	Removable bool     // an empty flag removes the setting; the others have a value that means the default
+	Offers    []string // for completion
+
+	set func(*Settings, string) error // stores a value, and returns what is wrong with it
+}
+
+// Flag returns the name of the setting's flag.
+func (t Setting) Flag() string { return strings.ReplaceAll(t.Name, "_", "-") }
+
+// Table returns all settings of a profile.
+func Table() []Setting {
+	return []Setting{
+		{Name: "region", Env: "EXACTAUTH_REGION", Default: "nl", Offers: []string{"nl", "be", "de", "fr", "es", "uk", "com"},
+			Help: "country of your Exact Online: nl, be, de, fr, es, uk or com",
+			set: func(s *Settings, v string) error {
+				r, err := ParseRegion(v)
+				s.BaseURL = r.BaseURL
+				return err
+			}},
+		{Name: "base_url", Env: "EXACTAUTH_BASE_URL",
+			Help: "instead of the region: the address of Exact Online, such as https://start.exactonline.nl",
+			set: func(s *Settings, v string) error {
+				if v == "" { // the region decides
+					return nil
+				}
+				s.BaseURL = strings.TrimSuffix(v, "/")
+				return checkBaseURL(s.BaseURL)
+			}},
+		{Name: "client_id", Env: "EXACTAUTH_CLIENT_ID",
+			Help: "client id from the App Center, a GUID",
+			set: func(s *Settings, v string) error {
+				s.ClientID = NormalClientID(v)
+				return checkClientID(s.ClientID)
+			}},
+		{Name: "client_secret_command", Removable: true,
+			Help: "command that prints the client secret",
+			set: func(s *Settings, v string) error {
+				s.ClientSecretCommand = v
+				return nil
+			}},
+		{Name: "redirect_uri", Env: "EXACTAUTH_REDIRECT_URI", Default: DefaultRedirectURI, Removable: true,
+			Help: "redirect URI exactly as registered",
+			set: func(s *Settings, v string) error {
+				s.RedirectURI = v
+				return CheckRedirectURI(v)
+			}},
+		{Name: "listen", Env: "EXACTAUTH_LISTEN", Removable: true, Offers: []string{"http://127.0.0.1:", "none"},
+			Help: "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none",
+			set: func(s *Settings, v string) error {
+				s.Listen = strings.TrimSuffix(v, "/")
+				return checkListen(s.Listen)
+			}},
+		{Name: "relay", Kind: Switch, Removable: true,
+			Help: "a relay page at the redirect URI sends the browser on to this machine",
+			set: func(s *Settings, v string) error {
+				s.Relay = v != ""
+				return nil
+			}},
+		{Name: "tls_cert", Removable: true,
+			Help: "certificate (PEM file) for the redirect URI's name, instead of exactauth's own",
+			set: func(s *Settings, v string) error {
+				s.TLSCert = v
+				return nil
+			}},
+		{Name: "tls_key", Removable: true,
+			Help: "key (PEM file) of that certificate",
+			set: func(s *Settings, v string) error {
+				s.TLSKey = v
+				return nil
+			}},
+		{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
+			Help: "pin this division for scripts",
+			set: func(s *Settings, v string) error {
+				s.Division, _ = strconv.Atoi(v)
+				if s.Division < 0 {
+					return fmt.Errorf("%s: want a division's code, a positive number", v)
+				}
+				return nil
+			}},
+		{Name: "store", Env: "EXACTAUTH_STORE", Default: StoreFile, Offers: []string{StoreFile, "postgres://", StoreInFile},
+			Help: "where the tokens are stored: file, postgres://USER@HOST/DATABASE, or @FILE with that address in it",
+			set: func(s *Settings, v string) error {
+				s.Store = v
+				return CheckStore(v)
+			}},
+		{Name: "seal", Env: "EXACTAUTH_SEAL", Default: SealNone, Offers: []string{SealNone, SealKeyring, SealAge},
+			Help: "how the tokens are sealed: none, keyring, or age:FILE with an age identity in it",
+			set: func(s *Settings, v string) error {
+				s.Seal = v
+				return checkSeal(v)
+			}},
+	}
+}
+
+// Values are settings as text, by their names in the table. A setting that is
+// missing or empty is not set.
+type Values map[string]string
+
+// Under returns v with a stronger layer above it.
+func (v Values) Under(above Values) Values {
+	merged := maps.Clone(v)
+	if merged == nil {
+		merged = Values{}
+	}
+	if above["region"] != "" || above["base_url"] != "" { // they decide the same thing
+		delete(merged, "region")
+		delete(merged, "base_url")
+	}
+	for name, value := range above {
+		if value != "" {
+			merged[name] = value
+		}
+	}
+	return merged
+}
+
+// Parse returns the text of a flag or variable as a value: empty if it says that
+// the setting is not set.
+func (t Setting) Parse(text string) (string, error) {
+	switch t.Kind {
+	case Switch:
+		on, err := strconv.ParseBool(text)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", what, err))
+			return "", fmt.Errorf("%q: want true or false", text)
+		}
+		if !on {
+			return "", nil
+		}
+		return "true", nil
+	case Number:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return "", fmt.Errorf("%q: want a whole number", text)
+		}
+		if n == 0 {
+			return "", nil
+		}
+		return strconv.Itoa(n), nil
+	}
+	return text, nil
+}
+
+// Environment returns the settings in the environment.
+func Environment(env func(string) string) (Values, error) {
+	v := Values{}
+	var first error
+	for _, t := range Table() {
+		if t.Env == "" || env(t.Env) == "" {
+			continue
+		}
+		value, err := t.Parse(env(t.Env))
+		if err == nil && value == "" {
+			err = fmt.Errorf("%q: unset the variable instead", env(t.Env))
+		}
+		if err != nil {
+			first = cmp.Or(first, fault.Wrap(fault.ErrConfig, err, "%s", t.Env))
+			continue
+		}
+		v[t.Name] = value
+	}
+	return v, first
+}
+
+// Settle applies defaults and rules to the values of a profile. Beside the error,
+// which names everything that is wrong, it returns what it could settle.
+func Settle(name string, v Values) (Settings, error) {
+	s := Settings{Name: name}
+	var faults []string
+	for _, t := range Table() {
+		if err := t.set(&s, cmp.Or(v[t.Name], t.Default)); err != nil {
+			faults = append(faults, t.Name+": "+err.Error())
 		}
 	}
-	add("profile name", CheckProfileName(p.Name))
-	add("base URL", checkBaseURL(p.BaseURL))
-	add("client id", checkClientID(p.ClientID))
-	add("redirect URI", CheckRedirectURI(p.RedirectURI))
-	add("listen", checkListen(p.Listen))
-	if (p.TLSCert == "") != (p.TLSKey == "") {
-		add("tls", errors.New("certificate and key go together; one is missing"))
+	if v["region"] != "" && v["base_url"] != "" {
+		faults = append(faults, "region and base_url are both set; each decides the other")
 	}
-	if p.Division < 0 {
-		add("division", fmt.Errorf("%d is not a division's code", p.Division))
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		faults = append(faults, "tls_cert and tls_key go together; one is missing")
 	}
-	if p.Relay {
-		if u, err := url.Parse(p.RedirectURI); err == nil && IsLoopback(u.Hostname()) {
-			add("relay", errors.New("the redirect URI is on this machine already"))
-		}
-		if p.Listen != "" {
-			add("relay", errors.New("it takes a free port of its own; leave listen out"))
-		}
+	if u, err := url.Parse(s.RedirectURI); s.Relay && err == nil && IsLoopback(u.Hostname()) {
+		faults = append(faults, "relay: the redirect URI is on this machine already")
+	}
+	if s.Relay && s.Listen != "" {
+		faults = append(faults, "relay: it takes a free port; leave listen out")
 	}
 	if len(faults) == 0 {
-		return nil
+		return s, nil
 	}
-	return &faultsError{faults}
-}
-
-// faultsError shows many faults as one line, as errors.Join would not.
-type faultsError struct{ faults []error }
-
-func (e *faultsError) Error() string {
-	texts := make([]string, len(e.faults))
-	for i, err := range e.faults {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (e *faultsError) Unwrap() []error { return append([]error{fault.ErrConfig}, e.faults...) }
-
-// CheckProfileName reports whether name can be a profile's name. There is no
-// dot in it, so that profiles never meet the stores' other records, and it is no
-// device of Windows, where such a file cannot be made.
-func CheckProfileName(name string) error {
-	ok := name != "" && len(name) <= 64 && name[0] != '-' && name[0] != '_'
-	for _, r := range name {
-		ok = ok && ('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
-	}
-	if !ok {
-		return fmt.Errorf("%q: want 1 to 64 letters, digits, '-' and '_', a letter or digit first", name)
-	}
-	lower := strings.ToLower(name)
-	numbered := len(lower) == 4 && (lower[:3] == "com" || lower[:3] == "lpt") && '0' <= lower[3] && lower[3] <= '9'
-	if numbered || slices.Contains([]string{"con", "prn", "aux", "nul"}, lower) {
-		return fmt.Errorf("%q: Windows has a device of that name", name)
-	}
-	return nil
-}
-
-// NormalClientID strips what people paste along with a client id: blanks
-// around it and the braces that the App Center shows (picqer/exact-php-client#266).
-func NormalClientID(s string) string {
-	s = strings.TrimSpace(s)
-	if rest, ok := strings.CutPrefix(s, "{"); ok {
-		s = strings.TrimSpace(strings.TrimSuffix(rest, "}"))
-	}
-	return strings.ToLower(s)
-}
-
-func checkClientID(id string) error {
-	if id == "" {
-		return errors.New("missing")
-	}
-	if !IsGUID(id) {
-		return fmt.Errorf("%q is not a GUID such as 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", fault.Printable(id))
-	}
-	return nil
-}
-
-// IsGUID reports whether s is a GUID in lower case without braces, the form in
-// which Exact and Auth0 take a client id.
-func IsGUID(s string) bool {
-	for i, r := range s {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if r != '-' {
-				return false
-			}
-		} else if !('0' <= r && r <= '9' || 'a' <= r && r <= 'f') {
-			return false
-		}
-	}
-	return len(s) == 36
-}
-
-func checkBaseURL(s string) error {
-	if s == "" {
-		return errors.New("missing")
-	}
-	u, err := parseOrigin(s)
-	if err != nil {
-		return err
-	}
-	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
-		return fmt.Errorf("%q: http is for loopback addresses only; want https", s)
-	}
-	if s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":") {
-		return fmt.Errorf("%q: want it as %s://%s", s, u.Scheme, strings.TrimSuffix(u.Host, ":"))
-	}
-	return nil
-}
-
-// parseOrigin parses an URL that is a scheme and a host and nothing else.
-func parseOrigin(s string) (*url.URL, error) {
-	u, err := parseHTTP(s)
-	if err != nil {
-		return nil, err
-	}
-	if u.Path != "" && u.Path != "/" || u.RawQuery != "" {
-		return nil, fmt.Errorf("%q: want scheme and host only, as https://start.exactonline.nl", s)
-	}
-	return u, nil
-}
-
-// parseHTTP parses an absolute http or https URL. Its errors do not repeat what
-// url.Parse says, since that would print a password that stands in it.
-func parseHTTP(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("it is not a well-formed URL")
-	case u.User != nil:
-		return nil, errors.New("a user name or password does not belong in it")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("%q: want an address that begins with https://", fault.Printable(s))
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q: it names no host", fault.Printable(s))
-	case u.Fragment != "" || strings.Contains(s, "#"):
-		return nil, fmt.Errorf("%q: a fragment (#) does not belong in it", fault.Printable(s))
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return nil, fmt.Errorf("%q: the port must be 1 to 65535", fault.Printable(s))
-		}
-	}
-	return u, nil
-}
-
-// CheckRedirectURI reports what is wrong with a redirect URI.
-func CheckRedirectURI(s string) error {
-	if s == "" {
-		return errors.New("missing")
-	}
-	u, err := parseHTTP(s)
-	if err != nil {
-		return err
-	}
-	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
-		return fmt.Errorf("%q: Exact takes only https here", s)
-	}
-	if u.RawQuery != "" || strings.HasSuffix(s, "?") {
-		return fmt.Errorf("%q: a query (?) does not belong in it", s)
-	}
-	if strings.HasPrefix(u.Path, "//") {
-		return fmt.Errorf("%q: its path must not begin with two slashes", s)
-	}
-	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
-		return fmt.Errorf("%q: write the name as browsers send it, in ASCII (xn--...)", s)
-	}
-	return nil
-}
-
-func checkListen(s string) error {
-	if s == "" || s == "none" {
-		return nil
-	}
-	u, err := parseOrigin(s)
-	if err != nil {
-		return err
-	}
-	if !IsLoopback(u.Hostname()) {
-		return fmt.Errorf("%q: only loopback addresses are listened on, as http://127.0.0.1:8484", s)
-	}
-	if u.Port() == "" {
-		return fmt.Errorf("%q: the port is missing", s)
-	}
-	return nil
-}
-
-// IsLoopback reports whether a URL's host is this machine itself.
-func IsLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Zone() == "" && ip.IsLoopback()
+	return s, fault.In(name, fault.New(fault.ErrConfig, "%s", strings.Join(faults, "; ")))
 }

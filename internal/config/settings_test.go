@@ -1,109 +1,107 @@
-package config_test
+package config
 
 import (
 	"errors"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
 const clientID = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
 
-func profile() config.Settings {
-	return config.Settings{
-		Name: "acme", BaseURL: "https://start.exactonline.nl", ClientID: clientID, RedirectURI: config.DefaultRedirectURI,
-	}
-}
-
-func TestProfileCheck(t *testing.T) {
+func TestSettle(t *testing.T) {
 	t.Parallel()
 	const ok = ""
 	for _, test := range []struct {
 		name   string
-		change func(*config.Settings)
-		want   string // in the error
+		values Values // beside client_id
+		want   string // how the faults begin
 	}{
-		{"as it is", func(*config.Settings) {}, ok},
-		{"name of a letter", func(p *config.Settings) { p.Name = "a" }, ok},
-		{"name of 64", func(p *config.Settings) { p.Name = strings.Repeat("a", 64) }, ok},
-		{"name with all it may have", func(p *config.Settings) { p.Name = "0-_Z" }, ok},
-		{"no name", func(p *config.Settings) { p.Name = "" }, "profile name"},
-		{"name of 65", func(p *config.Settings) { p.Name = strings.Repeat("a", 65) }, "profile name"},
-		{"name with a dot", func(p *config.Settings) { p.Name = "tls.a" }, "profile name"},
-		{"name with a slash", func(p *config.Settings) { p.Name = "a/b" }, "profile name"},
-		{"name of dots", func(p *config.Settings) { p.Name = ".." }, "profile name"},
-		{"name like a flag", func(p *config.Settings) { p.Name = "-a" }, "profile name"},
-		{"name that ends a line", func(p *config.Settings) { p.Name = "a\n" }, "profile name"},
-		{"name not in ASCII", func(p *config.Settings) { p.Name = "café" }, "profile name"},
+		{"nothing else", Values{}, ok},
+		{"http on 127.0.0.1", Values{"base_url": "http://127.0.0.1:1234"}, ok},
+		{"http on ::1", Values{"base_url": "http://[::1]:1234"}, ok},
+		{"http on localhost", Values{"base_url": "http://localhost:1234"}, ok},
+		{"base URL with a slash", Values{"base_url": "https://start.exactonline.nl/"}, ok},
+		{"http", Values{"base_url": "http://start.exactonline.nl"}, "base_url: "},
+		{"http on a name like localhost", Values{"base_url": "http://localhost.evil.test"}, "base_url: "},
+		{"http on a name like 127", Values{"base_url": "http://127.0.0.1.evil.test"}, "base_url: "},
+		{"http on an address with a zone", Values{"base_url": "http://[::1%25eth0]"}, "base_url: "},
+		{"base URL with a path", Values{"base_url": "https://start.exactonline.nl/api"}, "base_url: "},
+		{"base URL with a query", Values{"base_url": "https://start.exactonline.nl?a"}, "base_url: "},
+		{"base URL with an empty query", Values{"base_url": "https://start.exactonline.nl?"}, "base_url: "},
+		{"base URL with two slashes", Values{"base_url": "https://start.exactonline.nl//"}, "base_url: "},
+		{"base URL with an empty port", Values{"base_url": "https://start.exactonline.nl:"}, "base_url: "},
+		{"base URL in capitals", Values{"base_url": "HTTPS://start.exactonline.nl"}, "base_url: "},
+		{"base URL with a fragment", Values{"base_url": "https://start.exactonline.nl#"}, "base_url: "},
+		{"base URL with a password", Values{"base_url": "https://u:hunter2@start.exactonline.nl"}, "base_url: "},
+		{"broken base URL with a password", Values{"base_url": "https://u:hunter2@["}, "base_url: "},
+		{"no scheme", Values{"base_url": "start.exactonline.nl"}, "base_url: "},
+		{"file", Values{"base_url": "file:///etc/passwd"}, "base_url: "},
+		{"port 0", Values{"base_url": "https://start.exactonline.nl:0"}, "base_url: "},
+		{"port 65536", Values{"base_url": "https://start.exactonline.nl:65536"}, "base_url: "},
+		{"region", Values{"region": "be"}, ok},
+		{"no such region", Values{"region": "xx"}, "region: "},
+		{"region and base URL", Values{"region": "nl", "base_url": "https://start.exactonline.nl"}, "region and base_url"},
 
-		{"http on 127.0.0.1", func(p *config.Settings) { p.BaseURL = "http://127.0.0.1:1234" }, ok},
-		{"http on ::1", func(p *config.Settings) { p.BaseURL = "http://[::1]:1234" }, ok},
-		{"http on localhost", func(p *config.Settings) { p.BaseURL = "http://localhost:1234" }, ok},
-		{"no base URL", func(p *config.Settings) { p.BaseURL = "" }, "base URL"},
-		{"http", func(p *config.Settings) { p.BaseURL = "http://start.exactonline.nl" }, "base URL"},
-		{"http on a name like localhost", func(p *config.Settings) { p.BaseURL = "http://localhost.evil.test" }, "base URL"},
-		{"http on a name like 127", func(p *config.Settings) { p.BaseURL = "http://127.0.0.1.evil.test" }, "base URL"},
-		{"base URL with a path", func(p *config.Settings) { p.BaseURL += "/api" }, "base URL"},
-		{"base URL with a query", func(p *config.Settings) { p.BaseURL += "?a" }, "base URL"},
-		{"base URL with an empty query", func(p *config.Settings) { p.BaseURL += "?" }, "base URL"},
-		{"base URL with a slash", func(p *config.Settings) { p.BaseURL += "/" }, "base URL"},
-		{"base URL with an empty port", func(p *config.Settings) { p.BaseURL += ":" }, "base URL"},
-		{"base URL in capitals", func(p *config.Settings) { p.BaseURL = "HTTPS://start.exactonline.nl" }, "base URL"},
-		{"base URL with a fragment", func(p *config.Settings) { p.BaseURL += "#" }, "base URL"},
-		{"base URL with a password", func(p *config.Settings) { p.BaseURL = "https://u:hunter2@start.exactonline.nl" }, "base URL"},
-		{"broken base URL with a password", func(p *config.Settings) { p.BaseURL = "https://u:hunter2@[" }, "base URL"},
-		{"no scheme", func(p *config.Settings) { p.BaseURL = "start.exactonline.nl" }, "base URL"},
-		{"file", func(p *config.Settings) { p.BaseURL = "file:///etc/passwd" }, "base URL"},
-		{"port 0", func(p *config.Settings) { p.BaseURL += ":0" }, "base URL"},
-		{"port 65536", func(p *config.Settings) { p.BaseURL += ":65536" }, "base URL"},
+		{"client id in braces", Values{"client_id": "{" + clientID + "}"}, ok},
+		{"no client id", Values{"client_id": ""}, "client_id: missing"},
+		{"short client id", Values{"client_id": clientID[1:]}, "client_id: "},
+		{"client id of the secret's shape", Values{"client_id": "abcDEF123456"}, "client_id: "},
 
-		{"no client id", func(p *config.Settings) { p.ClientID = "" }, "client id"},
-		{"client id in braces", func(p *config.Settings) { p.ClientID = "{" + clientID + "}" }, "client id"},
-		{"client id in capitals", func(p *config.Settings) { p.ClientID = strings.ToUpper("aaaaaaaa-2222-3333-4444-555555555555") }, "client id"},
-		{"short client id", func(p *config.Settings) { p.ClientID = clientID[1:] }, "client id"},
-		{"client id of the secret's shape", func(p *config.Settings) { p.ClientID = "abcDEF123456" }, "client id"},
+		{"redirect URI on loopback", Values{"redirect_uri": "http://localhost:8484/callback"}, ok},
+		{"http redirect URI", Values{"redirect_uri": "http://app.test/callback"}, "redirect_uri: "},
+		{"redirect URI with a query", Values{"redirect_uri": DefaultRedirectURI + "?a=b"}, "redirect_uri: "},
+		{"redirect URI with an empty query", Values{"redirect_uri": DefaultRedirectURI + "?"}, "redirect_uri: "},
+		{"redirect URI with a fragment", Values{"redirect_uri": DefaultRedirectURI + "#x"}, "redirect_uri: "},
+		{"redirect URI with a user", Values{"redirect_uri": "https://hunter2@app.test/"}, "redirect_uri: "},
+		{"redirect URI without a host", Values{"redirect_uri": "https:///callback"}, "redirect_uri: "},
 
-		{"redirect URI on loopback", func(p *config.Settings) { p.RedirectURI = "http://localhost:8484/callback" }, ok},
-		{"no redirect URI", func(p *config.Settings) { p.RedirectURI = "" }, "redirect URI"},
-		{"http redirect URI", func(p *config.Settings) { p.RedirectURI = "http://app.test/callback" }, "redirect URI"},
-		{"redirect URI with a query", func(p *config.Settings) { p.RedirectURI += "?a=b" }, "redirect URI"},
-		{"redirect URI with an empty query", func(p *config.Settings) { p.RedirectURI += "?" }, "redirect URI"},
-		{"redirect URI with a fragment", func(p *config.Settings) { p.RedirectURI += "#x" }, "redirect URI"},
-		{"redirect URI with a user", func(p *config.Settings) { p.RedirectURI = "https://hunter2@app.test/" }, "redirect URI"},
-		{"redirect URI without a host", func(p *config.Settings) { p.RedirectURI = "https:///callback" }, "redirect URI"},
+		{"listen none", Values{"listen": "none"}, ok},
+		{"listen", Values{"listen": "http://127.0.0.1:8484/"}, ok},
+		{"listen to all", Values{"listen": "http://0.0.0.0:8484"}, "listen: "},
+		{"listen to all IPv6", Values{"listen": "http://[::]:8484"}, "listen: "},
+		{"listen to a name", Values{"listen": "http://host.test:8484"}, "listen: "},
+		{"listen without a port", Values{"listen": "http://127.0.0.1"}, "listen: "},
+		{"listen without a scheme", Values{"listen": "127.0.0.1:8484"}, "listen: "},
+		{"listen with a path", Values{"listen": "http://127.0.0.1:8484/x"}, "listen: "},
 
-		{"listen none", func(p *config.Settings) { p.Listen = "none" }, ok},
-		{"listen", func(p *config.Settings) { p.Listen = "http://127.0.0.1:8484" }, ok},
-		{"listen to all", func(p *config.Settings) { p.Listen = "http://0.0.0.0:8484" }, "listen"},
-		{"listen to all IPv6", func(p *config.Settings) { p.Listen = "http://[::]:8484" }, "listen"},
-		{"listen to a name", func(p *config.Settings) { p.Listen = "http://host.test:8484" }, "listen"},
-		{"listen without a port", func(p *config.Settings) { p.Listen = "http://127.0.0.1" }, "listen"},
-		{"listen without a scheme", func(p *config.Settings) { p.Listen = "127.0.0.1:8484" }, "listen"},
-		{"listen with a path", func(p *config.Settings) { p.Listen = "http://127.0.0.1:8484/x" }, "listen"},
+		{"relay", Values{"relay": "true"}, ok},
+		{"relay on loopback", Values{"relay": "true", "redirect_uri": "https://localhost:8484/"}, "relay: "},
+		{"relay and listen", Values{"relay": "true", "listen": "none"}, "relay: "},
+		{"certificate and key", Values{"tls_cert": "a", "tls_key": "b"}, ok},
+		{"certificate alone", Values{"tls_cert": "a"}, "tls_cert and tls_key"},
+		{"key alone", Values{"tls_key": "a"}, "tls_cert and tls_key"},
+		{"division", Values{"division": "1234567"}, ok},
+		{"negative division", Values{"division": "-1"}, "division: "},
 
-		{"relay", func(p *config.Settings) { p.Relay = true }, ok},
-		{"relay on loopback", func(p *config.Settings) { p.Relay, p.RedirectURI = true, "https://localhost:8484/" }, "relay"},
-		{"relay and listen", func(p *config.Settings) { p.Relay, p.Listen = true, "none" }, "relay"},
-		{"certificate and key", func(p *config.Settings) { p.TLSCert, p.TLSKey = "a", "b" }, ok},
-		{"certificate alone", func(p *config.Settings) { p.TLSCert = "a" }, "tls"},
-		{"key alone", func(p *config.Settings) { p.TLSKey = "a" }, "tls"},
-		{"division", func(p *config.Settings) { p.Division = 1234567 }, ok},
-		{"negative division", func(p *config.Settings) { p.Division = -1 }, "division"},
+		{"a database", Values{"store": "postgresql://u@h/d?sslmode=disable"}, ok},
+		{"a file with a database's address", Values{"store": "@/run/secrets/store"}, ok},
+		{"a relative file with it", Values{"store": "@store"}, "store: "},
+		{"another database", Values{"store": "mysql://u:hunter2@h/d"}, "store: "},
+		{"a database without slashes", Values{"store": "postgres:h"}, "store: "},
+		{"a broken address", Values{"store": "postgres://u:hunter2@["}, "store: "},
+		{"no store that exists", Values{"store": "files"}, "store: "},
+		{"a seal", Values{"seal": "age:/run/secrets/key"}, ok},
+		{"a seal with a relative file", Values{"seal": "age:key"}, "seal: "},
+		{"no seal that exists", Values{"seal": "gpg"}, `seal: "gpg": want none`},
+		{"two faults", Values{"region": "xx", "client_id": "x"}, `region: "xx": want one of nl be de fr es uk com; client_id: `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := profile()
-			test.change(&p)
-			err := p.Check()
+			values := Values{"client_id": clientID}
+			maps.Copy(values, test.values)
+			_, err := Settle("acme", values)
 			if test.want == ok {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			if !errors.Is(err, fault.ErrConfig) || !strings.HasPrefix(err.Error(), test.want) {
-				t.Fatalf("got %v, want it to begin with %q", err, test.want)
+			if !errors.Is(err, fault.ErrConfig) || !strings.HasPrefix(err.Error(), "profile acme: "+test.want) {
+				t.Fatalf("got %v, want %q", err, test.want)
 			}
 			if text := err.Error(); strings.Contains(text, "hunter2") || strings.Contains(text, "\n") {
 				t.Errorf("%q", text)
@@ -112,12 +110,24 @@ func TestProfileCheck(t *testing.T) {
 	}
 }
 
-func TestProfileCheckTellsAll(t *testing.T) {
+func TestSettleDefaults(t *testing.T) {
 	t.Parallel()
-	err := config.Settings{}.Check()
-	for _, what := range []string{"profile name", "base URL", "client id", "redirect URI"} {
-		if err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("%v lacks %q", err, what)
+	got, err := Settle("acme", Values{"client_id": strings.ToUpper(clientID)})
+	want := Settings{Name: "acme", BaseURL: "https://start.exactonline.nl", ClientID: clientID, RedirectURI: DefaultRedirectURI, Store: "file", Seal: "none"}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestCheckProfileName(t *testing.T) {
+	t.Parallel()
+	for name, ok := range map[string]bool{
+		"a": true, strings.Repeat("a", 64): true, "0-_Z": true, "com": true, "nul1": true,
+		"": false, strings.Repeat("a", 65): false, "tls.a": false, "a/b": false, "..": false, "-a": false, "_a": false, "a\n": false, "café": false,
+		"NUL": false, "com1": false, "LPT9": false,
+	} {
+		if err := CheckProfileName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }
@@ -126,8 +136,83 @@ func TestNormalClientID(t *testing.T) {
 	t.Parallel()
 	const id = "aaaaaaaa-2222-3333-4444-555555555555"
 	for _, s := range []string{id, " " + id + "\r\n", "{" + id + "}", " { " + id + " } ", strings.ToUpper(id), "{" + id} {
-		if got := config.NormalClientID(s); got != id {
+		if got := NormalClientID(s); got != id {
 			t.Errorf("%q: %q", s, got)
 		}
+	}
+}
+
+// Region and base URL decide the same thing, so one of them in a stronger layer
+// replaces both in a weaker one.
+func TestUnder(t *testing.T) {
+	t.Parallel()
+	below := Values{"region": "nl", "listen": "none", "division": "5"}
+	for _, test := range []struct{ above, want Values }{
+		{nil, below},
+		{Values{"listen": "", "division": "7"}, Values{"region": "nl", "listen": "none", "division": "7"}},
+		{Values{"base_url": "u"}, Values{"base_url": "u", "listen": "none", "division": "5"}},
+		{Values{"region": "be", "base_url": ""}, Values{"region": "be", "listen": "none", "division": "5"}},
+	} {
+		if got := below.Under(test.above); !maps.Equal(got, test.want) {
+			t.Errorf("%v under %v: %v", below, test.above, got)
+		}
+	}
+	if got := Values(nil).Under(Values{"region": "nl"}); !maps.Equal(got, Values{"region": "nl"}) {
+		t.Errorf("nothing under a region: %v", got)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"EXACTAUTH_REGION": "be", "EXACTAUTH_DIVISION": "007", "EXACTAUTH_RELAY": "true"}
+	got, err := Environment(func(name string) string { return env[name] })
+	if err != nil || !maps.Equal(got, Values{"region": "be", "division": "7"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, text := range []string{"all", "0", "1.5", " 5"} {
+		env["EXACTAUTH_DIVISION"] = text
+		got, err := Environment(func(name string) string { return env[name] })
+		if !errors.Is(err, fault.ErrConfig) || !strings.HasPrefix(err.Error(), "EXACTAUTH_DIVISION: ") || !maps.Equal(got, Values{"region": "be"}) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var names, codes []string
+	for _, s := range Table() {
+		if slices.Contains(names, s.Name) || s.Help == "" || s.Env != "" && s.Env != "EXACTAUTH_"+strings.ToUpper(s.Name) {
+			t.Errorf("%+v", s)
+		}
+		names = append(names, s.Name)
+	}
+	for _, r := range Regions() {
+		codes = append(codes, r.Code)
+	}
+	if !slices.Equal(Table()[0].Offers, codes) || !strings.Contains(Table()[0].Help, strings.Join(codes[:len(codes)-1], ", ")+" or "+codes[len(codes)-1]) {
+		t.Errorf("region's row does not name the regions: %+v", Table()[0])
+	}
+}
+
+// The page has the table as it is here.
+func TestDocumentation(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/automation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| setting | variable | meaning | default |\n|---|---|---|---|\n"
+	code := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return "`" + s + "`"
+	}
+	for _, s := range Table() {
+		want += "| `" + s.Name + "` | " + code(s.Env) + " | " + s.Help + " | " + code(s.Default) + " |\n"
+	}
+	if !strings.Contains(string(page), want) {
+		t.Errorf("docs/automation.md must contain:\n%s", want)
 	}
 }

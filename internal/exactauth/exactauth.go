@@ -25,8 +25,8 @@ type Store = store.Store
 // Client is one profile at work: one registered app, one signed-in user. Its
 // zero-valued optional fields mean the default; it must not be changed once used.
 type Client struct {
-	// Profile names the app and its instance of Exact Online. It has been
-	// checked with [config.Settings.Check].
+	// Profile names the app and its instance of Exact Online. It comes
+	// from [config.Settle] or [config.Resolve].
 	Profile config.Settings
 
 	// Store holds the profile's record, under the profile's name.

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package config
 
 import (
 	"io/fs"
@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// keepGroup gives f the group of another file, which only root and its members may.
+// keepGroup sets f to the group of another file, which only root and its members may.
 func keepGroup(f *os.File, of fs.FileInfo) bool {
 	st, ok := of.Sys().(*syscall.Stat_t)
 	return ok && f.Chown(-1, int(st.Gid)) == nil
