@@ -118,7 +118,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		want(1)
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
-		w.offset.Add(int64(d))
+		w.sim.Advance(d)
 		for _, name := range db.query(ts, `SELECT convert_to(name, 'UTF8') FROM exactauth_records`) {
 			var rec map[string]any
 			ts.Check(json.Unmarshal(db.record(ts, string(name)), &rec))
@@ -303,7 +303,7 @@ func cmdCurrent(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: current FILE STATE")
 	}
 	token, _ := dig(readJSON(ts, args[0]), "login.refresh_token")
-	if got := worldOf(ts).sim.RefreshTokenState(fmt.Sprint(token)).String(); (got == args[1]) == neg {
+	if got := string(worldOf(ts).sim.RefreshTokenState(fmt.Sprint(token))); (got == args[1]) == neg {
 		ts.Fatalf("the refresh token in %s is %s", args[0], got)
 	}
 }

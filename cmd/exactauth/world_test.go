@@ -19,7 +19,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -45,7 +44,6 @@ type world struct {
 
 	sim    *exactsim.Sim
 	server *httptest.Server
-	offset atomic.Int64 // of the simulator's clock
 	app    exactsim.App
 	users  map[string]exactsim.User
 	base   exactsim.Counters // what "sim count" counts from
@@ -76,7 +74,6 @@ type simOptions struct {
 // begin starts a fresh simulator with the cast.
 func (w *world) begin(o simOptions) error {
 	o.AutoApprove = !o.pages
-	o.Now = func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 	w.sim = exactsim.New(o.Config)
 	cast := w.sim.AddCast(w.redirect)
 	cast.Anna.Divisions[1].Status = 2 // archived
@@ -188,7 +185,7 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 		want(1)
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
-		w.offset.Add(int64(d))
+		w.sim.Advance(d)
 	case "login-elsewhere":
 		w.loginElsewhere(ts)
 	case "code": // FILE: a code as if somebody had signed in elsewhere
@@ -205,7 +202,7 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 		want(2)
 		rec := readRecord(ts, w.record(args[0]))
 		token, _ := dig(rec, "login.refresh_token")
-		if got := w.sim.RefreshTokenState(fmt.Sprint(token)).String(); got != args[1] {
+		if got := string(w.sim.RefreshTokenState(fmt.Sprint(token))); got != args[1] {
 			ts.Fatalf("the refresh token in the record is %s, want %s", got, args[1])
 		}
 	case "gone": // nothing listens there any more
@@ -345,7 +342,7 @@ func cmdAge(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	w := worldOf(ts)
-	w.offset.Add(int64(d))
+	w.sim.Advance(d)
 	entries, err := os.ReadDir(w.state)
 	ts.Check(err)
 	for _, e := range entries {

@@ -191,7 +191,7 @@ func TestAPIErrors(t *testing.T) {
 		t.Errorf("inactive user: %d %s", r.status, r.body)
 	}
 	w.AddUser(user())
-	w.clock.advance(600 * time.Second)
+	w.Advance(600 * time.Second)
 	w.want(w.api("/api/v1/current/Me", p.Access), 401, "Object moved")
 
 	w = newWorld(t, exactsim.Config{Empty401: true})
@@ -222,7 +222,7 @@ func TestRateLimits(t *testing.T) {
 	w.want(call(), 200, "")
 	check(call(), 429, map[string]string{"Minutely-Limit": "2", "Minutely-Remaining": "0", "Minutely-Reset": minute})
 	w.want(w.api("/api/v1/101/system/Divisions", p.Access), 200, "") // another company
-	w.clock.advance(time.Minute)
+	w.Advance(time.Minute)
 	w.want(call(), 200, "")
 	check(call(), 429, map[string]string{"Limit": "3", "Remaining": "0", "Reset": midnight})
 	if c := w.Counters(); c.RateLimited != 2 {
@@ -238,7 +238,7 @@ func TestAPIErrorBlock(t *testing.T) {
 	}
 	w.want(w.api("/api/v1/current/Me", p.Access), 429, "")
 	w.want(w.api("/api/v1/100/system/Divisions", p.Access), 200, "") // another endpoint
-	w.clock.advance(570 * time.Second)
+	w.Advance(570 * time.Second)
 	w.tokens(w.refresh(p.Refresh)) // and another
 }
 

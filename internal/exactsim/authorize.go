@@ -1,7 +1,6 @@
 package exactsim
 
 import (
-	_ "embed"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,16 +35,17 @@ func (s *Sim) authorize(c *call) answer {
 	}
 	q := c.query
 	if repeats(q) {
-		return s.message(http.StatusBadRequest, "The request repeats a parameter.")
+		return s.problemPage(http.StatusBadRequest, "The request repeats a parameter.")
 	}
-	// Neither of the two may redirect: the address has not been proven to be
-	// the app's (picqer/exact-php-client#617, websmurf/laravel-exact-online#8).
+	// Neither of the next two may redirect: the address has not been proven to be
+	// the app's. The words are Exact's (picqer/exact-php-client#617, #488,
+	// websmurf/laravel-exact-online#8).
 	app, ok := s.apps[q.Get("client_id")]
 	if !ok {
-		return s.refusal("unknown-client", http.StatusBadRequest, q.Get("client_id"))
+		return s.problemPage(http.StatusBadRequest, "Client with identifier '"+q.Get("client_id")+"' not found.")
 	}
 	if q.Get("redirect_uri") != app.RedirectURI {
-		return s.refusal("wrong-callback", http.StatusBadRequest, q.Get("redirect_uri"))
+		return s.problemPage(http.StatusBadRequest, "Callback URI '"+q.Get("redirect_uri")+"' is not valid")
 	}
 	p := &pending{
 		client:      app.ClientID,
@@ -56,23 +56,21 @@ func (s *Sim) authorize(c *call) answer {
 	if q.Get("response_type") != "code" {
 		return p.redirect(UnsupportedResponseType, url.Values{"error": {"unsupported_response_type"}})
 	}
+	suggested := User{}
+	if len(s.users) > 0 {
+		suggested = s.users[0]
+	}
 	if s.cfg.AutoApprove {
-		id := s.autoUser
-		if id == "" && len(s.users) > 0 {
-			id = s.users[0].ID
+		user, ok := suggested, len(s.users) > 0
+		if s.autoUser != "" {
+			user, ok = s.user(s.autoUser)
 		}
-		user, ok := s.user(id)
 		if !ok {
-			return s.message(http.StatusInternalServerError, "The simulator has no user to sign in.")
+			return s.problemPage(http.StatusInternalServerError, "The simulator has no user to sign in.")
 		}
 		return s.approve(c, p, user)
 	}
 
-	for id, old := range s.pending {
-		if c.now.Sub(old.started) >= pendingLife {
-			delete(s.pending, id)
-		}
-	}
 	id := randomText(32)
 	s.pending[id] = p
 	p.session = s.session(c)
@@ -80,19 +78,23 @@ func (s *Sim) authorize(c *call) answer {
 	if ok && !user.Inactive && q.Get("force_login") != "1" {
 		return s.consentPage(id, app, user)
 	}
-	// A fresh session, so that one planted in the browser is worth nothing.
+	// A new session, so that a cookie planted in the browser is worth nothing.
 	p.session = randomText(32)
 	s.sessions[p.session] = ""
-	email := ""
-	if len(s.users) > 0 {
-		email = s.users[0].Email
+	a := s.signInPage(http.StatusOK, id, app, suggested.Email, "")
+	cookie := http.Cookie{
+		Name:     s.sessionName(c),
+		Value:    p.session,
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   c.TLS != nil,
+		SameSite: http.SameSiteLaxMode,
 	}
-	a := s.signInPage(http.StatusOK, id, app, email, "")
-	a.header.Set("Set-Cookie", s.sessionCookie(c, p.session))
+	a.header.Set("Set-Cookie", cookie.String())
 	return a
 }
 
-// signIn takes the sign-in form. Any password will do.
+// signIn takes the sign-in form, with any password.
 func (s *Sim) signIn(c *call) answer {
 	if c.Method != http.MethodPost {
 		return methodNotAllowed(http.MethodPost)
@@ -111,9 +113,7 @@ func (s *Sim) signIn(c *call) answer {
 			return s.signInPage(http.StatusForbidden, id, s.apps[p.client], email, "This user is not active.")
 		}
 		s.sessions[p.session] = u.ID
-		a := reply(http.StatusSeeOther, SignedIn, "", nil)
-		a.header.Set("Location", consentPath+"?request="+id)
-		return a
+		return redirect(http.StatusSeeOther, SignedIn, consentPath+"?request="+id)
 	}
 	return s.signInPage(http.StatusUnprocessableEntity, id, s.apps[p.client], email,
 		"The simulator knows no user with this e-mail address.")
@@ -121,11 +121,11 @@ func (s *Sim) signIn(c *call) answer {
 
 // consent shows the consent page and takes its form.
 func (s *Sim) consent(c *call) answer {
-	id, choice := c.query.Get("request"), ""
+	id := c.query.Get("request")
 	switch c.Method {
 	case http.MethodGet:
 	case http.MethodPost:
-		id, choice = c.form.Get("request"), c.form.Get("answer")
+		id = c.form.Get("request")
 	default:
 		return methodNotAllowed(http.MethodGet + ", " + http.MethodPost)
 	}
@@ -137,7 +137,7 @@ func (s *Sim) consent(c *call) answer {
 	if !ok {
 		return s.stalePage()
 	}
-	switch choice {
+	switch c.form.Get("answer") {
 	case "allow":
 		delete(s.pending, id)
 		return s.approve(c, p, user)
@@ -158,7 +158,7 @@ func (s *Sim) approve(c *call, p *pending, u User) answer {
 	return p.redirect(CodeIssued, url.Values{"code": {code}})
 }
 
-// redirect sends the browser back to the app. State goes along only if it came.
+// redirect sends the browser back to the app, with state only if it came.
 func (p *pending) redirect(outcome Outcome, v url.Values) answer {
 	sep := "?"
 	if strings.Contains(p.redirectURI, "?") {
@@ -169,9 +169,7 @@ func (p *pending) redirect(outcome Outcome, v url.Values) answer {
 	if p.state != nil {
 		location += "&" + url.Values{"state": p.state}.Encode()
 	}
-	a := reply(http.StatusFound, outcome, "", nil)
-	a.header.Set("Location", location)
-	return a
+	return redirect(http.StatusFound, outcome, location)
 }
 
 // sessionName names the cookie after the port, because cookies of one host
@@ -182,18 +180,6 @@ func (s *Sim) sessionName(c *call) string {
 		name += "_" + strings.Trim(c.Host[i+1:], "]")
 	}
 	return name
-}
-
-func (s *Sim) sessionCookie(c *call, value string) string {
-	cookie := http.Cookie{
-		Name:     s.sessionName(c),
-		Value:    value,
-		Path:     "/",
-		HttpOnly: true,
-		Secure:   c.TLS != nil,
-		SameSite: http.SameSiteLaxMode,
-	}
-	return cookie.String()
 }
 
 // session returns the session of the browser, "" if it has none.
@@ -219,10 +205,4 @@ func (s *Sim) pendingRequest(c *call, id string) *pending {
 		return nil
 	}
 	return p
-}
-
-func methodNotAllowed(allow string) answer {
-	a := reply(http.StatusMethodNotAllowed, MethodNotAllowed, "", nil)
-	a.header.Set("Allow", allow)
-	return a
 }

@@ -149,7 +149,7 @@ func TestForms(t *testing.T) {
 	w.want(w.submit("/sandbox/sign-in", "request", key, "email", "jan@example.test"), 400, "keeps no cookies")
 	w.http.Jar = jar
 	w.want(w.submit("/sandbox/sign-in", "request", key, "email", "jan@example.test"), 303, "")
-	w.clock.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.want(w.submit("/sandbox/consent", "request", key, "answer", "allow"), 400, "no longer in use")
 }
 

@@ -93,7 +93,7 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 		s.events = slices.Delete(s.events, 0, 1)
 	}
 	s.events = append(s.events, Event{
-		Time:       s.cfg.Now(),
+		Time:       s.now(),
 		Method:     c.Method,
 		Path:       c.URL.Path,
 		GrantType:  c.grantType(),

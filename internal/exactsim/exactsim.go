@@ -1,46 +1,65 @@
-// Package exactsim is a strict local simulator of Exact Online: its OAuth
-// endpoints and as much of its REST API as tells who is signed in.
+// Package exactsim is a local Exact Online to try an OAuth client on: the sign-in,
+// the token endpoint, and as much of the REST API as shows who signed in.
 //
-// A [Sim] is an [http.Handler] that serves
+// A [Sim] is an [http.Handler]. Serve it at any address, and give the client that
+// address in place of https://start.exactonline.nl:
 //
-//	GET  /api/oauth2/auth                      sign-in and consent pages, or at once with Config.AutoApprove
+//	sim := exactsim.New(exactsim.Config{})
+//	sim.AddCast("http://127.0.0.1:8484/callback") // an app and two people
+//	http.ListenAndServe("127.0.0.1:8080", sim)
+//
+// It serves
+//
+//	GET  /api/oauth2/auth                      the sign-in and consent pages
 //	POST /api/oauth2/token                     authorization_code and refresh_token
 //	GET  /api/v1/current/Me
 //	GET  /api/v1/{division}/system/Divisions   and system/AllDivisions, hrm/Divisions
 //
-// Strict means that it refuses whatever Exact is known to refuse, and of two
-// readings of the documentation takes the one that is harder on the client:
-// refresh tokens work once, a refresh within 570 s of the last one is an error,
-// errors add up to a block. Where Exact's behaviour is unknown, a switch in
-// [Config] lets a test take both sides.
+// The simulator is strict: it refuses whatever Exact is known to refuse.
 //
-// Beyond obeying the rules a simulator can misbehave as real servers and
-// networks do, see [Fault], and it can be asked what it holds to be true, see
-// [Sim.RefreshTokenState] and [Sim.Counters], so that a test need not trust
-// what the client under test believes.
+//   - An authorization code works once, for 3 minutes, with the redirect URI of its
+//     sign-in.
+//   - An access token lives 600 s. A refresh sooner than 570 s after the last one is
+//     an error.
+//   - A refresh token works once, and lapses after 30 days without use. A second
+//     sign-in of a user to an app ends the first.
+//   - Ten errors in an hour block the app, for the user and the endpoint.
+//   - An app may make 60 calls a minute and 5,000 a day for each division.
 //
-// Nothing is written to disk and nothing is sent but replies: the state of a
-// simulator ends with the process.
+// Where the sources leave two readings, the simulator takes the one that is harder
+// on the client. Where Exact's behaviour is unknown, a field of [Config] lets a test
+// try both. Comments name the source of each rule: "Exact KB" is Exact's knowledge
+// base, owner/repository#1 is an issue at GitHub.
+//
+// A simulator can also fail as real servers and networks do: see [Sim.Inject].
+// [Sim.Advance] lets time pass. A test judges a client by what the simulator knows,
+// not by what the client believes: see [Sim.RefreshTokenState], [Sim.Counters] and
+// [Sim.Events].
+//
+// The simulator writes nothing to disk and sends nothing but replies. Its state ends
+// with the process.
 package exactsim
 
 import (
+	"cmp"
 	"crypto/rand"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Rotation says what becomes of a refresh token that has been used.
+// Rotation is what happens to a refresh token that has been used.
 type Rotation int
 
 const (
-	// Strict ends a refresh token the moment a new one is issued, as Exact's
-	// documentation has it (Exact KB "OAuth step 3": valid until the next
-	// token refresh).
+	// Strict ends a refresh token the moment a new one is issued, as Exact
+	// documents it (Exact KB "OAuth step 3": valid until the next token refresh).
 	Strict Rotation = iota
 
 	// Grace keeps the used refresh token usable until the new refresh token,
@@ -56,12 +75,12 @@ type Config struct {
 	// (stampNL001.) and on the pages.
 	Region string
 
-	// Now is the simulator's clock, time.Now if nil. Everything follows it, the
-	// Date header of replies included, but for Fault.Delay.
+	// Now is the simulator's clock, time.Now if nil. Everything follows it and
+	// Sim.Advance, the Date header of replies too, except Fault.Delay.
 	Now func() time.Time
 
 	// TokenLife is the life of an access token, 600 s if zero. It is rounded up
-	// to whole seconds, because expires_in cannot tell less.
+	// to whole seconds, the unit of expires_in.
 	TokenLife time.Duration
 
 	// RefreshLife is the life of an unused refresh token, 30 days if zero
@@ -72,7 +91,7 @@ type Config struct {
 	// "OAuth step 2": three minutes).
 	CodeLife time.Duration
 
-	// Rotation is what becomes of a used refresh token.
+	// Rotation is what happens to a used refresh token.
 	Rotation Rotation
 
 	// TooEarlyIs401 refuses a refresh that comes too early with status 401 and
@@ -96,20 +115,20 @@ type Config struct {
 	// status 401 (picqer/exact-php-client#343).
 	Empty401 bool
 
-	// AutoApprove has the authorize endpoint redirect at once with a code for
+	// AutoApprove makes the authorize endpoint redirect at once with a code for
 	// the user of Sim.SetAutoApproveUser, without any page.
 	AutoApprove bool
 
 	// MinuteLimit and DailyLimit are calls per app and division, 60 and 5000 if
-	// zero, none if negative (Exact KB "API limits"). Calls without a division
-	// in the address are not limited. Minutes and days are those of UTC.
+	// zero, unlimited if negative (Exact KB "API limits"). Calls without a
+	// division in the address are not limited. Minutes and days are those of UTC.
 	MinuteLimit, DailyLimit int
 
 	// ErrorLimit is how many replies of status 400, 401, 403 or 404 one app,
 	// user and endpoint may cause within an hour, 10 if zero, unlimited if
-	// negative. Once they are spent, every call is refused with BlockStatus for
-	// an hour (Exact KB "API limits"). Exact makes repeated blocks longer; the
-	// simulator does not.
+	// negative. After that every call is refused with BlockStatus for an hour
+	// (Exact KB "API limits"). Exact makes repeated blocks longer; the simulator
+	// does not.
 	ErrorLimit int
 
 	// BlockStatus is the status of a blocked call, 429 if zero. The body is
@@ -117,7 +136,7 @@ type Config struct {
 	BlockStatus int
 
 	// TokenCallsPerDay limits the token requests of an app and user, not at all
-	// if zero; more are answered with an empty 429. Exact announced 200 a day in
+	// if zero. More are answered with an empty 429. Exact announced 200 a day in
 	// 2021 and no longer mentions it.
 	TokenCallsPerDay int
 }
@@ -138,14 +157,14 @@ type App struct {
 	NoDivisionScope bool
 }
 
-// User is someone who can sign in. ID is a GUID, which is how the API shows it.
+// User is a person who can sign in. ID is a GUID, which is how the API shows it.
 type User struct {
 	ID              string
 	UserName        string
 	FullName        string
 	Email           string
 	LanguageCode    string // "nl-NL"
-	CurrentDivision int    // the one open in the user's browser; any division, also one not in Divisions
+	CurrentDivision int    // the one open in the user's browser; it need not be in Divisions
 	Divisions       []Division
 	// Inactive is a user whose rights were taken away: a refresh and every API
 	// call are refused with 403.
@@ -167,22 +186,24 @@ type Division struct {
 // have their own apps, users, grants and tokens, and a token of one is unknown
 // to the other. A Sim is safe for concurrent use.
 type Sim struct {
-	cfg Config
+	cfg   Config
+	ahead atomic.Int64 // of cfg.Now, in nanoseconds
 
-	mu       sync.Mutex // guards all below; never held while sleeping or writing a reply
+	mu       sync.Mutex // guards all below; never held during a delay or while a reply is written
 	apps     map[string]App
 	users    []User
 	autoUser string // "" is the first user
 
 	codes   map[string]*code
 	grants  map[grantKey]*grant
-	refresh map[string]refreshToken
-	access  map[string]accessToken
+	refresh map[string]token
+	access  map[string]token
 
 	sessions map[string]string   // cookie value to user id, "" before sign-in
 	pending  map[string]*pending // authorize requests whose pages are open
 
-	limits limits
+	errors map[caller]*errorCount
+	quotas map[quota]*window
 	faults []Fault
 
 	counters Counters
@@ -192,42 +213,38 @@ type Sim struct {
 
 // New returns a simulator of one region without apps and users.
 func New(c Config) *Sim {
-	defaults(&c.Region, "nl")
-	defaults(&c.TokenLife, 600*time.Second)
-	defaults(&c.RefreshLife, 30*24*time.Hour)
-	defaults(&c.CodeLife, 180*time.Second)
-	defaults(&c.MinuteLimit, 60)
-	defaults(&c.DailyLimit, 5000)
-	defaults(&c.ErrorLimit, 10)
-	defaults(&c.BlockStatus, http.StatusTooManyRequests)
+	c.Region = cmp.Or(c.Region, "nl")
+	c.TokenLife = (cmp.Or(c.TokenLife, 600*time.Second) + time.Second - 1).Truncate(time.Second)
+	c.RefreshLife = cmp.Or(c.RefreshLife, 30*day)
+	c.CodeLife = cmp.Or(c.CodeLife, 180*time.Second)
+	c.MinuteLimit = cmp.Or(c.MinuteLimit, 60)
+	c.DailyLimit = cmp.Or(c.DailyLimit, 5000)
+	c.ErrorLimit = cmp.Or(c.ErrorLimit, 10)
+	c.BlockStatus = cmp.Or(c.BlockStatus, http.StatusTooManyRequests)
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if part := c.TokenLife % time.Second; part != 0 {
-		c.TokenLife += time.Second - part
 	}
 	return &Sim{
 		cfg:      c,
 		apps:     map[string]App{},
 		codes:    map[string]*code{},
 		grants:   map[grantKey]*grant{},
-		refresh:  map[string]refreshToken{},
-		access:   map[string]accessToken{},
+		refresh:  map[string]token{},
+		access:   map[string]token{},
 		sessions: map[string]string{},
 		pending:  map[string]*pending{},
-		limits:   newLimits(),
+		errors:   map[caller]*errorCount{},
+		quotas:   map[quota]*window{},
 	}
 }
 
-func defaults[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
+// Advance moves the simulator's clock by d, as if that time had passed.
+func (s *Sim) Advance(d time.Duration) { s.ahead.Add(int64(d)) }
+
+func (s *Sim) now() time.Time { return s.cfg.Now().Add(time.Duration(s.ahead.Load())) }
 
 // AddApp registers an app, or changes the one with the same client id: its
-// redirect URI, its secret. Grants stay as they are.
+// redirect URI, its secret. Existing grants are kept.
 func (s *Sim) AddApp(a App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,7 +275,7 @@ func (s *Sim) AddUser(u User) {
 	s.users = append(s.users, u)
 }
 
-// SetAutoApproveUser chooses whom Config.AutoApprove signs in.
+// SetAutoApproveUser chooses the user whom Config.AutoApprove signs in.
 func (s *Sim) SetAutoApproveUser(userID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,6 +290,12 @@ func (s *Sim) user(id string) (User, bool) {
 	return s.users[i], true
 }
 
+// active reports whether there is such a user, with rights.
+func (s *Sim) active(id string) bool {
+	u, ok := s.user(id)
+	return ok && !u.Inactive
+}
+
 // maxBody bounds what is read of a request. Exact's own bound is 10 MB (Exact
 // KB "REST API - Restrictions"); no token request comes near this one.
 const maxBody = 1 << 20
@@ -282,7 +305,7 @@ type call struct {
 	*http.Request
 	endpoint   Endpoint
 	query      url.Values
-	form       url.Values // of a POST whose body is a form in which no parameter repeats, else nil
+	form       url.Values // nil unless postForm accepts the body
 	fault      Fault
 	now        time.Time // set when the call is answered
 	generation int       // of the refresh token that it made
@@ -297,52 +320,71 @@ type answer struct {
 }
 
 func reply(status int, outcome Outcome, contentType string, body []byte) answer {
-	h := http.Header{"Cache-Control": {"private"}}
-	if contentType != "" {
-		h.Set("Content-Type", contentType)
-	}
-	return answer{status: status, header: h, body: body, outcome: outcome}
+	a := empty(status, outcome)
+	a.header.Set("Content-Type", contentType)
+	a.body = body
+	return a
+}
+
+func empty(status int, outcome Outcome) answer {
+	return answer{status: status, outcome: outcome, header: http.Header{"Cache-Control": {"private"}}}
+}
+
+func redirect(status int, outcome Outcome, location string) answer {
+	a := empty(status, outcome)
+	a.header.Set("Location", location)
+	return a
+}
+
+func methodNotAllowed(allow string) answer {
+	a := empty(http.StatusMethodNotAllowed, MethodNotAllowed)
+	a.header.Set("Allow", allow)
+	return a
 }
 
 // ServeHTTP answers one request. A fault that breaks the connection panics with
-// [http.ErrAbortHandler], which an [http.Server] turns into just that.
+// [http.ErrAbortHandler]; an [http.Server] then closes the connection.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, endpoint: endpointOf(r.URL.Path), query: r.URL.Query()}
 	if body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err == nil {
 		c.form = postForm(r, body)
 	}
 
-	// Work that the fault commits is done before the wait, so that it stays
-	// done if the client gives up waiting.
+	// A request that the fault commits is carried out before the delay, so that
+	// a client that gives up waiting does not undo it.
 	c.fault = s.arrive(c)
 	var a answer
 	if c.fault.commits() {
 		a = s.decide(c)
 	}
-	if !wait(r.Context(), c.fault.Delay) {
-		a.status = 0
-		s.log(c, a, true)
-		panic(http.ErrAbortHandler)
+	if c.fault.Delay > 0 {
+		select {
+		case <-time.After(c.fault.Delay):
+		case <-r.Context().Done():
+			a.status = 0
+			s.log(c, a, true)
+			panic(http.ErrAbortHandler)
+		}
 	}
 	if !c.fault.commits() && c.fault.answers() {
 		a = s.decide(c)
 	}
-	c.fault.spoil(&a, c)
+	a = c.fault.spoil(a, c)
 	s.log(c, a, false)
 
 	h := w.Header()
 	for k, v := range a.header {
 		h[k] = v
 	}
-	h.Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
+	h.Set("Date", s.now().UTC().Format(http.TimeFormat))
 	c.fault.send(w, a)
 }
 
-// decide does what the request asks for and returns the right reply.
+// decide carries out a request and returns the right reply.
 func (s *Sim) decide(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.now = s.cfg.Now()
+	c.now = s.now()
 	a := s.route(c)
 	s.count(c, a)
 	return a
@@ -361,20 +403,15 @@ func (s *Sim) route(c *call) answer {
 	case strings.HasPrefix(path, apiPath):
 		return s.api(c)
 	case path == redirectedPath:
-		return reply(http.StatusNotFound, RedirectFollowed, "", nil)
+		return empty(http.StatusNotFound, RedirectFollowed)
 	default:
-		return reply(http.StatusNotFound, NotFound, "text/plain; charset=utf-8",
-			[]byte("exactsim: no such page\n"))
+		return reply(http.StatusNotFound, NotFound, "text/plain; charset=utf-8", []byte("exactsim: no such page\n"))
 	}
 }
 
 // randomText returns n characters of the alphabet of Exact's tokens.
 func randomText(n int) string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	b := make([]byte, n)
 	rand.Read(b) // never fails
-	for i := range b {
-		b[i] = alphabet[b[i]%byte(len(alphabet))]
-	}
-	return string(b)
+	return base64.RawURLEncoding.EncodeToString(b)[:n]
 }

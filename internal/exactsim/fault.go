@@ -1,8 +1,7 @@
 package exactsim
 
 import (
-	"bytes"
-	"context"
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -82,7 +81,8 @@ const (
 	Raw FaultKind = "raw"
 )
 
-// carriesReply are the kinds made of the right reply, which needs the work done.
+// carriesReply reports whether the kind is made of the right reply, for which the
+// request must be carried out.
 func (k FaultKind) carriesReply() bool {
 	switch k {
 	case Truncated, CutBody, NoRefreshToken, EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError:
@@ -97,9 +97,9 @@ type Fault struct {
 	Kind  FaultKind // Slow if empty
 	Times int       // how many requests it strikes: 0 means 1, negative means all until ClearFaults
 
-	// Commit does the work of the request before its reply is spoilt: a token
-	// request rotates the refresh token that the client then never sees. The
-	// kinds that are made of the right reply always do.
+	// Commit carries out the request before its reply is spoilt: a token request
+	// rotates the refresh token, and the client never sees the new one. The kinds
+	// that are made of the right reply always do.
 	Commit bool
 
 	// Delay comes before the reply, in real time. A client that gives up does
@@ -116,9 +116,7 @@ type Fault struct {
 func (s *Sim) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defaults(&f.On, TokenEndpoint)
-	defaults(&f.Kind, Slow)
-	defaults(&f.Times, 1)
+	f.On, f.Kind, f.Times = cmp.Or(f.On, TokenEndpoint), cmp.Or(f.Kind, Slow), cmp.Or(f.Times, 1)
 	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) ||
 		!slices.Contains([]FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, Huge, NoRefreshToken,
 			EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}, f.Kind) {
@@ -155,7 +153,7 @@ func (s *Sim) takeFault(at Endpoint) Fault {
 	return Fault{}
 }
 
-// commits reports whether the work is done before the delay.
+// commits reports whether the request is carried out before the delay.
 func (f Fault) commits() bool { return f.Commit || f.Kind.carriesReply() }
 
 // answers reports whether the right reply is needed at all.
@@ -166,60 +164,41 @@ const (
 	hugeBody       = 10 << 20
 )
 
-// spoil replaces the reply by that of the fault.
-func (f Fault) spoil(a *answer, c *call) {
-	status := func(fallback int) int {
-		if f.Status != 0 {
-			return f.Status
-		}
-		return fallback
+// spoil returns the reply that the fault makes of the right one.
+func (f Fault) spoil(right answer, c *call) answer {
+	a := right
+	instead := func(status int, contentType, body string) {
+		a = reply(cmp.Or(f.Status, status), right.outcome, contentType, []byte(body))
 	}
 	const jsonType = "application/json; charset=utf-8"
-	decided := a.outcome // which stays in the log
 	switch f.Kind {
 	case Drop:
-		*a = reply(0, "", "", nil)
+		a = empty(0, right.outcome)
 	case Empty:
-		*a = reply(status(http.StatusOK), "", "", nil)
+		a = empty(cmp.Or(f.Status, http.StatusOK), right.outcome)
 	case Gateway:
-		*a = reply(status(http.StatusNotFound), "", "application/json", gatewayFault(c))
+		text := jsonText("Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path)
+		instead(http.StatusNotFound, "application/json", `{"fault":{"faultstring":`+string(text)+
+			`,"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`)
 	case Status:
-		*a = reply(status(http.StatusServiceUnavailable), "", "", nil)
+		a = empty(cmp.Or(f.Status, http.StatusServiceUnavailable), right.outcome)
 	case HTML:
-		*a = reply(status(http.StatusOK), "", "text/html; charset=utf-8",
-			[]byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
-				"<body><h1>Something went wrong</h1></body></html>\n"))
+		instead(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
+			"<body><h1>Something went wrong</h1></body></html>\n")
 	case Truncated:
 		a.body = a.body[:len(a.body)/2]
 	case Huge:
-		fill := bytes.Repeat([]byte("A"), hugeBody)
-		*a = reply(status(http.StatusOK), "", jsonType, slices.Concat(
-			[]byte(`{"access_token":"`), fill,
-			[]byte(`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)))
+		instead(http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
+			`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
 	case Redirect:
-		*a = reply(status(http.StatusTemporaryRedirect), "", "", nil)
-		a.header.Set("Location", redirectedPath)
+		a = redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
 	case Raw:
-		*a = reply(status(http.StatusOK), "", jsonType, []byte(f.Body))
+		instead(http.StatusOK, jsonType, f.Body)
 	}
-	a.outcome = decided
-	if f.RetryAfter != "" && a.header != nil {
+	if f.RetryAfter != "" {
 		a.header.Set("Retry-After", f.RetryAfter)
 	}
-}
-
-func gatewayFault(c *call) []byte {
-	var body struct {
-		Fault struct {
-			FaultString string `json:"faultstring"`
-			Detail      struct {
-				ErrorCode string `json:"errorcode"`
-			} `json:"detail"`
-		} `json:"fault"`
-	}
-	body.Fault.FaultString = "Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path
-	body.Fault.Detail.ErrorCode = "messaging.adaptors.http.flow.ApplicationNotFound"
-	return jsonText(body)
+	return a
 }
 
 // send writes the reply, or as much of it as the fault lets through.
@@ -237,24 +216,7 @@ func (f Fault) send(w http.ResponseWriter, a answer) {
 		return // the client has gone
 	}
 	if f.Kind == CutBody {
-		if fl, ok := w.(http.Flusher); ok {
-			fl.Flush()
-		}
+		_ = http.NewResponseController(w).Flush() // unflushed, less arrives; that is cut too
 		panic(http.ErrAbortHandler)
-	}
-}
-
-// wait reports false if the client gave up first.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

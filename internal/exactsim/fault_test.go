@@ -16,7 +16,7 @@ func faulty(t *testing.T, f exactsim.Fault) (*world, pair) {
 	t.Helper()
 	w := newWorld(t, exactsim.Config{})
 	p := w.login()
-	w.clock.advance(570 * time.Second)
+	w.Advance(570 * time.Second)
 	w.Inject(f)
 	return w, p
 }

@@ -7,37 +7,25 @@ import (
 
 // Grant is what the simulator knows of an app's permission from a user.
 type Grant struct {
-	ClientID, UserID string
 	// IssuedAt is when the newest access token was issued, AccessExpires when
 	// it ends and RefreshExpires when the newest refresh token does.
 	IssuedAt, AccessExpires, RefreshExpires time.Time
 	// Generation counts refresh tokens since the sign-in, whose own is the first.
 	Generation int
-	Revoked    bool
+	Revoked    bool // by the user
 }
-
-// AccessLive reports whether the newest access token is good at now.
-func (g Grant) AccessLive(now time.Time) bool { return !g.Revoked && now.Before(g.AccessExpires) }
 
 // TokenState is what a refresh token is good for.
-type TokenState int
+type TokenState string
 
 const (
-	Unknown  TokenState = iota // never issued by this simulator
-	Current                    // the newest of its grant, to be used next
-	Previous                   // the one before, still usable by Grace
-	Old                        // used, or superseded by a new sign-in
-	Expired                    // not used within Config.RefreshLife
-	Revoked                    // the user revoked the grant, or the app is gone
+	Unknown  TokenState = "unknown"  // never issued by this simulator
+	Current  TokenState = "current"  // the newest of its grant, to be used next
+	Previous TokenState = "previous" // the one before, still usable by Grace
+	Old      TokenState = "old"      // used, or superseded by a new sign-in
+	Expired  TokenState = "expired"  // not used within Config.RefreshLife
+	Revoked  TokenState = "revoked"  // the user revoked the grant, or the app is gone
 )
-
-func (t TokenState) String() string {
-	names := [...]string{"unknown", "current", "previous", "old", "expired", "revoked"}
-	if t < 0 || int(t) >= len(names) {
-		return "invalid"
-	}
-	return names[t]
-}
 
 // Grant returns the newest grant of an app and user.
 func (s *Sim) Grant(clientID, userID string) (Grant, bool) {
@@ -47,15 +35,7 @@ func (s *Sim) Grant(clientID, userID string) (Grant, bool) {
 	if g == nil {
 		return Grant{}, false
 	}
-	return Grant{
-		ClientID:       clientID,
-		UserID:         userID,
-		IssuedAt:       g.issuedAt,
-		AccessExpires:  g.issuedAt.Add(s.cfg.TokenLife),
-		RefreshExpires: s.refresh[g.current].expires,
-		Generation:     g.generation,
-		Revoked:        g.revoked,
-	}, true
+	return g.Grant, true
 }
 
 // Revoke withdraws a user's permission for an app, as the user can do in the
@@ -64,32 +44,32 @@ func (s *Sim) Revoke(clientID, userID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g := s.grants[grantKey{clientID, userID}]; g != nil {
-		g.revoked = true
+		g.Revoked = true
 	}
 }
 
-// RefreshTokenState returns what the simulator would think of token now. The
-// rule of 570 s is not part of it.
+// RefreshTokenState returns what token is good for now. It leaves out the rule of
+// 570 s.
 func (s *Sim) RefreshTokenState(token string) TokenState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.refreshState(token, s.cfg.Now())
+	return s.refreshState(token, s.now())
 }
 
-func (s *Sim) refreshState(token string, now time.Time) TokenState {
-	rt, ok := s.refresh[token]
+func (s *Sim) refreshState(text string, now time.Time) TokenState {
+	t, ok := s.refresh[text]
 	if !ok {
 		return Unknown
 	}
-	_, registered := s.apps[rt.client]
+	_, registered := s.apps[t.client]
 	switch {
-	case rt.revoked || !registered:
+	case t.Revoked || !registered:
 		return Revoked
-	case rt.superseded || token != rt.current && token != rt.previous:
+	case t.superseded || !t.newest() && t.generation != t.previous:
 		return Old
-	case !now.Before(rt.expires):
+	case !now.Before(t.expires):
 		return Expired
-	case token == rt.current:
+	case t.newest():
 		return Current
 	default:
 		return Previous
@@ -100,17 +80,17 @@ func (s *Sim) refreshState(token string, now time.Time) TokenState {
 func (s *Sim) AccessTokenLive(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, live := s.liveAccess(token, s.cfg.Now())
+	_, live := s.liveAccess(token, s.now())
 	return live
 }
 
-func (s *Sim) liveAccess(token string, now time.Time) (accessToken, bool) {
-	at, ok := s.access[token]
+func (s *Sim) liveAccess(text string, now time.Time) (token, bool) {
+	t, ok := s.access[text]
 	if !ok {
-		return at, false
+		return t, false
 	}
-	_, registered := s.apps[at.client]
-	return at, registered && at.live() && now.Before(at.expires)
+	_, registered := s.apps[t.client]
+	return t, registered && t.live() && now.Before(t.expires)
 }
 
 // Secrets returns every client secret, code, access token and refresh token
@@ -121,10 +101,10 @@ func (s *Sim) Secrets() []string {
 	return slices.Clone(s.secrets)
 }
 
-// NewCode issues an authorization code without any page, for tests of the
-// exchange. It checks nothing; the exchange will.
+// NewCode issues an authorization code without any page, as if the user had
+// signed in and allowed the app. It checks nothing; the exchange does.
 func (s *Sim) NewCode(clientID, userID, redirectURI string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newCode(grantKey{clientID, userID}, redirectURI, s.cfg.Now())
+	return s.newCode(grantKey{clientID, userID}, redirectURI, s.now())
 }

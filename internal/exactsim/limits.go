@@ -12,129 +12,107 @@ type caller struct {
 	endpoint string
 }
 
-// limits counts calls and errors. Sim.mu guards it.
-type limits struct {
-	errors     map[caller]*errorCount
-	calls      map[divisionKey]*callCount
-	tokenCalls map[grantKey]*window
-}
-
-type divisionKey struct {
-	client   string
-	division int
-}
-
 type errorCount struct {
 	since        time.Time // of the first error of the hour
 	n            int
 	blockedUntil time.Time
 }
 
-type callCount struct{ minute, day window }
-
-// window counts within a span of UTC that starts at a multiple of its length.
-type window struct {
-	start time.Time
-	n     int
-}
-
-func (w *window) at(now time.Time, span time.Duration) *window {
-	if start := now.UTC().Truncate(span); !start.Equal(w.start) {
-		*w = window{start: start}
-	}
-	return w
-}
-
-func newLimits() limits {
-	return limits{
-		errors:     map[caller]*errorCount{},
-		calls:      map[divisionKey]*callCount{},
-		tokenCalls: map[grantKey]*window{},
-	}
-}
-
-func (l *limits) blocked(who caller, now time.Time) bool {
-	e := l.errors[who]
+func (s *Sim) blocked(who caller, now time.Time) bool {
+	e := s.errors[who]
 	return e != nil && now.Before(e.blockedUntil)
 }
 
-// count adds a reply to the errors of who, if it is one of those that Exact
-// counts (Exact KB "API limits"). Errors of nobody in particular count nowhere.
-func (l *limits) count(who caller, status, limit int, now time.Time) {
+func (s *Sim) block() answer { return empty(s.cfg.BlockStatus, Blocked) }
+
+// countError adds a reply to the errors of who, if its status is one that Exact
+// counts (Exact KB "API limits"). Errors without a known app count nowhere.
+func (s *Sim) countError(who caller, status int, now time.Time) {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 	default:
 		return
 	}
-	if who.client == "" || limit < 0 {
+	if who.client == "" || s.cfg.ErrorLimit < 0 {
 		return
 	}
-	e := l.errors[who]
+	e := s.errors[who]
 	if e == nil || now.Sub(e.since) >= time.Hour {
 		e = &errorCount{since: now}
-		l.errors[who] = e
+		s.errors[who] = e
 	}
-	if e.n++; e.n >= limit {
+	if e.n++; e.n >= s.cfg.ErrorLimit {
 		e.blockedUntil = now.Add(time.Hour)
 	}
 }
 
-// tokenCall spends one of perDay token requests and reports whether there was
-// one left.
-func (l *limits) tokenCall(k grantKey, perDay int, now time.Time) bool {
-	w := l.tokenCalls[k]
-	if w == nil {
-		w = &window{}
-		l.tokenCalls[k] = w
-	}
-	if w.at(now, 24*time.Hour).n >= perDay {
-		return false
-	}
-	w.n++
-	return true
+const day = 24 * time.Hour
+
+// quota is what calls are counted for within a span: an app and division, or, for
+// token requests, an app and user.
+type quota struct {
+	grantKey
+	division int
+	span     time.Duration
 }
 
-func (s *Sim) block() answer {
-	return reply(s.cfg.BlockStatus, Blocked, "", nil)
+// window counts the calls of a span of UTC, which starts at a multiple of its
+// length.
+type window struct {
+	start time.Time
+	n     int
+}
+
+func (s *Sim) quota(k grantKey, division int, span time.Duration, now time.Time) *window {
+	q := quota{k, division, span}
+	w, start := s.quotas[q], now.UTC().Truncate(span)
+	if w == nil || !w.start.Equal(start) {
+		w = &window{start: start}
+		s.quotas[q] = w
+	}
+	return w
+}
+
+// limit is one of the two that Exact has for calls.
+type limit struct {
+	*window
+	max    int
+	span   time.Duration
+	prefix string
+}
+
+// show writes the headers of l, with names as Exact writes them: Set would write
+// X-Ratelimit.
+func (l limit) show(h http.Header) {
+	h[l.prefix+"Limit"] = []string{strconv.Itoa(l.max)}
+	h[l.prefix+"Remaining"] = []string{strconv.Itoa(l.max - l.n)}
+	h[l.prefix+"Reset"] = []string{strconv.FormatInt(l.start.Add(l.span).UnixMilli(), 10)}
 }
 
 // spendCall spends an API call on a division. It returns the headers to send
 // and whether the call may be made. A call has six headers, resets being epoch
 // milliseconds; a refused one has only those of the limit that was exceeded
 // (picqer/exact-php-client#646).
-func (s *Sim) spendCall(k divisionKey, now time.Time) (http.Header, bool) {
-	calls := s.limits.calls[k]
-	if calls == nil {
-		calls = &callCount{}
-		s.limits.calls[k] = calls
-	}
-	limits := []struct {
-		*window
-		span   time.Duration
-		limit  int
-		prefix string
-	}{
-		{&calls.minute, time.Minute, s.cfg.MinuteLimit, "X-RateLimit-Minutely-"},
-		{&calls.day, 24 * time.Hour, s.cfg.DailyLimit, "X-RateLimit-"},
-	}
-	// Names as Exact writes them; Set would write X-Ratelimit.
-	write := func(h http.Header, w *window, span time.Duration, limit int, prefix string) {
-		h[prefix+"Limit"] = []string{strconv.Itoa(limit)}
-		h[prefix+"Remaining"] = []string{strconv.Itoa(limit - w.n)}
-		h[prefix+"Reset"] = []string{strconv.FormatInt(w.start.Add(span).UnixMilli(), 10)}
-	}
+func (s *Sim) spendCall(client string, division int, now time.Time) (http.Header, bool) {
 	h := http.Header{}
-	for _, l := range limits {
-		if l.limit >= 0 && l.at(now, l.span).n >= l.limit {
-			write(h, l.window, l.span, l.limit, l.prefix)
+	var limits []limit
+	for _, l := range []limit{
+		{max: s.cfg.MinuteLimit, span: time.Minute, prefix: "X-RateLimit-Minutely-"},
+		{max: s.cfg.DailyLimit, span: day, prefix: "X-RateLimit-"},
+	} {
+		if l.max < 0 {
+			continue
+		}
+		l.window = s.quota(grantKey{client: client}, division, l.span, now)
+		if l.n >= l.max {
+			l.show(h)
 			return h, false
 		}
+		limits = append(limits, l)
 	}
 	for _, l := range limits {
-		if l.limit >= 0 {
-			l.n++
-			write(h, l.window, l.span, l.limit, l.prefix)
-		}
+		l.n++
+		l.show(h)
 	}
 	return h, true
 }

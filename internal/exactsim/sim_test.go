@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,37 +21,21 @@ const (
 	redirectURI = "https://app.test/callback"
 )
 
-// clock is a clock that stands still unless it is moved.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
+// start is the time of every simulator here, until the test calls Advance.
+var start = time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC)
 
 // world is a simulator that is served over HTTP, with one app and one user.
 type world struct {
 	*exactsim.Sim
-	t     *testing.T
-	url   string
-	http  *http.Client
-	clock *clock
+	t    *testing.T
+	url  string
+	http *http.Client
 }
 
 func newWorld(t *testing.T, c exactsim.Config) *world {
 	t.Helper()
-	w := &world{t: t, clock: &clock{t: time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC)}}
-	c.Now = w.clock.now
+	w := &world{t: t}
+	c.Now = func() time.Time { return start }
 	w.Sim = exactsim.New(c)
 	w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: secret, RedirectURI: redirectURI, Name: "Tool", RequestedBy: "Acme", Unlisted: true})
 	w.AddUser(user())

@@ -21,8 +21,8 @@ const (
 	refreshLength = 420
 )
 
-// code is an authorization code that has not been forgotten: used and expired
-// ones are kept, so as to tell them from made-up ones.
+// code is an authorization code. Used and expired ones are kept, to distinguish
+// them from codes that were never issued.
 type code struct {
 	grantKey
 	redirectURI string
@@ -37,34 +37,29 @@ type grantKey struct{ client, user string }
 // grant is the permission of a user for an app.
 type grant struct {
 	grantKey
-	current    string // the newest refresh token
-	previous   string // the one before, while Grace keeps it usable
-	issuedAt   time.Time
-	generation int
+	Grant
+	previous   int  // generation of the refresh token before, while Grace keeps it usable, otherwise 0
 	superseded bool // by a new sign-in
-	revoked    bool // by the user
 }
 
-func (g *grant) live() bool { return !g.superseded && !g.revoked }
+func (g *grant) live() bool { return !g.superseded && !g.Revoked }
 
-type refreshToken struct {
-	*grant
-	expires time.Time
-}
-
-type accessToken struct {
+// token is a refresh token, or an access token with the generation of the refresh
+// token that came with it.
+type token struct {
 	*grant
 	generation int
 	expires    time.Time
 }
 
-// earliestRefresh is the age of the last token at which Exact lets a client ask
-// for the next: 570 s of 600 (Exact KB "OAuth step 3" and "API limits"). It
-// scales with the life of a token.
-func (s *Sim) earliestRefresh() time.Duration { return s.cfg.TokenLife / 100 * 95 }
+// newest reports whether no token of its kind was issued for the grant since.
+func (t token) newest() bool { return t.generation == t.Generation }
 
+// tooEarly reports whether Exact does not let a client ask for the next token yet:
+// that is allowed from 570 s of the 600 on (Exact KB "OAuth step 3" and "API
+// limits"). The rule scales with the life of a token.
 func (s *Sim) tooEarly(g *grant, now time.Time) bool {
-	return now.Sub(g.issuedAt) < s.earliestRefresh()
+	return now.Sub(g.IssuedAt) < s.cfg.TokenLife/100*95
 }
 
 // Shapes of tokens: opaque, with the region in front. A "!" in codes and
@@ -82,17 +77,18 @@ func (s *Sim) newCode(k grantKey, redirectURI string, now time.Time) string {
 	return text
 }
 
-// rotate gives g a new refresh token in place of used.
-func (s *Sim) rotate(c *call, g *grant, used string) string {
-	g.previous = ""
+// rotate gives g a new refresh token in place of used, which is 0 after a sign-in.
+func (s *Sim) rotate(c *call, g *grant, used int) string {
+	g.previous = 0
 	if s.cfg.Rotation == Grace {
 		g.previous = used
 	}
-	g.generation++
-	c.generation = g.generation
-	g.current = s.secret(randomText(4)+"!IAAAA", refreshLength)
-	s.refresh[g.current] = refreshToken{g, c.now.Add(s.cfg.RefreshLife)}
-	return g.current
+	g.Generation++
+	c.generation = g.Generation
+	g.RefreshExpires = c.now.Add(s.cfg.RefreshLife)
+	text := s.secret(randomText(4)+"!IAAAA", refreshLength)
+	s.refresh[text] = token{g, g.Generation, g.RefreshExpires}
+	return text
 }
 
 // token answers the token endpoint.
@@ -101,18 +97,22 @@ func (s *Sim) token(c *call) answer {
 		return tokenError(http.StatusBadRequest, "invalid_request", "", MalformedRequest)
 	}
 	who := s.tokenCaller(c)
-	if s.limits.blocked(who, c.now) {
+	if s.blocked(who, c.now) {
 		return s.block()
 	}
-	if n := s.cfg.TokenCallsPerDay; n > 0 && who.user != "" && !s.limits.tokenCall(who.grantKey, n, c.now) {
-		return reply(http.StatusTooManyRequests, TokenCallsSpent, "", nil)
+	if most := s.cfg.TokenCallsPerDay; most > 0 && who.user != "" {
+		w := s.quota(who.grantKey, 0, day, c.now)
+		if w.n >= most {
+			return empty(http.StatusTooManyRequests, TokenCallsSpent)
+		}
+		w.n++
 	}
 	a := s.grantToken(c)
-	s.limits.count(who, a.status, s.cfg.ErrorLimit, c.now)
+	s.countError(who, a.status, c.now)
 	return a
 }
 
-// postForm returns the parameters of a form, nil if it is none. Only the body
+// postForm returns the parameters of a form, nil if there is none. Only the body
 // counts, and every parameter at most once (RFC 6749, 3.2).
 func postForm(r *http.Request, body []byte) url.Values {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -135,13 +135,13 @@ func repeats(v url.Values) bool {
 	return false
 }
 
-// tokenCaller tells whom an error of this request is put down to. The request
-// has not been authenticated yet.
+// tokenCaller returns the app and user that an error of this request counts
+// against. The request has not been authenticated yet.
 func (s *Sim) tokenCaller(c *call) caller {
 	client, _ := credentials(c)
 	who := caller{grantKey{client: client}, "token"}
-	if rt, ok := s.refresh[c.form.Get("refresh_token")]; ok && rt.client == client {
-		who.user = rt.user
+	if t, ok := s.refresh[c.form.Get("refresh_token")]; ok && t.client == client {
+		who.user = t.user
 	} else if code, ok := s.codes[c.form.Get("code")]; ok && code.client == client {
 		who.user = code.user
 	}
@@ -183,8 +183,8 @@ func (s *Sim) grantToken(c *call) answer {
 // exchange redeems an authorization code. A code that its own client has
 // presented is spent, whatever the reply.
 func (s *Sim) exchange(c *call, client string) answer {
-	// What Exact says to a spent, late or misdirected code is unknown but for
-	// the status, so the reply says no more than that.
+	// Of what Exact answers to a spent, late or misdirected code only the status
+	// is known, so the reply says no more than that.
 	refuse := func(outcome Outcome) answer {
 		return tokenError(http.StatusBadRequest, "invalid_request", "", outcome)
 	}
@@ -195,14 +195,14 @@ func (s *Sim) exchange(c *call, client string) answer {
 	code, ok := s.codes[text]
 	if !ok {
 		// A code whose %21 was not decoded ends here (picqer/exact-php-client#579).
-		return tokenError(http.StatusBadRequest, "invalid_request",
-			"Signed data extraction has failed", UnknownCode)
+		return tokenError(http.StatusBadRequest, "invalid_request", "Signed data extraction has failed", UnknownCode)
 	}
 	if code.client != client {
 		return refuse(ForeignCode)
 	}
 	used := code.used
 	code.used = true
+	earlier := s.grants[code.grantKey]
 	switch {
 	case used:
 		return refuse(UsedCode)
@@ -210,20 +210,16 @@ func (s *Sim) exchange(c *call, client string) answer {
 		return refuse(ExpiredCode)
 	case redirectURI != code.redirectURI:
 		return refuse(OtherRedirectURI)
-	}
-	if u, ok := s.user(code.user); !ok || u.Inactive {
+	case !s.active(code.user):
 		return forbidden()
-	}
-	earlier := s.grants[code.grantKey]
-	if earlier != nil && s.cfg.TooEarlyOnExchange && earlier.live() && s.tooEarly(earlier, c.now) {
+	case earlier != nil && s.cfg.TooEarlyOnExchange && earlier.live() && s.tooEarly(earlier, c.now):
 		return s.refuseEarly("")
-	}
-	if earlier != nil {
+	case earlier != nil:
 		earlier.superseded = true
 	}
 	g := &grant{grantKey: code.grantKey}
 	s.grants[g.grantKey] = g
-	return s.issue(c, g, "")
+	return s.issue(c, g, 0)
 }
 
 // refreshGrant redeems a refresh token.
@@ -232,13 +228,12 @@ func (s *Sim) refreshGrant(c *call, client string) answer {
 	if text == "" {
 		return tokenError(http.StatusBadRequest, "invalid_request", "", MissingParameter)
 	}
-	rt, ok := s.refresh[text]
-	if !ok || rt.client != client {
+	t, ok := s.refresh[text]
+	if !ok || t.client != client {
 		return refuseOld()
 	}
-	g := rt.grant
-	early := s.tooEarly(g, c.now)
-	if s.cfg.TooEarlyFirst && early && g.live() && c.fault.Kind != RefreshTokenInError {
+	early := s.tooEarly(t.grant, c.now) && c.fault.Kind != RefreshTokenInError
+	if s.cfg.TooEarlyFirst && early && t.live() {
 		return s.refuseEarly("")
 	}
 	switch s.refreshState(text, c.now) {
@@ -246,26 +241,25 @@ func (s *Sim) refreshGrant(c *call, client string) answer {
 	case Expired:
 		const us = "1/2/2006 3:04:05 PM"
 		return tokenError(http.StatusBadRequest, "invalid_request",
-			"The refresh token expired at "+rt.expires.UTC().Format(us)+
+			"The refresh token expired at "+t.expires.UTC().Format(us)+
 				" and it is now "+c.now.UTC().Format(us)+".", ExpiredRefreshToken)
 	default:
 		return refuseOld()
 	}
-	if u, ok := s.user(g.user); !ok || u.Inactive {
+	switch {
+	case !s.active(t.user):
 		return forbidden()
-	}
-	if c.fault.Kind == RefreshTokenInError {
-		return s.refuseEarly(s.rotate(c, g, text))
-	}
-	if early {
+	case c.fault.Kind == RefreshTokenInError:
+		return s.refuseEarly(s.rotate(c, t.grant, t.generation))
+	case early:
 		return s.refuseEarly("")
 	}
-	return s.issue(c, g, text)
+	return s.issue(c, t.grant, t.generation)
 }
 
-// issue gives out the next pair of tokens of g. The old access token keeps its
+// issue issues the next pair of tokens of g. The old access token keeps its
 // remaining life (forums.invantive.com topic 1419).
-func (s *Sim) issue(c *call, g *grant, used string) answer {
+func (s *Sim) issue(c *call, g *grant, used int) answer {
 	// Exactly these four members, in this order; expires_in is a string
 	// (Exact's Postman collection; Exact KB "OAuth step 3").
 	body := struct {
@@ -276,9 +270,9 @@ func (s *Sim) issue(c *call, g *grant, used string) answer {
 	}{TokenType: "bearer"}
 
 	refresh := s.rotate(c, g, used)
-	g.issuedAt = c.now
+	g.IssuedAt, g.AccessExpires = c.now, c.now.Add(s.cfg.TokenLife)
 	body.AccessToken = s.secret("gAAAA", accessLength)
-	s.access[body.AccessToken] = accessToken{g, g.generation, c.now.Add(s.cfg.TokenLife)}
+	s.access[body.AccessToken] = token{g, g.Generation, g.AccessExpires}
 
 	seconds := int(s.cfg.TokenLife / time.Second)
 	body.ExpiresIn = strconv.Itoa(seconds)
@@ -299,28 +293,24 @@ func (s *Sim) issue(c *call, g *grant, used string) answer {
 // has been reported (picqer/exact-php-client#559).
 func (s *Sim) refuseEarly(refresh string) answer {
 	status, text := http.StatusBadRequest, "Rate limit exceeded: access_token not expired"
+	reason := "TooEarlyToRefreshTokens: " + text
 	if s.cfg.TooEarlyIs401 {
 		status, text = http.StatusUnauthorized, "Access Token not expired"
+		reason = text
 	}
 	a := tokenReply(status, TooEarly, tokenErrorBody{"access_denied", text, refresh})
-	if s.cfg.TooEarlyIs401 {
-		a.header.Set("Reason", text)
-	} else {
-		a.header.Set("Reason", "TooEarlyToRefreshTokens: "+text)
-	}
+	a.header.Set("Reason", reason)
 	return a
 }
 
-// refuseOld is the reply to every refresh token that is not to be used, for
+// refuseOld is the reply to every refresh token that must not be used, for
 // whatever reason (picqer/exact-php-client#300).
 func refuseOld() answer {
 	return tokenError(http.StatusUnauthorized, "unauthorized_client", "Old refresh token used.", OldRefreshToken)
 }
 
 // forbidden is the reply for a user without rights. Its body is unknown.
-func forbidden() answer {
-	return reply(http.StatusForbidden, InactiveUser, "", nil)
-}
+func forbidden() answer { return empty(http.StatusForbidden, InactiveUser) }
 
 type tokenErrorBody struct {
 	Error        string `json:"error"`

@@ -42,8 +42,7 @@ func TestSuccessReply(t *testing.T) {
 		}
 	}
 	g, ok := w.Sim.Grant(clientID, userID)
-	if !ok || g.Generation != 1 || !g.IssuedAt.Equal(w.clock.now()) || !g.AccessLive(w.clock.now()) ||
-		g.AccessLive(w.clock.now().Add(600*time.Second)) {
+	if !ok || g.Generation != 1 || !g.IssuedAt.Equal(start) || !g.AccessExpires.Equal(start.Add(600*time.Second)) {
 		t.Errorf("grant: %+v", g)
 	}
 
@@ -79,7 +78,7 @@ func TestTokenErrors(t *testing.T) {
 	// fresh is a form with a refresh token that would be accepted.
 	fresh := func(w *world) url.Values {
 		p := w.login()
-		w.clock.advance(570 * time.Second)
+		w.Advance(570 * time.Second)
 		return refreshForm(p.Refresh)
 	}
 	freshCode := func(w *world) url.Values { return codeForm(w.NewCode(clientID, userID, redirectURI)) }
@@ -92,7 +91,7 @@ func TestTokenErrors(t *testing.T) {
 		reason string
 	}{
 		"too early": {
-			form:   func(w *world) url.Values { f := fresh(w); w.clock.advance(-time.Second); return f },
+			form:   func(w *world) url.Values { f := fresh(w); w.Advance(-time.Second); return f },
 			status: 400, body: early, reason: "TooEarlyToRefreshTokens: Rate limit exceeded: access_token not expired",
 		},
 		"too early, legacy": {
@@ -121,7 +120,7 @@ func TestTokenErrors(t *testing.T) {
 		"revoked":     {form: func(w *world) url.Values { f := fresh(w); w.Revoke(clientID, userID); return f }, status: 401, body: old},
 		"foreign app": {form: foreignApp(refreshForm), status: 401, body: old},
 		"expired": {
-			form:   func(w *world) url.Values { f := fresh(w); w.clock.advance(30 * 24 * time.Hour); return f },
+			form:   func(w *world) url.Values { f := fresh(w); w.Advance(30 * 24 * time.Hour); return f },
 			status: 400,
 			body: `{"error":"invalid_request","error_description":"The refresh token expired at 11\/27\/2026 4:15:50 PM ` +
 				`and it is now 11\/27\/2026 4:25:20 PM."}`,
@@ -154,7 +153,7 @@ func TestTokenErrors(t *testing.T) {
 			}, status: 400, body: unsigned,
 		},
 		"code used":    {form: func(w *world) url.Values { f := freshCode(w); w.tokens(w.post(f)); return f }, status: 400, body: invalidRequest},
-		"code expired": {form: func(w *world) url.Values { f := freshCode(w); w.clock.advance(180 * time.Second); return f }, status: 400, body: invalidRequest},
+		"code expired": {form: func(w *world) url.Values { f := freshCode(w); w.Advance(180 * time.Second); return f }, status: 400, body: invalidRequest},
 		"code of another client": {
 			form: func(w *world) url.Values { return codeForm(w.NewCode("other", userID, redirectURI)) }, status: 400, body: invalidRequest,
 		},
@@ -190,7 +189,7 @@ func TestTokenErrors(t *testing.T) {
 func foreignApp(form func(string) url.Values) func(*world) url.Values {
 	return func(w *world) url.Values {
 		f := form(w.login().Refresh)
-		w.clock.advance(600 * time.Second)
+		w.Advance(600 * time.Second)
 		w.AddApp(exactsim.App{ClientID: "other", ClientSecret: "other-secret", RedirectURI: redirectURI})
 		f.Set("client_id", "other")
 		f.Set("client_secret", "other-secret")
@@ -238,18 +237,18 @@ func TestClientAuthentication(t *testing.T) {
 func TestRefreshStrict(t *testing.T) {
 	w := newWorld(t, exactsim.Config{})
 	a := w.login()
-	w.clock.advance(570 * time.Second)
+	w.Advance(570 * time.Second)
 	b := w.tokens(w.refresh(a.Refresh))
 	w.wantState(a.Refresh, exactsim.Old)
 	w.wantState(b.Refresh, exactsim.Current)
 	if !w.AccessTokenLive(a.Access) || !w.AccessTokenLive(b.Access) {
 		t.Error("both access tokens should be live")
 	}
-	w.clock.advance(30 * time.Second)
+	w.Advance(30 * time.Second)
 	if w.AccessTokenLive(a.Access) {
 		t.Error("the first access token outlived 600 s")
 	}
-	w.clock.advance(30 * 24 * time.Hour)
+	w.Advance(30 * 24 * time.Hour)
 	w.wantState(b.Refresh, exactsim.Expired)
 	w.wantState("nonsense", exactsim.Unknown)
 	w.Revoke(clientID, userID)
@@ -264,7 +263,7 @@ func TestRefreshGrace(t *testing.T) {
 	start := func(t *testing.T) (w *world, a, b pair) {
 		w = newWorld(t, exactsim.Config{Rotation: exactsim.Grace})
 		a = w.login()
-		w.clock.advance(570 * time.Second)
+		w.Advance(570 * time.Second)
 		b = w.tokens(w.refresh(a.Refresh))
 		w.wantState(a.Refresh, exactsim.Previous)
 		return w, a, b
@@ -272,7 +271,7 @@ func TestRefreshGrace(t *testing.T) {
 	t.Run("previous used again", func(t *testing.T) {
 		w, a, b := start(t)
 		w.want(w.refresh(a.Refresh), 400, "not expired")
-		w.clock.advance(570 * time.Second)
+		w.Advance(570 * time.Second)
 		c := w.tokens(w.refresh(a.Refresh))
 		w.wantState(a.Refresh, exactsim.Previous)
 		w.wantState(b.Refresh, exactsim.Old)
@@ -280,7 +279,7 @@ func TestRefreshGrace(t *testing.T) {
 	})
 	t.Run("ended by the new refresh token", func(t *testing.T) {
 		w, a, b := start(t)
-		w.clock.advance(570 * time.Second)
+		w.Advance(570 * time.Second)
 		w.tokens(w.refresh(b.Refresh))
 		w.wantState(a.Refresh, exactsim.Old)
 		w.wantState(b.Refresh, exactsim.Previous)
@@ -314,9 +313,9 @@ func TestSecondSignInEndsTheFirst(t *testing.T) {
 func TestRuleOf570SecondsScales(t *testing.T) {
 	w := newWorld(t, exactsim.Config{TokenLife: 2 * time.Second})
 	a := w.login()
-	w.clock.advance(1899 * time.Millisecond)
+	w.Advance(1899 * time.Millisecond)
 	w.want(w.refresh(a.Refresh), 400, "not expired")
-	w.clock.advance(time.Millisecond)
+	w.Advance(time.Millisecond)
 	w.want(w.refresh(a.Refresh), 200, `"expires_in":"2"`)
 }
 
@@ -324,7 +323,7 @@ func TestRuleOf570SecondsScales(t *testing.T) {
 func TestConcurrentRefresh(t *testing.T) {
 	w := newWorld(t, exactsim.Config{ErrorLimit: -1})
 	a := w.login()
-	w.clock.advance(570 * time.Second)
+	w.Advance(570 * time.Second)
 	var wg sync.WaitGroup
 	results := make([]result, 20)
 	for i := range results {
@@ -353,18 +352,18 @@ func TestErrorBlock(t *testing.T) {
 	for range 10 {
 		w.want(w.refresh(a.Refresh), 400, "not expired")
 	}
-	w.clock.advance(30 * time.Minute)
+	w.Advance(30 * time.Minute)
 	w.want(w.refresh(a.Refresh), 429, "") // would be right by now
 	if c := w.Counters(); c.Blocked != 1 || c.TokenErrors != 10 || c.TooEarly != 10 {
 		t.Errorf("counters: %+v", c)
 	}
-	w.clock.advance(30 * time.Minute)
+	w.Advance(30 * time.Minute)
 	w.tokens(w.refresh(a.Refresh))
 
 	// Errors of one hour do not add to those of the next.
 	w = newWorld(t, exactsim.Config{ErrorLimit: 2, BlockStatus: 403})
 	w.want(w.refresh("x"), 401, "")
-	w.clock.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.want(w.refresh("x"), 401, "")
 	w.want(w.refresh("x"), 401, "")
 	w.want(w.refresh("x"), 403, "")
@@ -375,7 +374,7 @@ func TestRegionsShareNothing(t *testing.T) {
 	a := nl.login()
 	be.login()
 	be.want(be.api("/api/v1/current/Me", a.Access), 401, "Object moved")
-	be.clock.advance(600 * time.Second)
+	be.Advance(600 * time.Second)
 	be.want(be.refresh(a.Refresh), 401, "Old refresh token used.")
 	be.want(be.exchange(nl.NewCode(clientID, userID, redirectURI)), 400, "Signed data")
 	be.wantState(a.Refresh, exactsim.Unknown)
