@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,24 +37,25 @@ func (a *app) proxyCmd() *cobra.Command {
 		Short:   "A local address of Exact Online that adds a live token",
 		Long: `Listens on 127.0.0.1 and passes requests on to Exact Online with a live access
 token, for programs that cannot sign in (Excel, Power Query, curl, Postman) and for
-jobs that outlive a token. It keeps to Exact's limits: it waits for the next minute
-when the calls of this one are used up, answers 429, with the time to come back,
-when the day's are, and stops asking an endpoint before its errors block the app.
+jobs that outlive a token. It keeps Exact's limits: when the calls of a minute are
+used up it waits for the next minute; when those of the day are, it answers 429 with
+the time to retry; and it stops requests to an endpoint before their errors block the
+app.
 
-Alone it prints an address with a secret in it, which is all that a client needs, and
-serves until Ctrl-C. With CMD it runs that, EXACT_BASE_URL being that address and
-EXACT_DIVISION the profile's pinned division if there is one, and ends with it and
-with its exit code; CMD gets no token.
+Without CMD it prints an address with a secret in it, which is all that a client
+needs, and serves until Ctrl-C. With CMD it runs that command with EXACT_BASE_URL set
+to the address and EXACT_DIVISION set to the pinned division, if there is one, and
+ends with the command's exit code; the command gets no token.
 
-A client shows the secret by the first part of the path, or on the bare address by
-"Authorization: Bearer SECRET". Web pages and other names for this machine are
-refused. --timeout is for each wait for a token, not for the proxy.
+A client sends the secret as the first part of the path or, to the address without
+it, as "Authorization: Bearer SECRET". Requests of web pages, and those to other names
+of this machine, are refused. --timeout limits each wait for a token, not the proxy.
 
-When the login ends, requests are answered with 502 until somebody signs in.`,
+When the login ends, requests are answered with 502 until you sign in again.`,
 		Example: `  exactauth proxy
   exactauth proxy --read-only -- python3 export.py
   (umask 077; exactauth proxy --json --port 8765 >proxy.json) &
-  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once it is there
+  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once the file has its line
       curl -H "Accept: application/json" -K -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			command, err := commandOf(cmd, args)
@@ -66,14 +66,14 @@ When the login ends, requests are answered with 502 until somebody signs in.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.port, "port", 0, "port of 127.0.0.1 to listen on; 0 is a free one")
+	f.IntVar(&o.port, "port", 0, "port of 127.0.0.1 to listen on; 0 takes a free one")
 	f.StringVar(&o.socket, "socket", "", "listen on a Unix socket of this path, mode 0600, instead of a port")
-	f.BoolVar(&o.readOnly, "read-only", false, "let only GET and HEAD through")
+	f.BoolVar(&o.readOnly, "read-only", false, "allow only GET and HEAD")
 	return cmd
 }
 
-// proxyGrace is how long requests that are under way may go on when the proxy is
-// to end: less than the ten seconds that container engines give.
+// proxyGrace is how long requests in flight may go on when the proxy ends: less than
+// the ten seconds that container engines allow.
 const proxyGrace = 8 * time.Second
 
 func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error {
@@ -81,19 +81,13 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	case o.port < 0 || o.port > 65535:
 		return usagef("--port %d: want 0 to 65535", o.port)
 	case o.socket != "" && o.port != 0:
-		return usagef("--socket and --port: give one of them")
+		return usagef("--socket and --port: use one of them")
 	case o.socket != "" && len(command) > 0:
 		return usagef("--socket and a command: a command gets an address with a port")
 	}
-	if o.socket != "" { // clients may be in another directory
-		var err error
-		if o.socket, err = filepath.Abs(o.socket); err != nil {
-			return usagef("--socket: %w", err)
-		}
-	}
 	var path string
+	var err error
 	if len(command) > 0 {
-		var err error
 		if path, err = findCommand(command[0]); err != nil {
 			return err
 		}
@@ -102,136 +96,134 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	if err != nil {
 		return err
 	}
-	a.Shared = true // with what the proxy tells, or with the command
+	a.Shared = true // with the proxy's messages, or with the command
 	source := &tokenSource{app: a, client: c}
 	c.Notice = source.notice
 	// Without a login nothing listens.
 	if _, err := source.token(ctx); err != nil {
 		return err
 	}
-	listener, err := a.listenProxy(o)
+	r := proxyReady{Secret: rand.Text(), PID: os.Getpid()}
+	listener, err := r.listen(o)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	secret := rand.Text()
-	address := proxyAddress(listener)
-	server, err := a.newProxyServer(source, p.BaseURL, o, address, secret)
+	server, err := newProxyServer(exactapi.TransportConfig{BaseURL: p.BaseURL, Token: source.forProxy},
+		exactapi.HandlerConfig{Secret: fault.NewSecret(r.Secret), Hosts: r.hosts, ReadOnly: o.readOnly, Log: a.logger()})
 	if err != nil {
 		return err
 	}
+	grace := time.Duration(0)
+	defer func() { server.end(grace) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
-	url := "http://" + address + "/" + secret
 	if len(command) > 0 {
-		err = a.runChild(ctx, path, command, withEnv(os.Environ(), map[string]string{
-			envBaseURL:   url,
+		return a.runChild(ctx, path, command, withEnv(os.Environ(), map[string]string{
+			envBaseURL:   r.URL,
 			envDivision:  divisionText(p.Division),
 			envToken:     "",
 			envExpiresAt: "",
 		}))
-		server.end(0) // its only client has ended
-		return err
 	}
-	if err := a.announceProxy(p, url, address, secret, o.socket); err != nil {
-		server.end(0)
+	if err := a.printReady(p, r); err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 		if n := server.handler.Active(); n > 0 {
-			a.Say("exactauth: ending; %d under way may take %s yet", n, proxyGrace)
+			a.Say("exactauth: ending within %s; requests in flight: %d", proxyGrace, n)
 		}
-		server.end(proxyGrace)
+		grace = proxyGrace
 		return context.Cause(ctx)
 	case err := <-served:
-		server.end(0)
 		return fmt.Errorf("the listener: %w", err)
 	}
 }
 
-// announceProxy tells how the proxy is reached, once it can be. This is the one
-// place that shows the secret: whoever reads it is to use it.
-func (a *app) announceProxy(p config.Settings, url, address, secret, socket string) error {
+// proxyReady is what a client of the proxy must know.
+type proxyReady struct {
+	URL    string `json:"url"` // usable as it is: the secret is in its path
+	Secret string `json:"secret"`
+	PID    int    `json:"pid"`
+	Socket string `json:"socket,omitempty"`
+
+	origin string   // the URL without the secret
+	hosts  []string // names that clients use for the listener; nil for any
+}
+
+// listen listens on the IPv4 loopback address, which only this machine reaches, or
+// on a socket, which only this user reaches.
+func (r *proxyReady) listen(o proxyOptions) (l net.Listener, err error) {
+	address := "localhost" // means nothing on a socket, but a URL needs a name
+	if o.socket != "" {
+		if r.Socket, err = filepath.Abs(o.socket); err != nil { // clients may run in another directory
+			return nil, usagef("--socket: %w", err)
+		}
+		l, err = listenSocket(r.Socket)
+	} else if l, err = net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port))); err == nil {
+		port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		address = "127.0.0.1:" + port
+		r.hosts = []string{address, "localhost:" + port}
+	} else {
+		err = &hinted{usagef("--port %d: %w", o.port, withoutAddress(err)), "use another port, or omit --port to take a free one"}
+	}
+	r.origin = "http://" + address
+	r.URL = r.origin + "/" + r.Secret
+	return l, err
+}
+
+// withoutAddress returns the cause of a network error, without the address in its
+// text.
+func withoutAddress(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// printReady prints how to reach the proxy, once that is possible. Nothing else
+// prints the secret: whoever can read it can use the login.
+func (a *app) printReady(p config.Settings, r proxyReady) error {
 	if a.JSON {
-		line, err := json.Marshal(struct {
-			URL    string `json:"url"`
-			Secret string `json:"secret"`
-			PID    int    `json:"pid"`
-			Socket string `json:"socket,omitempty"`
-		}{url, secret, os.Getpid(), socket})
+		line, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}
-		return a.Print(string(line) + "\n") // one line: a program reads that, not a file
+		return a.Print(string(line) + "\n") // one line, because a program reads a line, not a file
 	}
 	where := ""
-	if socket != "" {
-		where = " on the socket " + socket
+	if r.Socket != "" {
+		where = " on the socket " + r.Socket
 	}
-	return a.Print(fmt.Sprintf("Profile %s at %s, until Ctrl-C%s: %s\nThe same with the header Authorization: Bearer %s: http://%s\n",
-		p.Name, p.BaseURL, where, url, secret, address))
-}
-
-// proxyAddress is the authority by which clients reach the listener. On a socket
-// the name means nothing, but addresses need one.
-func proxyAddress(l net.Listener) string {
-	if at, ok := l.Addr().(*net.TCPAddr); ok {
-		return at.String()
-	}
-	return "localhost"
-}
-
-// listenProxy listens on the IPv4 loopback address, which only this machine
-// reaches, or on a socket, which only this user does.
-func (a *app) listenProxy(o proxyOptions) (net.Listener, error) {
-	if o.socket != "" {
-		return listenSocket(o.socket)
-	}
-	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	if err != nil {
-		return nil, &hinted{usagef("--port %d: %w", o.port, err), "take another port, or leave --port out for a free one"}
-	}
-	return l, nil
+	return a.Print(fmt.Sprintf("Profile %s at %s, until Ctrl-C%s: %s\nThe same with the header Authorization: Bearer %s: %s\n",
+		p.Name, p.BaseURL, where, r.URL, r.Secret, r.origin))
 }
 
 // proxyServer is a running proxy.
 type proxyServer struct {
-	*http.Server
+	http.Server
 	transport *exactapi.Transport
 	handler   *exactapi.Handler
 }
 
-func (a *app) newProxyServer(source *tokenSource, baseURL string, o proxyOptions, address, secret string) (*proxyServer, error) {
-	transport, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: baseURL, Token: source.forProxy})
-	if err != nil {
-		return nil, err
-	}
-	var hosts []string // any, on a socket: no browser can reach it
-	if _, port, err := net.SplitHostPort(address); err == nil {
-		hosts = []string{"127.0.0.1:" + port, "localhost:" + port}
-	}
-	handler, err := exactapi.NewHandler(transport, exactapi.HandlerConfig{
-		Secret: fault.NewSecret(secret), Hosts: hosts, ReadOnly: o.readOnly, Log: a.logger()})
-	if err != nil {
-		return nil, err
-	}
-	return &proxyServer{&http.Server{
-		Handler:           handler,
+func newProxyServer(to exactapi.TransportConfig, cfg exactapi.HandlerConfig) (s *proxyServer, err error) {
+	s = &proxyServer{Server: http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		// No time limit for bodies: a gigabyte takes as long as it takes.
 		ErrorLog: log.New(io.Discard, "", 0), // it would have a line for each stranger's broken request
-	}, transport, handler}, nil
+	}}
+	if s.transport, err = exactapi.NewTransport(to); err == nil {
+		s.handler, err = exactapi.NewHandler(s.transport, cfg)
+	}
+	s.Handler = s.handler
+	return s, err
 }
 
-// end stops listening, lets requests in flight go on for the time of grace, and waits for
-// a refresh that is under way, whose answer is the only copy of the next refresh token.
+// end stops listening, gives requests in flight some time, and waits for a refresh
+// that is under way: its answer is the only copy of the next refresh token.
 func (s *proxyServer) end(grace time.Duration) {
 	s.transport.Drain()
 	if grace > 0 {
@@ -243,15 +235,14 @@ func (s *proxyServer) end(grace time.Duration) {
 	s.transport.Close()
 }
 
-// tokenSource gives the proxy its tokens, and tells the person, once each, when
-// there are none any more and when there are some again.
+// tokenSource gets the proxy's tokens. It reports on stderr, once each, when there
+// is no token any more and when there is one again. The proxy calls it from one
+// goroutine at a time.
 type tokenSource struct {
-	app    *app
-	client *exactauth.Client
-
-	mu    sync.Mutex
-	ill   bool      // the last token was not to be had
-	noted time.Time // when a notice was passed on last
+	app     *app
+	client  *exactauth.Client
+	failing bool      // the last call got no token
+	noted   time.Time // when a notice was last passed on
 }
 
 func (s *tokenSource) token(ctx context.Context) (t exactauth.Token, err error) {
@@ -262,45 +253,44 @@ func (s *tokenSource) token(ctx context.Context) (t exactauth.Token, err error) 
 	return t, err
 }
 
-// notice passes a note on, but not one for every second in which there are
-// requests.
+// notice prints a note, but not one for every second in which there are requests.
 func (s *tokenSource) notice(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.noted) >= time.Minute {
 		s.noted = now
 		s.app.Note(text)
 	}
 }
 
-// forProxy is exactapi's Config.Token.
+// forProxy is the Token of exactapi.TransportConfig.
 func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
 	t, err := s.token(ctx)
 	if ctx.Err() != nil { // the proxy is ending
 		return exactapi.Token{}, err
 	}
-	s.mu.Lock()
-	was := s.ill
-	s.ill = err != nil
-	s.mu.Unlock()
+	failed := s.failing
+	s.failing = err != nil
 	if err != nil {
 		refusal := s.refusal(err)
-		if !was {
+		if !failed {
+			hint := refusal.Hint
+			if hint != "" {
+				hint = ": " + hint
+			}
 			s.app.Say("exactauth: %v", err)
-			s.app.Say("exactauth: hint: requests are answered with %d until that is mended%s", refusal.Status, colon(refusal.Hint))
+			s.app.Say("exactauth: hint: requests are answered with %d until that is fixed%s", refusal.Status, hint)
 		}
 		return exactapi.Token{}, refusal
 	}
-	if was {
+	if failed {
 		s.app.Note("there is a live token again")
 	}
 	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, nil
 }
 
-// refusal says by HTTP what else the exit code and the words on stderr say. What
-// only a person can mend is a 502, since a client takes a 401 for a fault of its
-// own and asks for another password; what passes by itself is a 503, with the
-// time to come back.
+// refusal is the HTTP answer that corresponds to the exit code and the words on
+// stderr. What only a person can fix is a 502, because a client takes a 401 for a
+// fault of its own and asks for another password; what ends by itself is a 503, with
+// the time to retry.
 func (s *tokenSource) refusal(err error) *exactapi.Refusal {
 	code := codeOf(err)
 	name, _ := code.words()
@@ -309,19 +299,11 @@ func (s *tokenSource) refusal(err error) *exactapi.Refusal {
 		r.Hint = s.app.hint(err)
 		return r
 	}
-	// Nobody knows how long a network is away; each call has tried more than once.
+	// How long a network is away is unknown; the client has tried more than once already.
 	const unknown = 30 * time.Second
 	r.Status, r.Until = http.StatusServiceUnavailable, time.Now().Add(unknown)
-	var later *fault.WaitError
-	if errors.As(err, &later) {
+	if later := (*fault.WaitError)(nil); errors.As(err, &later) {
 		r.Until = later.Until
 	}
 	return r
-}
-
-func colon(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ": " + text
 }

@@ -20,8 +20,8 @@ type socketListener struct {
 }
 
 // listenSocket makes a Unix socket that only this user can connect to, from its
-// first moment on. What is in its place is removed only if it is a socket of this
-// user's on which nobody listens any more.
+// first moment on. It replaces a socket only if that belongs to this user and no
+// process listens on it any more.
 func listenSocket(path string) (net.Listener, error) {
 	if err := checkSocketDir(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -29,21 +29,17 @@ func listenSocket(path string) (net.Listener, error) {
 	if err := clearSocket(path); err != nil {
 		return nil, err
 	}
-	// The process's mask is everybody's; nothing else is made at this time.
+	// The mask is the whole process's; no other goroutine creates a file now.
 	mask := syscall.Umask(0o177)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	syscall.Umask(mask)
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
 	switch {
 	case errors.Is(err, syscall.EINVAL):
-		return nil, &hinted{usagef("--socket %s: the path is too long for a socket", path), "take a shorter one; systems allow about 100 bytes"}
+		return nil, &hinted{usagef("--socket %s: the path is too long for a socket", path), "use a shorter path; systems allow about 100 bytes"}
 	case err != nil:
-		return nil, usagef("--socket %s: %w", path, err)
+		return nil, usagef("--socket %s: %w", path, withoutAddress(err))
 	}
-	l.SetUnlinkOnClose(false) // it would remove whatever is there by then
+	l.SetUnlinkOnClose(false) // which would remove whatever is there by then
 	file, err := os.Lstat(path)
 	if err != nil {
 		l.Close()
@@ -52,31 +48,31 @@ func listenSocket(path string) (net.Listener, error) {
 	return &socketListener{l, path, file}, nil
 }
 
-// Close ends the listening and removes the socket.
+// Close stops listening and removes the socket.
 func (l *socketListener) Close() error {
 	if file, err := os.Lstat(l.path); err == nil && os.SameFile(file, l.file) {
-		_ = os.Remove(l.path) // the next start finds it dead
+		_ = os.Remove(l.path) // if that fails, the next start finds it dead
 	}
 	return l.UnixListener.Close()
 }
 
-// checkSocketDir refuses a directory in which others could put a socket of theirs
-// in our place, to be told the secret by our clients.
+// checkSocketDir refuses a directory in which other users could replace the socket
+// by one of theirs, which clients would send the secret to.
 func checkSocketDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return usagef("--socket: %w", err)
 	}
 	if !info.IsDir() {
-		return usagef("--socket: %s is no directory", dir)
+		return usagef("--socket: %s is not a directory", dir)
 	}
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return &hinted{usagef("--socket: other users can change what is in %s", dir), fmt.Sprintf("take a directory of your own, or: chmod go-w %s", dir)}
+		return &hinted{usagef("--socket: other users can change what is in %s", dir), fmt.Sprintf("use a directory of your own, or: chmod go-w %s", dir)}
 	}
 	return nil
 }
 
-// clearSocket removes a dead socket of this user's.
+// clearSocket removes a dead socket that belongs to this user.
 func clearSocket(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,18 +81,18 @@ func clearSocket(path string) error {
 		return usagef("--socket: %w", err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return usagef("--socket %s: there is something that is no socket; it is left as it is", path)
+		return usagef("--socket %s: what is there is not a socket; it is left unchanged", path)
 	}
 	if own, ok := info.Sys().(*syscall.Stat_t); !ok || int(own.Uid) != os.Geteuid() {
-		return usagef("--socket %s: the socket there belongs to somebody else", path)
+		return usagef("--socket %s: the socket there belongs to another user", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		conn.Close()
-		return &hinted{usagef("--socket %s: another program listens there", path), "use that one, end it, or take another path"}
+		return &hinted{usagef("--socket %s: another program listens there", path), "use that one, end it, or use another path"}
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return usagef("--socket %s: whether somebody listens there cannot be told: %w", path, errors.Unwrap(err))
+		return usagef("--socket %s: cannot find out whether a program listens there: %w", path, errors.Unwrap(err))
 	}
 	if now, err := os.Lstat(path); err == nil && os.SameFile(now, info) {
 		if err := os.Remove(path); err != nil {

@@ -14,9 +14,9 @@ import (
 	"sync"
 )
 
-// fetchMain is a client of the proxy's: fetch [FLAG...] PATH asks the proxy that
-// $EXACT_BASE_URL names, or the one that a ready line in a file does, and prints
-// status and body, or for several requests at once how often each status came.
+// fetchMain is a client of the proxy: fetch [FLAG...] PATH sends a request to the proxy
+// that $EXACT_BASE_URL names, or the ready line in a file, and prints status and body.
+// For several requests at once it prints how often each status came.
 func fetchMain() {
 	if err := fetch(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fetch:", err)

@@ -20,10 +20,10 @@ func (a *app) whoamiCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "whoami",
 		GroupID: "daily",
-		Short:   "Show who is signed in, as Exact says",
+		Short:   "Show who is signed in, by asking Exact",
 		Long: `Asks Exact Online who the access token belongs to and which division (company)
 is current. The current division moves when the user switches company in the
-browser; scripts should pin one: "exactauth use --division CODE".`,
+browser, so pin one for scripts: "exactauth use --division CODE".`,
 		Example: `  exactauth whoami
   exactauth whoami --divisions --json`,
 		Args: cobra.NoArgs,
@@ -82,9 +82,9 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	return a.Print(text)
 }
 
-// noteMoved points out that the user works in another division than scripts do, or
-// did: it follows what is open in the browser, and calls to a wrong one are
-// postings in a wrong company.
+// noteMoved prints a note if the current division is not the one that scripts get, or
+// not the one at the sign-in. The current division is the one that is open in the
+// browser; a script that uses it can post to the wrong company.
 func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me exactauth.Me) {
 	if p.Division != 0 {
 		if me.CurrentDivision != p.Division {

@@ -16,7 +16,7 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// echo is a server that remembers what it was asked.
+// echo is a server that keeps the requests that it got.
 type echo struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -43,7 +43,7 @@ func (e *echo) requests() []*http.Request {
 	return e.seen
 }
 
-// raw sends bytes as they are and reads one answer.
+// raw sends bytes unchanged and reads one answer.
 func (s *served) raw(request string) (*http.Response, string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.origin, "http://"))
@@ -61,7 +61,8 @@ func (s *served) raw(request string) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// Nobody without the secret, no other name and no web page gets anything through.
+// A client without the secret, a client that uses another name, and a web page get
+// nothing.
 func TestStrangersGetNothing(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the books") })
@@ -106,7 +107,7 @@ func TestStrangersGetNothing(t *testing.T) {
 		{"origin by the other name", "GET " + good, host, "Origin: http://localhost:" + port, 403},
 		{"preflight", "OPTIONS " + good, host, "Origin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Private-Network: true", 403},
 		{"preflight without secret", "OPTIONS /api/v1/current/Me", host, "Origin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization", 403},
-		// what would mean something else at Exact
+		// paths and methods that would mean something else at Exact
 		{"nothing", "GET /" + s.secret, host, "", 404},
 		{"next to nothing", "GET /" + s.secret + "/", host, "", 404},
 		{"options", "OPTIONS " + good, host, "", 405},
@@ -131,7 +132,7 @@ func TestStrangersGetNothing(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %s", test.name, resp.StatusCode, test.status, body)
 		}
 		if strings.Contains(body, "books") || strings.Contains(body, s.secret) {
-			t.Errorf("%s: the answer tells %s", test.name, body)
+			t.Errorf("%s: the answer contains %s", test.name, body)
 		}
 		for name := range resp.Header {
 			if strings.HasPrefix(name, "Access-Control-") {
@@ -145,7 +146,7 @@ func TestStrangersGetNothing(t *testing.T) {
 	if log := s.log.String(); strings.Contains(log, s.secret) || strings.Contains(log, strings.Repeat("A", 26)) || !strings.Contains(log, "refused=cross_site") {
 		t.Errorf("the log: %s", log)
 	}
-	// All who do not know the secret are told the same.
+	// All clients without the secret get the same answer.
 	_, one := s.raw("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 	_, two := s.raw("DELETE /" + s.secret[:25] + "/api HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 	if one != two {
@@ -189,8 +190,8 @@ func TestWaysToShowTheSecret(t *testing.T) {
 	}
 }
 
-// What is about the client, its browser and other proxies stays here; what is
-// about the answer's way back to a browser does too.
+// Headers about the client, its browser and other proxies do not reach Exact, and
+// headers for a browser do not reach the client.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {

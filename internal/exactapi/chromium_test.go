@@ -14,8 +14,8 @@ import (
 	"github.com/exactauth/exactauth/tools/chromiumtest"
 )
 
-// attack is a page that knows even the secret, and tries every way by which a
-// page can send something. It says so when all have come to an end.
+// attack is a page that knows the secret and tries every way in which a page can
+// send a request. It sets data-over when all requests have ended.
 const attack = `<!DOCTYPE html><title>waits</title><body><script>
 const u = %q + "/api/v1/current/Me?way=";
 const ended = p => p.then(r => r.type == "opaque" ? "opaque" : r.text(), e => "refused");
@@ -43,7 +43,7 @@ Promise.all([
 ]).then(all => { document.body.dataset.seen = all.join(" | "); document.body.dataset.over = "1"; });
 </script>`
 
-// A real browser, with its own idea of origins, preflights and headers.
+// A real browser decides about origins, preflights and headers.
 func TestChromiumPagesGetNothing(t *testing.T) {
 	upstream := newEcho(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -73,7 +73,7 @@ func TestChromiumPagesGetNothing(t *testing.T) {
 		}
 		t.Logf("a page of %s saw %s", from, seen)
 	}
-	// A name of a stranger's that leads here since a moment ago.
+	// A stranger's name that has just been changed to resolve to this machine.
 	rebound := "http://evil.example:" + port + "/" + s.secret + "/api/v1/current/Me"
 	err := chromedp.Do(ctx, chromedp.Navigate(rebound))
 	if err == nil {
@@ -90,7 +90,7 @@ func TestChromiumPagesGetNothing(t *testing.T) {
 	} else {
 		t.Logf("refused %d requests of pages", n)
 	}
-	// A person may look, but a page of Exact's is no page of this machine.
+	// A person may open an address, but no script of Exact's page runs there.
 	err = chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(s.url("/docs/page")))
 	if err == nil {
 		title, err = chromedp.Run(ctx, chromedp.Title())

@@ -29,44 +29,44 @@ func TestCountedBy(t *testing.T) {
 	}
 }
 
-// told is an answer with the limits of a minute in it.
-func told(status, limit, left int, reset, date, received time.Time) outcome {
+// reporting returns an answer with the limits of a minute in it.
+func reporting(status, limit, left int, reset, date time.Time) *http.Response {
 	h := http.Header{}
 	h.Set("X-RateLimit-Minutely-Limit", strconv.Itoa(limit))
 	h.Set("X-RateLimit-Minutely-Remaining", strconv.Itoa(left))
 	h.Set("X-RateLimit-Minutely-Reset", strconv.FormatInt(reset.UnixMilli(), 10))
 	h.Set("Date", date.UTC().Format(http.TimeFormat))
-	return outcome{status: status, header: h, received: received}
+	return &http.Response{StatusCode: status, Header: h}
 }
 
-// Answers come in another order than they were made, and tell the time of
-// another clock.
+// Answers arrive in another order than they were made, and have the time of another
+// clock.
 func TestWindow(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 30, 0, time.UTC)
 	turn := time.Date(2026, 11, 30, 12, 1, 0, 0, time.UTC)
 	d := &division{name: "1", minute: window{limit: assumedMinute, left: assumedMinute}}
 
-	d.observe(told(200, 100, 41, turn, now, now.Add(900*time.Millisecond)), now)
+	d.observe(reporting(200, 100, 41, turn, now), now.Add(900*time.Millisecond), now)
 	if w := d.minute; w.limit != 100 || w.left != 41 || !w.end.Equal(turn.Add(900*time.Millisecond)) {
 		t.Errorf("first: %+v", w)
 	}
-	d.observe(told(200, 100, 43, turn, now, now.Add(100*time.Millisecond)), now)
+	d.observe(reporting(200, 100, 43, turn, now), now.Add(100*time.Millisecond), now)
 	if w := d.minute; w.left != 41 || !w.end.Equal(turn.Add(100*time.Millisecond)) {
 		t.Errorf("out of order: %+v", w)
 	}
 	// Exact's clock is seven minutes ahead.
 	ahead := 7 * time.Minute
-	d.observe(told(200, 100, 99, turn.Add(ahead), now.Add(ahead), now), now)
+	d.observe(reporting(200, 100, 99, turn.Add(ahead), now.Add(ahead)), now, now)
 	if w := d.minute; w.left != 99 || !w.end.Equal(turn) {
 		t.Errorf("another clock: %+v", w)
 	}
-	// A late answer of the window before changes nothing.
-	d.observe(told(429, 100, 0, turn, now, now), now)
+	// A late answer about the previous window changes nothing.
+	d.observe(reporting(429, 100, 0, turn, now), now, now)
 	if w := d.minute; w.left != 99 || !w.end.Equal(turn) {
 		t.Errorf("late: %+v", w)
 	}
 	// A minute cannot be longer than a minute.
-	d.observe(told(200, 100, 98, turn.Add(time.Hour), now, now), now)
+	d.observe(reporting(200, 100, 98, turn.Add(time.Hour), now), now, now)
 	if w := d.minute; !w.end.Equal(now.Add(62 * time.Second)) {
 		t.Errorf("too long: %+v", w)
 	}
@@ -74,9 +74,9 @@ func TestWindow(t *testing.T) {
 	if w := d.minute; w.left != 100 || !w.end.IsZero() {
 		t.Errorf("turned: %+v", w)
 	}
-	// It has turned here and not there.
+	// The window has ended here and not there.
 	later := now.Add(2 * time.Minute)
-	d.observe(told(429, 100, 0, turn.Add(time.Hour), now.Add(time.Hour), later), later)
+	d.observe(reporting(429, 100, 0, turn.Add(time.Hour), now.Add(time.Hour)), later, later)
 	if w := d.minute; w.left != 0 || !w.end.After(later) {
 		t.Errorf("refused: %+v", w)
 	}
@@ -86,13 +86,13 @@ func TestWindow(t *testing.T) {
 		{"X-Ratelimit-Minutely-Limit": {"x"}, "X-Ratelimit-Minutely-Remaining": {"1"}, "X-Ratelimit-Minutely-Reset": {"99999999999999999999"}},
 	} {
 		before := d.minute
-		if d.observe(outcome{status: 200, header: broken, received: now}, now) || d.minute != before {
-			t.Errorf("%v: told something", broken)
+		if d.observe(&http.Response{StatusCode: 200, Header: broken}, now, now) || d.minute != before {
+			t.Errorf("%v: changed the window", broken)
 		}
 	}
 }
 
-// A queue that would take too long is told so at once.
+// A request that would wait too long is refused at once.
 func TestQueueIsBounded(t *testing.T) {
 	now := time.Now()
 	g := newGate(func() time.Time { return now })
@@ -100,7 +100,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.done(w, told(200, 2, 0, now.Add(30*time.Second), now, now))
+	g.done(w, reporting(200, 2, 0, now.Add(30*time.Second), now), now)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 100)
 	for i := range 12 {
@@ -126,7 +126,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if w, err := g.wait(ctx, "/api/v1/2/b", false); err != nil {
 		t.Errorf("another division: %v", err)
 	} else {
-		g.done(w, outcome{})
+		g.done(w, nil, now)
 	}
 	cancel()
 	for range 12 {
@@ -153,7 +153,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.done(first, told(200, 1, 0, now.Add(40*time.Second), now, now))
+	g.done(first, reporting(200, 1, 0, now.Add(40*time.Second), now), now)
 	served := make(chan string, 10)
 	arrive := func(name string, again bool) {
 		g.mu.Lock()
@@ -166,7 +166,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 				return
 			}
 			served <- name
-			g.done(w, told(200, 1, 0, now.Add(time.Minute), now, now))
+			g.done(w, reporting(200, 1, 0, now.Add(time.Minute), now), now)
 		}()
 		for {
 			g.mu.Lock()
@@ -190,7 +190,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 		if got := <-served; got != want {
 			t.Errorf("%s is served, want %s", got, want)
 		}
-		for { // it has noted its answer
+		for { // until the answer is noted
 			g.mu.Lock()
 			busy := g.divisions["1"].inFlight
 			g.mu.Unlock()
@@ -202,7 +202,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 	}
 }
 
-// A client that asks for ever new addresses does not fill the memory.
+// A client that requests ever new addresses does not fill the memory.
 func TestMemoryIsBounded(t *testing.T) {
 	now := time.Now()
 	g := newGate(func() time.Time { return now })
@@ -211,7 +211,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.done(w, outcome{status: 404, header: http.Header{}, received: now})
+		g.done(w, &http.Response{StatusCode: 404}, now)
 		now = now.Add(time.Second)
 	}
 	if len(g.divisions) > mostKnown || len(g.endpoints) > mostKnown+3600 {

@@ -84,22 +84,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if refusal != nil {
 		refusal.write(x, h.transport.now())
-		whole = true
-		return
+	} else {
+		x.pass(r)
 	}
-	if r.GetBody == nil && r.ContentLength != 0 {
-		// An answer may begin before a long body has ended. HTTP/2 can always do that.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
-	(&httputil.ReverseProxy{
-		Rewrite:        x.rewrite,
-		Transport:      x,
-		ModifyResponse: x.modify,
-		ErrorHandler:   x.failed,
-		FlushInterval:  -1, // pass on at once what has come
-		BufferPool:     &h.buffers,
-		ErrorLog:       h.quiet, // the handler's own log has the request
-	}).ServeHTTP(x, r)
 	whole = true
 }
 
@@ -114,7 +101,25 @@ type exchange struct {
 	status int    // of the answer
 }
 
-// RoundTrip sends the request as it is passed on.
+// pass passes the request on, and Exact's answer back.
+func (x *exchange) pass(r *http.Request) {
+	if r.GetBody == nil && r.ContentLength != 0 {
+		// An answer may begin before a long body has ended. HTTP/2 can always do that.
+		_ = http.NewResponseController(x).EnableFullDuplex()
+	}
+	reverse := httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x,
+		ModifyResponse: x.modify,
+		ErrorHandler:   x.failed,
+		FlushInterval:  -1, // pass on at once what has come
+		BufferPool:     &x.buffers,
+		ErrorLog:       x.quiet, // the handler's own log has the request
+	}
+	reverse.ServeHTTP(x, r)
+}
+
+// RoundTrip sends the request with the headers that are for Exact.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.transport.roundTrip(req, &x.report)
 }
@@ -267,46 +272,33 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.Scheme, out.URL.Host, _ = strings.Cut(x.transport.base, "://")
 	out.Host = ""
 	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: a filter may contain a semicolon
-	for name := range out.Header {
-		if staysHere(name) {
-			delete(out.Header, name)
-		}
-	}
+	remove(out.Header, "Authorization", "Cookie", "Cookie2", "Connection", "Upgrade")
+	remove(out.Header, "Origin", "Referer", "Upgrade-Insecure-Requests", "Sec-*", "Access-Control-*") // of a browser
+	remove(out.Header, "Via", "X-Real-Ip", "X-Forwarded-*")                                           // of other proxies
+	remove(out.Header, "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Host")                // Exact might read another path or host
+	remove(out.Header, "Accept-Encoding")                                                             // the transport asks for gzip and unpacks it: links must be legible
 }
 
-// staysHere reports whether a header of a request, in canonical form, is not for
-// Exact: it is about the way to the proxy, is a browser's, or would make Exact read
-// another path.
-func staysHere(name string) bool {
-	switch name {
-	case "Authorization", "Cookie", "Cookie2", "Origin", "Referer",
-		"Accept-Encoding", // the transport asks for gzip and unpacks it: links must be legible
-		"Upgrade", "Connection", "Upgrade-Insecure-Requests",
-		"Via", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Host":
-		return true
-	}
-	for _, family := range []string{"Sec-", "X-Forwarded-", "Access-Control-"} {
-		if strings.HasPrefix(name, family) {
-			return true
+// remove deletes headers by their canonical names; "*" at the end of a name stands
+// for any text.
+func remove(h http.Header, names ...string) {
+	for have := range h {
+		if slices.ContainsFunc(names, func(name string) bool {
+			family, isFamily := strings.CutSuffix(name, "*")
+			return have == name || isFamily && strings.HasPrefix(have, family)
+		}) {
+			delete(h, have)
 		}
 	}
-	return false
 }
 
 // modify turns Exact's answer into the one that the client sees.
 func (x *exchange) modify(resp *http.Response) error {
-	h := resp.Header
-	for name := range h {
-		switch {
-		case name == "Set-Cookie", name == "Set-Cookie2", name == "Alt-Svc", name == "Strict-Transport-Security",
-			name == "Clear-Site-Data", name == errorHeader, strings.HasPrefix(name, "Access-Control-"):
-			delete(h, name)
-		}
-	}
+	remove(resp.Header, "Set-Cookie", "Set-Cookie2", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Access-Control-*", errorHeader)
 	l := links{x.transport.base, x.prefix}
 	for _, name := range []string{"Location", "Content-Location"} {
-		if to := h.Get(name); to != "" {
-			h.Set(name, l.address(to))
+		if to := resp.Header.Get(name); to != "" {
+			resp.Header.Set(name, l.address(to))
 		}
 	}
 	l.body(resp)

@@ -18,7 +18,8 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// A job of 25 minutes at Exact is two and a half lives of a token; here it is four.
+// At Exact, a job of 25 minutes takes two and a half lives of a token; here it takes
+// four.
 func TestAJobOutlivesItsTokens(t *testing.T) {
 	t.Parallel()
 	const life, lives = 2 * time.Second, 4
@@ -75,13 +76,13 @@ func TestManyAtExpiryRefreshOnce(t *testing.T) {
 	if n.Refreshes != 1 || n.RefreshesIssued != 1 || n.Unauthorized != 0 {
 		t.Errorf("100 requests at expiry: %d refreshes, %d issued, %d refused", n.Refreshes, n.RefreshesIssued, n.Unauthorized)
 	}
-	if asked := e.calls.Load() - calls; asked > 30 { // again for each 24th of what is left
+	if asked := e.calls.Load() - calls; asked > 30 { // again after each 24th of the time that is left
 		t.Errorf("the source was asked %d times", asked)
 	}
 }
 
-// Who signs in anew ends the token at hand, long before its time.
-func TestANewLoginIsTakenUp(t *testing.T) {
+// A new sign-in ends the current token, long before it expires.
+func TestNewLoginIsUsed(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{})
 	e.get(mePath)
@@ -98,8 +99,8 @@ func TestANewLoginIsTakenUp(t *testing.T) {
 	}
 }
 
-// A token that Exact refuses is not tried again and again.
-func TestARevokedLoginCostsFewErrors(t *testing.T) {
+// A token that Exact refuses is not sent again and again.
+func TestRevokedLoginCostsFewErrors(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{})
 	e.sim.Revoke(exactsim.ClientID, exactsim.AnnaID)
@@ -116,8 +117,8 @@ func TestARevokedLoginCostsFewErrors(t *testing.T) {
 	}
 }
 
-// A refusal of the token is repeated with another token only, and only if the
-// whole request is at hand.
+// After a refusal of the token, the request is sent again only with another token,
+// and only if its whole body is still there.
 func TestRefusedToken(t *testing.T) {
 	t.Parallel()
 	var good atomic.Value
@@ -161,7 +162,7 @@ func TestRefusedToken(t *testing.T) {
 	if status, _, _ := s.get("/after"); status != http.StatusOK || seen.Load() != 2 {
 		t.Errorf("GET after it: status %d after %d requests", status, seen.Load())
 	}
-	good.Store("fifth") // and nobody has it
+	good.Store("fifth") // which the source does not have
 	seen.Store(0)
 	if status, _, _ := s.get("/same"); status != http.StatusUnauthorized || seen.Load() != 1 {
 		t.Errorf("same token: status %d after %d requests", status, seen.Load())
@@ -176,8 +177,8 @@ func TestWithoutAToken(t *testing.T) {
 		status int
 		want   refusal
 	}{
-		{&exactapi.Refusal{Status: 502, Code: "login_needed", Message: "nobody is signed in", Hint: "exactauth login"}, 502,
-			refusal{Code: "login_needed", Message: "nobody is signed in", Hint: "exactauth login"}},
+		{&exactapi.Refusal{Status: 502, Code: "login_needed", Message: "no user is signed in", Hint: "exactauth login"}, 502,
+			refusal{Code: "login_needed", Message: "no user is signed in", Hint: "exactauth login"}},
 		{fmt.Errorf("wrapped: %w", &exactapi.Refusal{Status: 503, Code: "temporary", Message: "later", Until: until}), 503,
 			refusal{Code: "temporary", Message: "later", Retryable: true, RetryAt: until.UTC().Truncate(time.Second)}},
 		{errors.New("something with a token in it"), 502, refusal{Code: "token", Message: "there is no live access token"}},
@@ -196,8 +197,8 @@ func TestWithoutAToken(t *testing.T) {
 	}
 }
 
-// A token that is known to come in a moment is waited for.
-func TestATokenThatIsComing(t *testing.T) {
+// Requests wait for a token that the source announces for the next moment.
+func TestAnnouncedTokenIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
 	var calls atomic.Int64
@@ -212,9 +213,8 @@ func TestATokenThatIsComing(t *testing.T) {
 	}
 }
 
-// A client that goes away must not take the others' token with it, and the end of
-// the proxy waits for what is under way.
-func TestTheTokenIsNobodysOwn(t *testing.T) {
+// A client that goes away must not cancel the token of the others.
+func TestCancelledRequestLeavesTheTokenCall(t *testing.T) {
 	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer upstream.Close()
@@ -246,7 +246,7 @@ func TestTheTokenIsNobodysOwn(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that went away: %v", err)
 	}
-	for s.Active() > 1 { // its request is over here, too
+	for s.Active() > 1 { // until its request has ended here, too
 		time.Sleep(time.Millisecond)
 	}
 	close(go_)
@@ -283,7 +283,7 @@ func TestCloseWaitsForTheToken(t *testing.T) {
 	}
 }
 
-// zeros reads as zero bytes without end.
+// zeros is an endless stream of zero bytes.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {

@@ -94,13 +94,6 @@ type turn struct {
 	ready    chan error // gets one value: nil is the permission
 }
 
-// outcome is what came of a request; zero if it was not sent.
-type outcome struct {
-	status   int // 0 if no answer came
-	header   http.Header
-	received time.Time // the answer, or the error
-}
-
 func newGate(now func() time.Time) *gate {
 	return &gate{now: now, divisions: map[string]*division{}, endpoints: map[string]*endpoint{}}
 }
@@ -129,8 +122,7 @@ func countedBy(path string) (divisionName, endpointKey string) {
 	}
 }
 
-// wait returns when a request to path may be sent; done must then be called with
-// its outcome. It waits for the next minute, and for other requests to the same
+// wait returns when a request to path may be sent; done must then be called. It waits for the next minute, and for other requests to the same
 // endpoint whose end may be an error too many. The error is a *Refusal, or the
 // cause of ctx's end. A request that is sent again goes before those that came
 // after it.
@@ -146,8 +138,9 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 				"%s: %d requests wait already, and Exact allows %d a minute", d, len(d.queue), d.minute.limit)
 		}
 	}
-	t := &turn{d, remember(g.endpoints, key, g.now, newEndpoint), make(chan error, 1)}
-	t.endpoint.users++
+	e := remember(g.endpoints, key, g.now, func(key string) *endpoint { return &endpoint{key: key} })
+	t := &turn{d, e, make(chan error, 1)}
+	e.users++
 	if again {
 		d.queue = slices.Insert(d.queue, 0, t)
 	} else {
@@ -158,10 +151,7 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 
 	select {
 	case err := <-t.ready:
-		if err != nil {
-			return nil, err
-		}
-		return t, nil
+		return t, err
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
@@ -173,33 +163,36 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 		}
 	default:
 		d.queue = slices.DeleteFunc(d.queue, func(other *turn) bool { return other == t })
-		t.endpoint.users--
+		e.users--
 		g.dispatch(d)
 	}
 	return nil, context.Cause(ctx)
 }
 
-// done ends a turn. It returns the calls that Exact still allows, -1 if that is
-// not known, and the limit that an answer 429 is about. Exact's answer has an empty
-// body (picqer/exact-php-client#528), so replacing it loses nothing.
-func (g *gate) done(t *turn, o outcome) (minuteLeft, dayLeft int, exceeded *Refusal) {
+// done ends a turn: resp came at the time received, or is nil if no answer came. It
+// returns the calls that Exact still allows, -1 if that is not known, and the limit
+// that an answer 429 is about. That answer has an empty body
+// (picqer/exact-php-client#528), so the caller can replace it.
+func (g *gate) done(t *turn, resp *http.Response, received time.Time) (minuteLeft, dayLeft int, exceeded *Refusal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	d, e := t.division, t.endpoint
-	now := g.now()
-	reported := d.observe(o, now)
-	switch o.status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		e.errors = append(e.errors, o.received)
-	case http.StatusTooManyRequests:
-		if !reported {
-			hold := unnamedHold
-			if after := fault.RetryAfter(o.header.Get("Retry-After"), o.received); after > 0 {
-				hold = after
+	if resp != nil {
+		now := g.now()
+		reported := d.observe(resp, received, now)
+		switch resp.StatusCode {
+		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+			e.errors = append(e.errors, received)
+		case http.StatusTooManyRequests:
+			if !reported {
+				hold := unnamedHold
+				if after := fault.RetryAfter(resp.Header.Get("Retry-After"), received); after > 0 {
+					hold = after
+				}
+				e.heldTill = received.Add(hold)
+			} else if exceeded = d.exceeded(now); exceeded != nil {
+				exceeded.also = limitHeaders(resp.Header)
 			}
-			e.heldTill = o.received.Add(hold)
-		} else if exceeded = d.exceeded(now); exceeded != nil {
-			exceeded.also = limitHeaders(o.header)
 		}
 	}
 	g.release(t)
@@ -341,18 +334,18 @@ func (d *division) renew(now time.Time) {
 // observe reads the limits from an answer and reports whether there were any. An
 // ordinary answer has both, a 429 only those that were exceeded (Exact KB "API
 // limits", picqer/exact-php-client#646).
-func (d *division) observe(o outcome, now time.Time) bool {
-	minute := d.minute.observe("X-Ratelimit-Minutely-", o, now, time.Minute)
-	day := d.day.observe("X-Ratelimit-", o, now, 24*time.Hour)
+func (d *division) observe(resp *http.Response, received, now time.Time) bool {
+	minute := d.minute.observe("X-Ratelimit-Minutely-", resp, received, now, time.Minute)
+	day := d.day.observe("X-Ratelimit-", resp, received, now, 24*time.Hour)
 	return minute || day
 }
 
 // observe reads one set of three headers, in which the end of the window is in
 // epoch milliseconds, and reports whether it was there.
-func (w *window) observe(prefix string, o outcome, now time.Time, span time.Duration) bool {
+func (w *window) observe(prefix string, resp *http.Response, received, now time.Time, span time.Duration) bool {
 	var number [3]int64
 	for i, name := range []string{"Limit", "Remaining", "Reset"} {
-		n, err := strconv.ParseInt(strings.TrimSpace(o.header.Get(prefix+name)), 10, 64)
+		n, err := strconv.ParseInt(strings.TrimSpace(resp.Header.Get(prefix+name)), 10, 64)
 		if err != nil || n < 0 {
 			return false
 		}
@@ -363,8 +356,8 @@ func (w *window) observe(prefix string, o outcome, now time.Time, span time.Dura
 		return true // an answer that was long under way is about a window that is over
 	}
 	behind := time.Duration(0)
-	if date, err := http.ParseTime(o.header.Get("Date")); err == nil {
-		behind = o.received.Sub(date)
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		behind = received.Sub(date)
 	}
 	if mark > w.mark {
 		w.mark, w.left, w.behind = mark, left, behind
@@ -374,10 +367,10 @@ func (w *window) observe(prefix string, o outcome, now time.Time, span time.Dura
 	// A Date has whole seconds and arrives late, so the least difference is the nearest.
 	w.behind = min(w.behind, behind)
 	w.end = time.UnixMilli(mark).Add(w.behind)
-	if most := o.received.Add(span + 2*time.Second); w.end.After(most) {
+	if most := received.Add(span + 2*time.Second); w.end.After(most) {
 		w.end = most // whatever the clocks say
 	}
-	if soon := now.Add(500 * time.Millisecond); o.status == http.StatusTooManyRequests && w.end.Before(soon) {
+	if soon := now.Add(500 * time.Millisecond); resp.StatusCode == http.StatusTooManyRequests && w.end.Before(soon) {
 		w.end = soon // the window has ended here and not there: do not send again at once
 	}
 	return true
@@ -420,8 +413,6 @@ func newDivision(name string) *division {
 }
 
 func (d *division) idle(time.Time) bool { return d.inFlight == 0 && len(d.queue) == 0 }
-
-func newEndpoint(key string) *endpoint { return &endpoint{key: key} }
 
 func (e *endpoint) idle(now time.Time) bool {
 	n := len(e.errors)

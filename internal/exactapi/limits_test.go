@@ -17,7 +17,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
-// before sets the simulator's clock to this long before a full span.
+// before sets the simulator's clock to the time left before the end of a span.
 func (e *exact) before(span, left time.Duration) {
 	now := time.Now()
 	e.clock(now.UTC().Truncate(span).Add(span - left).Sub(now))
@@ -25,12 +25,12 @@ func (e *exact) before(span, left time.Duration) {
 
 func (e *exact) clock(ahead time.Duration) { e.ahead.Store(int64(ahead)) }
 
-func TestTheMinuteIsKept(t *testing.T) {
+func TestMinuteIsKept(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{MinuteLimit: 5, TokenLife: time.Hour})
 	e.before(time.Minute, 2*time.Second)
-	e.get(divisionsPath + "?$top=1") // tells the limit
-	// Nine calls and five a minute: if Exact refuses none, some have waited.
+	e.get(divisionsPath + "?$top=1") // reports the limit
+	// Nine calls, five a minute: if Exact refuses none, some have waited.
 	statuses, err := atOnce(8, func(int) (int, error) {
 		status, _, _, err := e.try(context.Background(), http.MethodGet, divisionsPath+"?$top=1", nil, nil)
 		return status, err
@@ -43,8 +43,8 @@ func TestTheMinuteIsKept(t *testing.T) {
 	}
 }
 
-// Somebody else uses the minute up: what comes back as 429 is asked again.
-func TestAMinuteOfOthersIsWaitedFor(t *testing.T) {
+// Another program uses the minute up: a request that gets 429 is sent again.
+func TestMinuteUsedUpByOthers(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{MinuteLimit: 1, TokenLife: time.Hour})
 	e.before(time.Minute, time.Second)
@@ -60,7 +60,7 @@ func TestAMinuteOfOthersIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestTheDayIsKept(t *testing.T) {
+func TestDayIsKept(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{DailyLimit: 3, TokenLife: 48 * time.Hour})
 	e.before(24*time.Hour, time.Hour)
@@ -82,11 +82,11 @@ func TestTheDayIsKept(t *testing.T) {
 	if n := e.sim.Counters(); n.RateLimited != 0 {
 		t.Errorf("Exact had to refuse %d", n.RateLimited)
 	}
-	// Another company has a day of its own.
+	// Another company has its own day.
 	if status, _, body := e.get("/api/v1/123457/system/Divisions?$top=1"); status != http.StatusOK {
 		t.Errorf("another division: status %d: %s", status, body)
 	}
-	// Who comes new is told by Exact once, and tells it in the same words.
+	// A new proxy gets one refusal from Exact, and answers in the same words.
 	fresh := serve(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
 	for range 3 {
 		status, _, body := fresh.get(divisionsPath)
@@ -104,7 +104,7 @@ func TestTheDayIsKept(t *testing.T) {
 	}
 }
 
-// However many wrong requests come at once: Exact sees fewer than would block.
+// However many wrong requests come at once, Exact gets fewer than would block.
 func TestErrorsDoNotBlock(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{MinuteLimit: -1, DailyLimit: -1, TokenLife: 3 * time.Hour})
@@ -132,7 +132,7 @@ func TestErrorsDoNotBlock(t *testing.T) {
 	if n := e.sim.Counters(); n.Blocked != 0 {
 		t.Errorf("Exact blocked %d", n.Blocked)
 	}
-	// An hour later it may try again.
+	// An hour later requests are sent again.
 	e.served.ahead.Store(int64(time.Hour))
 	e.clock(time.Hour)
 	if statuses, err := atOnce(20, wrong); err != nil || statuses[http.StatusNotFound] != 8 {
@@ -156,8 +156,8 @@ func limits(h http.Header, minute, day int) {
 	}
 }
 
-// What cannot be sent again is answered at once, with the time to come back.
-func TestAStreamIsNotSentTwice(t *testing.T) {
+// A request that cannot be sent again is answered at once, with the time to retry.
+func TestStreamIsNotSentTwice(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		limits(w.Header(), 0, -1)
@@ -177,18 +177,18 @@ func TestAStreamIsNotSentTwice(t *testing.T) {
 	}
 }
 
-// A 429 that names no limit may be the block for errors: each further request
-// could make it longer.
-func TestANameless429(t *testing.T) {
+// A 429 that names no limit can be the block for errors, which each further request
+// could make longer.
+func TestUnnamedLimit(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/told" {
+		if r.URL.Path == "/named" {
 			w.Header().Set("Retry-After", "1800")
 		}
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
-	for path, wait := range map[string]time.Duration{"/told": 30 * time.Minute, "/untold": time.Minute} {
+	for path, wait := range map[string]time.Duration{"/named": 30 * time.Minute, "/unnamed": time.Minute} {
 		before := len(upstream.requests())
 		if status, _, body := s.get(path); status != http.StatusTooManyRequests || body != "" {
 			t.Errorf("%s: status %d: %q", path, status, body)
@@ -203,9 +203,9 @@ func TestANameless429(t *testing.T) {
 	}
 }
 
-// Who waits for the minute is served before those behind, leaves with its client, and is sent
-// away when the proxy ends.
-func TestTheQueue(t *testing.T) {
+// Requests wait for the minute in their order. One leaves the queue when its client
+// goes, and all do when the proxy ends.
+func TestQueue(t *testing.T) {
 	t.Parallel()
 	var left atomic.Int64
 	left.Store(1)
@@ -213,7 +213,7 @@ func TestTheQueue(t *testing.T) {
 	var order []string
 	var turned atomic.Bool // the first minute is over
 	end := time.Now().Add(time.Minute)
-	const turn = 63 * time.Second // Date tells whole seconds, and the proxy knows no better
+	const turn = 63 * time.Second // more than a minute, because Date has whole seconds
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -274,7 +274,7 @@ func TestTheQueue(t *testing.T) {
 			t.Errorf("%s: %+v", n, a)
 		}
 	}
-	// The minute after that is used up as well, and the proxy ends.
+	// The next minute is used up too, and the proxy ends.
 	wait(2)
 	s.Drain()
 	for _, n := range []string{"d", "e"} {
@@ -284,7 +284,7 @@ func TestTheQueue(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	// Those whose turn comes together may overtake each other on the way.
+	// Requests that go at the same time can overtake each other.
 	slices.Sort(order[1:])
 	if !slices.Equal(order, []string{"first", "a", "b", "c"}) {
 		t.Errorf("asked: %v", order)

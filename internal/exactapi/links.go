@@ -82,9 +82,10 @@ type editor struct {
 	edits []edit
 	start []byte // the beginning of all texts to replace
 
-	in, out bytes.Buffer // not examined yet; examined and not returned yet
-	err     error        // of the last read
-	room    [16 << 10]byte
+	in   []byte       // not edited yet
+	out  bytes.Buffer // edited and not returned yet
+	err  error        // of the last read
+	room [16 << 10]byte
 }
 
 // Read returns what is there, however little it is.
@@ -95,54 +96,35 @@ func (e *editor) Read(p []byte) (int, error) {
 		}
 		var n int
 		n, e.err = e.from.Read(e.room[:])
-		e.in.Write(e.room[:n])
-		e.examine()
+		e.in = append(e.in, e.room[:n]...)
+		n = len(e.in)
+		if e.err == nil {
+			n -= e.unfinished()
+		}
+		text := e.in[:n]
+		if bytes.Contains(text, e.start) { // in few parts of a stream
+			for _, x := range e.edits {
+				text = bytes.ReplaceAll(text, x.old, x.to)
+			}
+		}
+		e.out.Write(text)
+		e.in = append(e.in[:0], e.in[n:]...)
 	}
 	return e.out.Read(p)
 }
 
-// examine moves from in to out what is certain; at the end that is all of it.
-func (e *editor) examine() {
-	for e.in.Len() > 0 {
-		b := e.in.Bytes()
-		i := bytes.Index(b, e.start)
-		if i < 0 {
-			i = len(b)
-			if e.err == nil {
-				i -= overlap(b, e.start)
+// unfinished returns the length of the longest end of in with which a text to
+// replace begins.
+func (e *editor) unfinished() int {
+	longest := 0
+	for _, x := range e.edits {
+		for n := min(len(e.in), len(x.old)-1); n > longest; n-- {
+			if bytes.HasSuffix(e.in, x.old[:n]) {
+				longest = n
 			}
-			e.out.Write(e.in.Next(i))
-			return
-		}
-		e.out.Write(e.in.Next(i))
-		b = b[i:]
-		n, certain := 1, true
-		to := b[:1] // unless one of the edits applies
-		for _, x := range e.edits {
-			if bytes.HasPrefix(b, x.old) {
-				n, to, certain = len(x.old), x.to, true
-				break
-			}
-			if e.err == nil && bytes.HasPrefix(x.old, b) {
-				certain = false
-			}
-		}
-		if !certain {
-			return
-		}
-		e.out.Write(to)
-		e.in.Next(n)
-	}
-}
-
-// overlap returns the length of the longest end of b with which start begins.
-func overlap(b, start []byte) int {
-	for n := min(len(b), len(start)-1); n > 0; n-- {
-		if bytes.HasSuffix(b, start[:n]) {
-			return n
 		}
 	}
-	return 0
+	return longest
 }
 
 // Close closes the stream that is read.

@@ -14,7 +14,7 @@ const (
 	linkPrefix = "http://127.0.0.1:8484/SECRET"
 )
 
-// answerOf gives a body as the client sees it.
+// answerOf returns a body as the client gets it.
 func answerOf(t testing.TB, contentType string, body io.Reader) string {
 	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), Request: &http.Request{Method: http.MethodGet}}
 	links{linkBase, linkPrefix}.body(resp)
@@ -58,7 +58,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// What has come is passed on at once, but for what may be a link's beginning.
+// What has come is passed on at once, except for what can be the beginning of a link.
 func TestLinksDoNotHoldBack(t *testing.T) {
 	from, to := io.Pipe()
 	defer to.Close()
@@ -90,7 +90,7 @@ func FuzzLinks(f *testing.F) {
 	})
 }
 
-// pieces reads a few bytes at a time.
+// pieces returns a few bytes at a time.
 type pieces struct {
 	rest []byte
 	size int

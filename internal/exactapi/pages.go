@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -77,14 +78,9 @@ func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, er
 				return
 			}
 			seen[next] = true
-			body, err := c.get(ctx, next)
+			page, link, err := readPage[T](ctx, c, next)
 			if err != nil {
 				yield(none, err)
-				return
-			}
-			var page []T
-			if page, next, err = readPage[T](body); err != nil {
-				yield(none, fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL))
 				return
 			}
 			for _, record := range page {
@@ -92,6 +88,7 @@ func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, er
 					return
 				}
 			}
+			next = link
 		}
 	}
 }
@@ -99,50 +96,41 @@ func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, er
 // largestPage bounds the body of one page, in bytes.
 const largestPage = 64 << 20
 
-func (c *Client) get(ctx context.Context, address string) ([]byte, error) {
+// readPage requests a page in one of the two JSON forms of a collection: {"d":[…]},
+// which has no further page, and {"d":{"results":[…],"__next":"…"}} (OData 2.0,
+// JSON format).
+func readPage[T any](ctx context.Context, c *Client, address string) (records []T, next string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, fault.New(fault.ErrTemporary, "%s sends a link that is no address", c.BaseURL)
+		return nil, "", fault.New(fault.ErrTemporary, "%s sends a link that is no address", c.BaseURL)
 	}
 	req.Header.Set("Accept", "application/json") // the default is Atom XML
 	resp, err := c.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, largestPage))
 	switch {
-	case err != nil && errors.Is(ctx.Err(), context.Canceled), err != nil && resp.StatusCode == http.StatusOK:
-		return nil, c.failed(ctx, err, "the answer of %s broke off")
+	case err != nil && (resp.StatusCode == http.StatusOK || errors.Is(ctx.Err(), context.Canceled)):
+		return nil, "", c.failed(ctx, err, "the answer of %s broke off")
 	case resp.StatusCode != http.StatusOK:
-		return nil, Refused(resp, body)
+		return nil, "", Refused(resp, body)
 	}
-	return body, nil
-}
-
-// readPage reads the two JSON forms of a collection: {"d":[…]}, which has no
-// further page, and {"d":{"results":[…],"__next":"…"}} (OData 2.0, JSON format).
-func readPage[T any](body []byte) (records []T, next string, err error) {
 	var answer struct {
 		D json.RawMessage `json:"d"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, "", err
 	}
 	var page struct {
 		Results *[]T   `json:"results"`
 		Next    string `json:"__next"`
 	}
-	if bytes.HasPrefix(answer.D, []byte("[")) {
+	if err = json.Unmarshal(body, &answer); err == nil && bytes.HasPrefix(answer.D, []byte("[")) {
 		err = json.Unmarshal(answer.D, &page.Results)
-	} else {
+	} else if err == nil {
 		err = json.Unmarshal(answer.D, &page)
 	}
-	if err == nil && page.Results == nil {
-		err = errors.New("no collection")
-	}
-	if err != nil {
-		return nil, "", err
+	if err != nil || page.Results == nil {
+		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL)
 	}
 	return *page.Results, page.Next, nil
 }
@@ -174,4 +162,48 @@ func Refused(resp *http.Response, body []byte) error {
 		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
 	}
 	return refused
+}
+
+// Division is a company that the user can open.
+type Division struct {
+	Code         int
+	Description  string // the company's name
+	CustomerName string // of the licence that it belongs to
+	Status       int    // 0 inactive, 1 active, 2 archived
+	Main         bool   // the licence's main division
+}
+
+// Divisions returns the companies that the user can open, over all licences, as
+// seen from the division current. Some licences have only the older of the two
+// lists, which covers one licence; then Divisions returns that one (Exact KB, API
+// reference).
+func Divisions(ctx context.Context, c *Client, current int) ([]Division, error) {
+	base := fmt.Sprintf("/api/v1/%d", current)
+	all, err := divisions(ctx, c, base+"/system/Divisions?$select=Code,Description,CustomerName,Status,IsMainDivision")
+	if refused := (*fault.ServerError)(nil); errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusForbidden) {
+		if older, olderErr := divisions(ctx, c, base+"/hrm/Divisions?$select=Code,Description,CustomerName,Status,Main"); olderErr == nil {
+			return older, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("divisions: %w", err)
+	}
+	return all, nil
+}
+
+func divisions(ctx context.Context, c *Client, path string) ([]Division, error) {
+	type record struct {
+		Code                      int
+		Description, CustomerName string
+		Status                    int
+		IsMainDivision, Main      bool
+	}
+	var all []Division
+	for d, err := range Records[record](ctx, c, path) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Division{d.Code, fault.Printable(d.Description), fault.Printable(d.CustomerName), d.Status, d.IsMainDivision || d.Main})
+	}
+	return all, nil
 }

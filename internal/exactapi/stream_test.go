@@ -17,7 +17,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
-// Two gigabytes each way pass without staying anywhere.
+// Two gigabytes in each direction pass without being kept in memory.
 func TestStreamsWithFlatMemory(t *testing.T) {
 	size := int64(2 << 30)
 	if testing.Short() {
@@ -63,7 +63,7 @@ func TestStreamsWithFlatMemory(t *testing.T) {
 	}
 }
 
-// watchHeap tells, once stop is closed, by how much the memory in use by Go grew.
+// watchHeap reports, once stop is closed, by how much the memory in use by Go grew.
 func watchHeap() (most chan int64, stop chan struct{}) {
 	inUse := func() int64 {
 		var m runtime.MemStats
@@ -88,7 +88,7 @@ func watchHeap() (most chan int64, stop chan struct{}) {
 	return most, stop
 }
 
-// An answer is passed on as it comes, and before a long request has ended.
+// An answer is passed on as it arrives, and before a long request has ended.
 func TestStreamsBothWaysAtOnce(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +129,7 @@ func TestStreamsBothWaysAtOnce(t *testing.T) {
 	}
 }
 
-// Bodies come through as they are, whatever they are packed in.
+// Bodies arrive unchanged, whatever their size.
 func TestBodiesAreUntouched(t *testing.T) {
 	t.Parallel()
 	const text = `{"d":{"results":[{"__metadata":{"uri":"https://start.exactonline.nl/x"}}]}}`
@@ -183,7 +183,7 @@ func TestPagesAreFollowed(t *testing.T) {
 	if len(codes) != 130 || !slices.IsSorted(codes) {
 		t.Errorf("%d divisions", len(codes))
 	}
-	// By the header there is no secret in the links.
+	// If the client sends the secret as a header, links do not contain it.
 	req, err := http.NewRequest(http.MethodGet, e.origin+divisionsPath, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestLocation(t *testing.T) {
 	}
 }
 
-// What is under way when the proxy is to end goes on; what is not is turned away.
+// When the proxy is to end, requests in flight go on and others are refused.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	go_ := make(chan struct{})
@@ -240,6 +240,6 @@ func TestDrain(t *testing.T) {
 	}
 	close(go_)
 	if got := <-answer; got != "done" {
-		t.Errorf("what was under way: %q", got)
+		t.Errorf("the request in flight: %q", got)
 	}
 }

@@ -9,28 +9,27 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// tokens has the current token and calls its source once for all requests that
-// wait. Only the source knows when a token is due, and whether the user has signed
-// in or out; so a token is kept for a second, or less if it lives for seconds only.
+// tokens calls a source of tokens once for all requests that wait. Only the source
+// knows when a token is due, and whether the user has signed in or out; so a token
+// is kept for a second, or less if it lives for seconds only.
 type tokens struct {
 	source func(context.Context) (Token, error)
 	now    func() time.Time
 	ctx    context.Context // of the source
 	end    context.CancelFunc
 
-	mu     sync.Mutex
-	kept   Token
-	until  time.Time // when the source must be called again
-	call   *sourceCall
-	closed bool
-	calls  sync.WaitGroup
+	mu    sync.Mutex
+	last  *sourceCall // nil before the first
+	calls sync.WaitGroup
 }
 
-// sourceCall is a call of the source. Its results are valid once done is closed.
+// sourceCall is a call of the source.
 type sourceCall struct {
-	done  chan struct{}
+	done  chan struct{} // closed when the results are there
+	ended bool          // the same, for those that hold the lock
 	token Token
 	err   error
+	until time.Time // when the source must be called again; zero after an error
 }
 
 func newTokens(source func(context.Context) (Token, error), now func() time.Time) *tokens {
@@ -42,18 +41,14 @@ func newTokens(source func(context.Context) (Token, error), now func() time.Time
 // get returns a live token. The end of ctx ends the wait, not the source's call.
 func (t *tokens) get(ctx context.Context) (Token, error) {
 	t.mu.Lock()
-	if t.now().Before(t.until) {
-		defer t.mu.Unlock()
-		return t.kept, nil
-	}
-	if t.closed {
+	if t.ctx.Err() != nil {
 		t.mu.Unlock()
-		return Token{}, context.Canceled
+		return Token{}, t.ctx.Err()
 	}
-	call := t.call
-	if call == nil {
+	call := t.last
+	if call == nil || call.ended && !t.now().Before(call.until) {
 		call = &sourceCall{done: make(chan struct{})}
-		t.call = call
+		t.last = call
 		t.calls.Go(func() { t.ask(call) })
 	}
 	t.mu.Unlock()
@@ -71,21 +66,23 @@ func (t *tokens) get(ctx context.Context) (Token, error) {
 const patience = 15 * time.Second
 
 func (t *tokens) ask(call *sourceCall) {
+	var token Token
+	var err error
 	for last := t.now().Add(patience); ; {
-		call.token, call.err = t.source(t.ctx)
+		token, err = t.source(t.ctx)
 		var later *Refusal
-		if !errors.As(call.err, &later) || !later.retryable() || later.Until.After(last) ||
+		if !errors.As(err, &later) || !later.retryable() || later.Until.After(last) ||
 			fault.Pause(t.ctx, max(later.Until.Sub(t.now()), 10*time.Millisecond)) != nil {
 			break
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if call.err == nil {
+	call.token, call.err, call.ended = token, err, true
+	if err == nil {
 		now := t.now()
-		t.kept, t.until = call.token, now.Add(min(time.Second, call.token.Expires.Sub(now)/24))
+		call.until = now.Add(min(time.Second, token.Expires.Sub(now)/24))
 	}
-	t.call = nil
 	close(call.done)
 }
 
@@ -94,17 +91,15 @@ func (t *tokens) ask(call *sourceCall) {
 func (t *tokens) refused(token Token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.kept.Access.IsZero() && t.kept.Access.Reveal() == token.Access.Reveal() {
-		t.until = time.Time{}
+	if t.last.token.Access.Reveal() == token.Access.Reveal() {
+		t.last.until = time.Time{}
 	}
 }
 
 // close ends the source's context and returns when its call has returned.
 func (t *tokens) close() {
 	t.mu.Lock()
-	t.closed = true
-	t.until = time.Time{}
-	t.mu.Unlock()
 	t.end()
+	t.mu.Unlock()
 	t.calls.Wait()
 }

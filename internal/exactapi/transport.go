@@ -160,7 +160,7 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 		}
 		token, err := t.token(ctx)
 		if err != nil {
-			t.gate.done(turn, outcome{})
+			t.gate.done(turn, nil, time.Time{})
 			return nil, err
 		}
 		sent++
@@ -202,16 +202,15 @@ func (t *Transport) once(req *http.Request, again bool, token Token, turn *turn,
 	if again && req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {
-			t.gate.done(turn, outcome{})
+			t.gate.done(turn, nil, time.Time{})
 			return nil, nil, err
 		}
 		out.Body = body
 	}
 	out.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
 	resp, err := t.next.RoundTrip(out)
-	o := outcome{received: t.now()}
+	received := t.now()
 	if err == nil {
-		o.status, o.header = resp.StatusCode, resp.Header
 		resp.Request = req // without the token: the answer keeps its request
 		// Before done, which lets the next request go: that must not take the same token.
 		if resp.StatusCode == http.StatusUnauthorized {
@@ -219,7 +218,7 @@ func (t *Transport) once(req *http.Request, again bool, token Token, turn *turn,
 		}
 	}
 	var limit *Refusal
-	r.minuteLeft, r.dayLeft, limit = t.gate.done(turn, o)
+	r.minuteLeft, r.dayLeft, limit = t.gate.done(turn, resp, received)
 	return resp, limit, err
 }
 

@@ -78,7 +78,7 @@ func serve(t testing.TB, to exactapi.TransportConfig, options ...func(*exactapi.
 	return s
 }
 
-// TestMain fails if goroutines of the package stay when all tests are over.
+// TestMain fails if goroutines of the package are left when all tests have ended.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	var all bytes.Buffer
@@ -108,7 +108,7 @@ func constant(token string) func(context.Context) (exactapi.Token, error) {
 // url is an address with the secret in it.
 func (s *served) url(path string) string { return s.origin + "/" + s.secret + path }
 
-// get asks for a path and returns status, headers and body.
+// get requests a path and returns status, headers and body.
 func (s *served) get(path string) (int, http.Header, string) {
 	s.t.Helper()
 	status, h, body, err := s.try(context.Background(), http.MethodGet, path, nil, nil)
@@ -138,7 +138,7 @@ func (s *served) try(ctx context.Context, method, path string, body io.Reader, h
 	return resp.StatusCode, resp.Header, string(b), err
 }
 
-// refusal is the proxy's own answer in a body.
+// refusal is the body of a Refusal.
 type refusal struct {
 	Code, Message, Hint string
 	Retryable           bool
@@ -149,7 +149,7 @@ func readRefusal(t testing.TB, body string) refusal {
 	t.Helper()
 	var r struct{ Error refusal }
 	if err := json.Unmarshal([]byte(body), &r); err != nil || r.Error.Code == "" || r.Error.Message == "" {
-		t.Fatalf("no refusal of the proxy's: %q", body)
+		t.Fatalf("not a refusal: %q", body)
 	}
 	return r.Error
 }
@@ -178,15 +178,15 @@ const (
 	divisionsPath = "/api/v1/123456/system/Divisions"
 )
 
-// exact is a simulated Exact Online, and a proxy to it with a real login of the
-// real client.
+// exact is a simulated Exact Online, and a proxy to it with a login of the real
+// client.
 type exact struct {
 	*served
 	sim    *exactsim.Sim
 	base   string
 	client *exactauth.Client
 	ahead  atomic.Int64 // of the simulator's clock
-	calls  atomic.Int64 // of the source of tokens
+	calls  atomic.Int64 // of the token source
 }
 
 func newExact(t testing.TB, cfg exactsim.Config) *exact {
