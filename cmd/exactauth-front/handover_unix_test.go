@@ -69,17 +69,17 @@ func TestFreshWaits(t *testing.T) {
 	began := time.Now()
 	now := func() time.Time { return expired.Add(time.Since(began)) }
 
-	c := newClaimed(t, record())
-	go c.end(record("12:00:0", "12:11:0", "stampNL001.access", "stampNL001.next"))
+	c := newClaimed(t, stored())
+	go c.end(stored("12:00:0", "12:11:0", "stampNL001.access", "stampNL001.next"))
 	got, at, ok := fresh(c.dir, p, now)
-	if !ok || got.AccessToken != "stampNL001.next" {
-		t.Errorf("renewed: got %q, %v", got.AccessToken, ok)
+	if !ok || got.Access.Reveal() != "stampNL001.next" {
+		t.Errorf("renewed: got %q, %v", got.Access.Reveal(), ok)
 	}
 	if at.Before(expired.Add(20*time.Millisecond)) || at.After(now()) {
 		t.Errorf("renewed: the time is said to be %s", at)
 	}
 
-	c = newClaimed(t, record())
+	c = newClaimed(t, stored())
 	go c.end("")
 	if _, _, ok := fresh(c.dir, p, now); ok {
 		t.Error("not renewed: an expired token is called fresh")
@@ -88,11 +88,11 @@ func TestFreshWaits(t *testing.T) {
 
 // A claim is waited for until it ends, but not for ever, and only then.
 func TestClaim(t *testing.T) {
-	c := newClaimed(t, record())
+	c := newClaimed(t, stored())
 	go c.end("")
 	claim(c.path, time.Hour) // returns, or the test hangs
 
-	c = newClaimed(t, record())
+	c = newClaimed(t, stored())
 	claim(c.path, time.Millisecond)
 
 	for _, path := range []string{filepath.Join(c.dir, "none"), c.dir} {
@@ -115,7 +115,7 @@ func TestClaimIsHandedOver(t *testing.T) {
 		os.WriteFile(filepath.Join(conf, config.FileName), []byte(acme), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	c := newClaimed(t, record("2026-11-22", "2025-11-22"))
+	c := newClaimed(t, stored("2026-11-22", "2025-11-22"))
 	c.file.Close()
 
 	free := func() bool {

@@ -20,8 +20,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/config"
-	"github.com/exactauth/exactauth/internal/stored"
-	"github.com/exactauth/exactauth/internal/tokenformat"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -124,10 +123,9 @@ func liveToken(args []string, env func(string) string, now func() time.Time) (st
 	if !ok {
 		return "", false
 	}
-	t.Profile = p.Name
-	text, err := tokenformat.Write(r.format, t)
+	text, err := t.Text(r.format)
 	if err == nil && r.json {
-		text, err = tokenformat.JSON(t, at)
+		text, err = t.JSON(at)
 	}
 	return text, err == nil
 }
@@ -139,36 +137,33 @@ const patience = time.Second
 // which it was. If it is expired and another process has gone to renew it, that is
 // waited for: of 200 processes that find it so, all but the first would else have to
 // start as the whole program, to do no more than wait there.
-func fresh(dir string, p config.Settings, now func() time.Time) (t tokenformat.Token, at time.Time, ok bool) {
+func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token, at time.Time, ok bool) {
 	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
 	store := tokenstore.NewFiles(dir, note)
 	for look := 1; look <= 2; look++ {
-		record, err := store.Read(context.Background(), p.Name)
+		b, err := store.Read(context.Background(), p.Name)
 		if err != nil {
 			break
 		}
-		t, times, ours := open(record, p)
-		at = now()
-		if !ours || times.Fresh(at) {
-			return t, at, ours
+		r, ours := open(b, p)
+		if !ours {
+			break
+		}
+		if at = now(); r.Fresh(at) {
+			return record.Token{Access: r.Access, ExpiresAt: r.ExpiresAt(), BaseURL: r.BaseURL, Profile: p.Name, Division: p.Division}, at, true
 		}
 		if look == 1 {
 			claim(filepath.Join(dir, p.Name), patience)
 		}
 	}
-	return tokenformat.Token{}, at, false
+	return record.Token{}, at, false
 }
 
-// open gives the access token in a record that is p's, and when it is what.
-func open(record []byte, p config.Settings) (t tokenformat.Token, times stored.Times, ours bool) {
-	r, err := stored.Decode(record)
-	if err != nil || r.Login == nil || r.Login.Unproven || r.MovedTo != "" || r.BaseURL != p.BaseURL || r.ClientID != p.ClientID {
-		return tokenformat.Token{}, stored.Times{}, false
-	}
-	times = r.Login.Times()
-	return tokenformat.Token{
-		AccessToken: r.Login.AccessToken, ExpiresAt: times.ExpiresAt(), BaseURL: r.BaseURL, Division: p.Division,
-	}, times, true
+// open reads a record, and reports whether it is p's and its token may be handed out
+// while it is fresh.
+func open(b []byte, p config.Settings) (r *record.Record, ours bool) {
+	r, err := record.Decode(b)
+	return r, err == nil && !r.Unproven && r.MovedTo == "" && r.BaseURL == p.BaseURL && r.ClientID == p.ClientID
 }
 
 var errMissing = errors.New("it is missing")

@@ -58,42 +58,36 @@ func whole(record []byte, now time.Time) (token string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // it waits for nothing
 	defer cancel()
 	t, tokenErr := c.Token(ctx, exactauth.Want{})
-	return t.AccessToken.Reveal(), errors.Join(err, tokenErr)
+	return t.Access.Reveal(), errors.Join(err, tokenErr)
 }
 
-// record is one as the whole program writes it, its token issued at noon.
-func record(edits ...string) string {
-	return strings.NewReplacer(edits...).Replace(`{
-  "version": 1,
-  "base_url": "` + baseURL + `",
-  "client_id": "` + clientID + `",
-  "client_secret": "abcDEF123456",
-  "generation": 3,
-  "login": {
-    "access_token": "stampNL001.access",
-    "refresh_token": "stampNL001.refresh!",
-    "life_seconds": 600,
-    "requested_at": "2026-11-22T12:00:00Z",
-    "replied_at": "2026-11-22T12:00:01Z"
-  }
-}
+// stored is a record as the whole program writes it, its token issued at noon.
+func stored(edits ...string) string {
+	return strings.NewReplacer(edits...).Replace(`exactauth record 1
+base_url ` + baseURL + `
+client_id ` + clientID + `
+client_secret abcDEF123456
+generation 3
+access_token stampNL001.access
+refresh_token stampNL001.refresh!
+life_seconds 600
+requested_at 2026-11-22T12:00:00Z
+replied_at 2026-11-22T12:00:01Z
+end
 `)
 }
 
 // records are what fuzzing begins with.
 var records = []string{
-	record(), "", "{}", "null", "age-encryption.org/v1\n",
-	record(`"version": 1`, `"version": 2`), record(`"generation": 3`, `"moved_to": "postgres://db/x"`),
-	record(`"life_seconds": 600`, `"life_seconds": 600.5`), record(`"life_seconds": 600`, `"life_seconds": 6e2`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "wait_for_expiry": true`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:09:01Z"`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T11:59:59Z"`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "failures": -1`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "refused": {"text": "no", "at": "2026-11-22T12:00:01Z", "client": "x"}`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "pending": {}`),
-	record(`"replied_at": "2026-11-22T12:00:01Z"`, `"replied_at": "2026-11-22T12:00:01Z", "unproven": true`),
-	record(`"generation": 3`, `"generation": -3`), record(`"generation": 3`, `"generation": "3"`),
-	record(`"login"`, `"Login"`), record(`"access_token"`, `"ACCESS_TOKEN"`), record(baseURL, "https://start.exactonline.be"),
+	stored(), "", "exactauth record 1\n", "age-encryption.org/v1\n",
+	stored("record 1", "record 2"), stored("generation 3", "generation 3\nmoved_to postgres://db/x"),
+	stored("end", "wait_for_expiry true\nend"),
+	stored("replied_at 2026-11-22T12:00:01Z", "replied_at 2026-11-22T12:09:01Z"),
+	stored("replied_at 2026-11-22T12:00:01Z", "replied_at 2026-11-22T11:59:59Z"),
+	stored("end", "refused_text no\nrefused_at 2026-11-22T12:00:01Z\nrefused_client x\nend"),
+	stored("end", "pending_access_token a\nend"),
+	stored("end", "unproven true\nend"),
+	stored(baseURL, "https://start.exactonline.be"),
 }
 
 // What the front prints, the whole program would print: whatever is in the record,
@@ -106,12 +100,12 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, age int64) {
 		now := noon.Add(time.Duration(age%1_000_000) * time.Second)
-		got, times, ours := open([]byte(text), config.Settings{BaseURL: baseURL, ClientID: clientID})
-		if !ours || !times.Fresh(now) {
+		r, ours := open([]byte(text), config.Settings{BaseURL: baseURL, ClientID: clientID})
+		if !ours || !r.Fresh(now) {
 			return
 		}
-		if want, err := whole([]byte(text), now); err != nil || got.AccessToken != want {
-			t.Errorf("the front prints %q, the whole program %q, %v", got.AccessToken, want, err)
+		if want, err := whole([]byte(text), now); err != nil || r.Access.Reveal() != want {
+			t.Errorf("the front prints %q, the whole program %q, %v", r.Access.Reveal(), want, err)
 		}
 	})
 }
@@ -119,12 +113,12 @@ func FuzzOpen(f *testing.F) {
 // The times at which the front leaves a token to the whole program are the very
 // ones at which that does not hand it out at once.
 func TestOpenTimes(t *testing.T) {
-	for _, text := range []string{record(), record(`"replied_at"`, `"wait_for_expiry": true, "replied_at"`), record("12:00:01Z", "12:00:20Z")} {
+	for _, text := range []string{stored(), stored("end", "wait_for_expiry true\nend"), stored("12:00:01Z", "12:00:20Z")} {
 		for age := -100; age < 700; age++ {
 			now := noon.Add(time.Duration(age) * time.Second)
-			_, times, ours := open([]byte(text), config.Settings{BaseURL: baseURL, ClientID: clientID})
-			if _, err := whole([]byte(text), now); !ours || times.Fresh(now) != (err == nil) {
-				t.Errorf("at %d s: the front prints it is %v, the whole program says %v\n%s", age, times.Fresh(now), err, text)
+			r, ours := open([]byte(text), config.Settings{BaseURL: baseURL, ClientID: clientID})
+			if _, err := whole([]byte(text), now); !ours || r.Fresh(now) != (err == nil) {
+				t.Errorf("at %d s: the front prints it is %v, the whole program says %v\n%s", age, r.Fresh(now), err, text)
 			}
 		}
 	}
@@ -199,10 +193,10 @@ func TestLiveToken(t *testing.T) {
 		"a seal outside":            {args: "token", env: "EXACTAUTH_SEAL=keyring"},
 		"a division outside":        {args: "token", env: "EXACTAUTH_DIVISION=x"},
 		"no record":                 {args: "token", record: "none"},
-		"damaged record":            {args: "token", record: record()[:200]},
-		"expired":                   {args: "token", record: record("2026-11-22T12:0", "2026-11-22T11:0")},
-		"another client's":          {args: "token", record: record(clientID, "11111111-2222-3333-4444-555555555555")},
-		"signed out":                {args: "token", record: `{"version":1,"base_url":"` + baseURL + `","client_id":"` + clientID + `"}`},
+		"damaged record":            {args: "token", record: stored()[:200]},
+		"expired":                   {args: "token", record: stored("2026-11-22T12:0", "2026-11-22T11:0")},
+		"another client's":          {args: "token", record: stored(clientID, "11111111-2222-3333-4444-555555555555")},
+		"signed out":                {args: "token", record: "exactauth record 1\nbase_url " + baseURL + "\nclient_id " + clientID + "\nend\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text, mode := c.config, c.mode
@@ -218,7 +212,7 @@ func TestLiveToken(t *testing.T) {
 			}
 			rec := c.record
 			if rec == "" {
-				rec = record()
+				rec = stored()
 			}
 			write(filepath.Join(state, "acme"), rec, 0o600)
 			if rec == "none" {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/tokenformat"
 )
 
 // program returns what the whole program prints for a live token, and an error where
@@ -55,10 +54,9 @@ func program(args []string, env func(string) string, now func() time.Time) (stri
 	if err != nil {
 		return "", err
 	}
-	out := tokenformat.Token{AccessToken: t.AccessToken.Reveal(), ExpiresAt: t.ExpiresAt, BaseURL: t.BaseURL, Profile: p.Name, Division: t.Division}
-	text, err := tokenformat.Write(*format, out)
+	text, err := t.Text(*format)
 	if err == nil && *asJSON {
-		text, err = tokenformat.JSON(out, now())
+		text, err = t.JSON(now())
 	}
 	return text, err
 }
@@ -70,7 +68,7 @@ func TestFrontPrintsWhatTheProgramPrints(t *testing.T) {
 	if err := os.Chmod(state, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"acme": record(), "beta": record(baseURL, "https://start.exactonline.be"), "default": record()} {
+	for name, text := range map[string]string{"acme": stored(), "beta": stored(baseURL, "https://start.exactonline.be"), "default": stored()} {
 		if err := os.WriteFile(filepath.Join(state, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

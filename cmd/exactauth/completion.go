@@ -80,5 +80,5 @@ func (a *app) divisionAtSignIn(p config.Settings) int {
 	if err != nil {
 		return 0
 	}
-	return s.User.CurrentDivision
+	return s.User.Division
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // The variables that a command gets.
@@ -76,7 +77,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if err != nil {
 		return err
 	}
-	var t exactauth.Token
+	var t record.Token
 	err = a.within(ctx, defaultTimeout, func(ctx context.Context) (err error) {
 		t, err = c.Token(ctx, want)
 		return err
@@ -86,7 +87,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	}
 	a.close() // the command that takes our place knows nothing of it
 	return a.become(ctx, path, command, withEnv(os.Environ(), map[string]string{
-		envToken:     t.AccessToken.Reveal(),
+		envToken:     t.Access.Reveal(),
 		envBaseURL:   t.BaseURL,
 		envDivision:  divisionText(t.Division),
 		envExpiresAt: t.ExpiresAt.UTC().Format(time.RFC3339),

@@ -14,7 +14,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
-	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -191,7 +191,9 @@ func (a *app) hint(err error) string {
 		return "see that it is installed and in PATH, or name it with its directory"
 	case errors.As(err, &command):
 		return "make it executable: chmod +x"
-	case errors.Is(err, stored.ErrSealed):
+	case errors.Is(err, record.ErrNewer):
+		return "nothing was changed, and the login is good; update exactauth on this machine"
+	case errors.Is(err, record.ErrSealed):
 		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)

@@ -13,6 +13,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -76,9 +77,9 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 
 // warnOfTwins names the profiles that this sign-in has ended: Exact keeps one
 // login per app and user (help.eenvoudigfactureren.be 101000381087).
-func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user exactauth.Me) {
+func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.User) {
 	conf, err := config.Read(a.Env)
-	if err != nil || user.UserID == "" {
+	if err != nil || user.ID == "" {
 		return // nothing is known that could be said
 	}
 	for _, name := range conf.Names() {
@@ -90,7 +91,7 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user exactauth
 		if err != nil {
 			continue
 		}
-		if s, err := c.Status(ctx); err == nil && s.SignedIn && s.User.UserID == user.UserID {
+		if s, err := c.Status(ctx); err == nil && s.SignedIn && s.User.ID == user.ID {
 			a.Note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login for both: this sign-in has ended that one; register an app for each", name))
 		}
 	}
@@ -190,21 +191,21 @@ func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 			Division         int       `json:"division,omitempty"`
 			AccessExpiresAt  time.Time `json:"access_expires_at"`
 			RefreshExpiresAt time.Time `json:"refresh_expires_at"`
-		}{p.Name, p.BaseURL, done.User.UserID, done.User.UserName, done.User.FullName, done.User.Email, done.User.CurrentDivision,
+		}{p.Name, p.BaseURL, done.User.ID, done.User.UserName, done.User.FullName, done.User.Email, done.User.Division,
 			p.Division, seconds(done.Token.ExpiresAt), seconds(done.RefreshExpiresAt)})
 	}
 	a.Say("") // apart from the invitation
 	t := term.Table{{"Signed in as", cmpUser(done.User)}}
-	if done.User.CurrentDivision != 0 {
-		t.Add("Current division", done.User.CurrentDivision)
+	if done.User.Division != 0 {
+		t.Add("Current division", done.User.Division)
 	}
 	t.Add("Profile", p.Name)
 	t.Add("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before")
 	return a.Print(t.String())
 }
 
-func cmpUser(m exactauth.Me) string {
-	if m.UserID == "" {
+func cmpUser(m record.User) string {
+	if m.ID == "" {
 		return "(unknown)"
 	}
 	return m.String()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
@@ -120,12 +120,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		w.sim.Advance(d)
 		for _, name := range db.query(ts, `SELECT convert_to(name, 'UTF8') FROM exactauth_records`) {
-			var rec map[string]any
-			ts.Check(json.Unmarshal(db.record(ts, string(name)), &rec))
-			shift(rec, d)
-			b, err := json.Marshal(rec)
-			ts.Check(err)
-			db.put(ts, string(name), b)
+			db.put(ts, string(name), older(ts, db.record(ts, string(name)), d))
 		}
 	case "clean": // no secret is in the tables, the write-ahead log, any other file of the server, or its log
 		want(0)
@@ -302,15 +297,15 @@ func cmdCurrent(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: current FILE STATE")
 	}
-	token, _ := dig(readJSON(ts, args[0]), "login.refresh_token")
-	if got := string(worldOf(ts).sim.RefreshTokenState(fmt.Sprint(token))); (got == args[1]) == neg {
+	rec := readRecord(ts, ts.MkAbs(args[0]))
+	if got := string(worldOf(ts).sim.RefreshTokenState(rec.Refresh.Reveal())); (got == args[1]) == neg {
 		ts.Fatalf("the refresh token in %s is %s", args[0], got)
 	}
 }
 
 // copies gives every copy of a profile's record that there is, opened: in the
 // state directory and in the table.
-func (w *world) copies(ts *testscript.TestScript, profile string) map[string]map[string]any {
+func (w *world) copies(ts *testscript.TestScript, profile string) map[string]*record.Record {
 	found := map[string][]byte{}
 	if b, err := os.ReadFile(w.record(profile)); err == nil {
 		found["the file"] = b
@@ -329,7 +324,7 @@ func (w *world) copies(ts *testscript.TestScript, profile string) map[string]map
 		ts.Check(err)
 		identities = append(identities, i...)
 	}
-	opened := map[string]map[string]any{}
+	opened := map[string]*record.Record{}
 	for where, b := range found {
 		if bytes.HasPrefix(b, []byte("age-encryption.org/")) {
 			r, err := age.Decrypt(bytes.NewReader(b), identities...)
@@ -337,8 +332,8 @@ func (w *world) copies(ts *testscript.TestScript, profile string) map[string]map
 			b, err = io.ReadAll(r)
 			ts.Check(err)
 		}
-		var rec map[string]any
-		ts.Check(json.Unmarshal(b, &rec))
+		rec, err := record.Decode(b)
+		ts.Check(err)
 		opened[where] = rec
 	}
 	return opened
@@ -350,14 +345,13 @@ func (w *world) oneLives(ts *testscript.TestScript, profile string) (where strin
 	usable, current := []string{}, 0
 	copies := w.copies(ts, profile)
 	for where, rec := range copies {
-		token, login := dig(rec, "login.refresh_token")
-		if !login {
+		if !rec.SignedIn() {
 			continue
 		}
-		if _, moved := rec["moved_to"]; !moved {
+		if rec.MovedTo == "" {
 			usable = append(usable, where)
 		}
-		if w.sim.RefreshTokenState(fmt.Sprint(token)) == exactsim.Current {
+		if w.sim.RefreshTokenState(rec.Refresh.Reveal()) == exactsim.Current {
 			current++
 		}
 	}
@@ -378,9 +372,7 @@ func cmdLives(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the login lives in %q, want the %s", got, args[1])
 	}
 	for where, rec := range w.copies(ts, args[0]) {
-		_, login := rec["login"]
-		_, secret := rec["client_secret"]
-		if where != "the "+args[1] && (login || secret) {
+		if where != "the "+args[1] && (rec.SignedIn() || !rec.ClientSecret.IsZero()) {
 			ts.Fatalf("%s still has it", where)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 type proxyOptions struct {
@@ -245,7 +246,7 @@ type tokenSource struct {
 	noted   time.Time // when a notice was last passed on
 }
 
-func (s *tokenSource) token(ctx context.Context) (t exactauth.Token, err error) {
+func (s *tokenSource) token(ctx context.Context) (t record.Token, err error) {
 	err = s.app.within(ctx, defaultTimeout, func(ctx context.Context) (err error) {
 		t, err = s.client.Token(ctx, exactauth.Want{})
 		return err
@@ -284,7 +285,7 @@ func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
 	if failed {
 		s.app.Note("there is a live token again")
 	}
-	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, nil
+	return exactapi.Token{Access: t.Access, Expires: t.ExpiresAt}, nil
 }
 
 // refusal is the HTTP answer that corresponds to the exit code and the words on

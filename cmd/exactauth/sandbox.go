@@ -287,14 +287,14 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{term.Row("Signed in as", done.User), term.Row("Current division", done.User.CurrentDivision)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{term.Row("Signed in as", done.User), term.Row("Current division", done.User.Division)}.String()))
 
 	tell("\n$ exactauth token")
 	first, err := c.Token(ctx, exactauth.Want{})
 	if err != nil {
 		return err
 	}
-	tell("%s", shortened(first.AccessToken))
+	tell("%s", shortened(first.Access))
 
 	tell("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
 	tell("\n$ for i in $(seq 24); do exactauth token & done")
@@ -319,7 +319,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{term.Row("User", me), term.Row("Current division", me.CurrentDivision), term.Row("Exact Online", b.profile.BaseURL)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{term.Row("User", me), term.Row("Current division", me.Division), term.Row("Exact Online", b.profile.BaseURL)}.String()))
 	tell("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
 	return nil
 }
@@ -331,7 +331,7 @@ func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]fault.Secr
 	for i := range n {
 		all.Go(func() {
 			t, err := b.client(dir).Token(ctx, exactauth.Want{})
-			tokens[i], errs[i] = t.AccessToken, err
+			tokens[i], errs[i] = t.Access, err
 		})
 	}
 	all.Wait()

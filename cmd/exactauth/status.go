@@ -140,7 +140,7 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 		err = s.Problem
 	}
 	out.SignedIn = s.SignedIn
-	if s.User.UserID != "" {
+	if s.User.ID != "" {
 		out.User = s.User.String()
 	}
 	if !s.AccessExpiresAt.IsZero() {

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/tokenformat"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 type tokenOptions struct {
@@ -41,7 +41,7 @@ Formats:
 		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.token(ctx, o) }),
 	}
 	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env or curl")
-	complete(cmd, "format", tokenformat.Formats()...)
+	complete(cmd, "format", record.Formats()...)
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait until a token with this much life can be had")
 	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one lives (waits until Exact allows it)")
 	return cmd
@@ -49,13 +49,13 @@ Formats:
 
 func (a *app) token(ctx context.Context, o tokenOptions) error {
 	// Before anything is spent: what cannot be printed is not fetched.
-	if _, err := tokenformat.Write(o.format, tokenformat.Token{}); err != nil {
+	if _, err := new(record.Token).Text(o.format); err != nil {
 		return usagef("--format %q: %w", o.format, err)
 	}
 	if o.want.MinValid < 0 {
 		return usagef("--min-valid %s: want a positive duration", o.want.MinValid)
 	}
-	p, c, err := a.current()
+	_, c, err := a.current()
 	if err != nil {
 		return err
 	}
@@ -63,22 +63,12 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 	if err != nil {
 		return err
 	}
-	out := printable(t, p.Name)
+	text, err := t.Text(o.format)
 	if a.JSON {
-		text, err := tokenformat.JSON(out, time.Now())
-		if err != nil {
-			return err
-		}
-		return a.Print(text)
+		text, err = t.JSON(time.Now())
 	}
-	text, err := tokenformat.Write(o.format, out)
 	if err != nil {
 		return err
 	}
 	return a.Print(text)
-}
-
-// printable is a token as it is printed.
-func printable(t exactauth.Token, profile string) tokenformat.Token {
-	return tokenformat.Token{AccessToken: t.AccessToken.Reveal(), ExpiresAt: t.ExpiresAt, BaseURL: t.BaseURL, Profile: profile, Division: t.Division}
 }

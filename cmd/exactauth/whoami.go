@@ -12,6 +12,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -48,7 +49,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	}
 	var list []exactapi.Division
 	if divisions {
-		list, err = exactapi.Divisions(ctx, c.API(t), me.CurrentDivision)
+		list, err = exactapi.Divisions(ctx, c.API(t), me.Division)
 		var refused *fault.ServerError
 		switch {
 		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):
@@ -64,7 +65,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	shown := term.Table{
 		term.Row("User", me),
 		term.Row("User name", me.UserName),
-		term.Row("Current division", me.CurrentDivision),
+		term.Row("Current division", me.Division),
 	}
 	if p.Division != 0 {
 		shown.Add("Pinned division", p.Division)
@@ -85,22 +86,22 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 // noteMoved prints a note if the current division is not the one that scripts get, or
 // not the one at the sign-in. The current division is the one that is open in the
 // browser; a script that uses it can post to the wrong company.
-func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me exactauth.Me) {
+func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me record.User) {
 	if p.Division != 0 {
-		if me.CurrentDivision != p.Division {
-			a.Note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.CurrentDivision, p.Division))
+		if me.Division != p.Division {
+			a.Note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.Division, p.Division))
 		}
 		return
 	}
 	s, err := c.Status(ctx)
-	if err != nil || s.User.CurrentDivision == 0 || s.User.CurrentDivision == me.CurrentDivision {
+	if err != nil || s.User.Division == 0 || s.User.Division == me.Division {
 		return
 	}
 	a.Note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it moves with the browser, so pin one: exactauth use --division %d",
-		s.User.CurrentDivision, me.CurrentDivision, s.User.CurrentDivision))
+		s.User.Division, me.Division, s.User.Division))
 }
 
-func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, list []exactapi.Division) error {
+func (a *app) whoamiJSON(p config.Settings, me record.User, divisions bool, list []exactapi.Division) error {
 	type division struct {
 		Code         int    `json:"code"`
 		Description  string `json:"description"`
@@ -119,7 +120,7 @@ func (a *app) whoamiJSON(p config.Settings, me exactauth.Me, divisions bool, lis
 		BaseURL         string      `json:"base_url"`
 		Profile         string      `json:"profile"`
 		Divisions       *[]division `json:"divisions,omitempty"`
-	}{me.UserID, me.UserName, me.FullName, me.Email, me.LanguageCode, me.CurrentDivision, p.Division, p.BaseURL, p.Name, nil}
+	}{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, nil}
 	if divisions {
 		ds := make([]division, 0, len(list))
 		for _, d := range list {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 const (
@@ -121,7 +122,6 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"allow-secrets": cmdAllowSecrets,
 	"tmpfs":         cmdTmpfs,
 	"fill":          cmdFill,
-	"patch":         cmdPatch,
 	"tls-server":    cmdTLSServer,
 	"tenant":        cmdTenant,
 	"postgres":      cmdPostgres,
@@ -201,8 +201,7 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 	case "refresh-token": // PROFILE STATE: what the one in the record is good for
 		want(2)
 		rec := readRecord(ts, w.record(args[0]))
-		token, _ := dig(rec, "login.refresh_token")
-		if got := string(w.sim.RefreshTokenState(fmt.Sprint(token))); got != args[1] {
+		if got := string(w.sim.RefreshTokenState(rec.Refresh.Reveal())); got != args[1] {
 			ts.Fatalf("the refresh token in the record is %s, want %s", got, args[1])
 		}
 	case "gone": // nothing listens there any more
@@ -349,62 +348,31 @@ func cmdAge(ts *testscript.TestScript, neg bool, args []string) {
 		if strings.Contains(e.Name(), ".") {
 			continue // locks and certificates
 		}
-		rec := readRecord(ts, w.record(e.Name()))
-		shift(rec, d)
-		writeRecord(ts, w.record(e.Name()), rec)
+		b, err := os.ReadFile(w.record(e.Name()))
+		ts.Check(err)
+		ts.Check(os.WriteFile(w.record(e.Name()), older(ts, b, d), 0o600))
 	}
 }
 
-// shift moves every moment but the server's own, which is by its clock.
-func shift(v any, by time.Duration) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return
-	}
-	for key, value := range m {
-		if text, ok := value.(string); ok && key != "server_date" {
-			if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-				m[key] = t.Add(-by).Format(time.RFC3339Nano)
-			}
-		}
-		shift(value, by)
-	}
+// moment is a line of a record with a time in it. The server's date is by another clock.
+var moment = regexp.MustCompile(`(?m)^(\w+_at) (.+)$`)
+
+// older returns the record with its times moved back.
+func older(ts *testscript.TestScript, b []byte, by time.Duration) []byte {
+	return moment.ReplaceAllFunc(b, func(line []byte) []byte {
+		key, value, _ := strings.Cut(string(line), " ")
+		t, err := time.Parse(time.RFC3339Nano, value)
+		ts.Check(err)
+		return []byte(key + " " + t.Add(-by).Format(time.RFC3339Nano))
+	})
 }
 
-func readRecord(ts *testscript.TestScript, path string) map[string]any {
+func readRecord(ts *testscript.TestScript, path string) *record.Record {
 	b, err := os.ReadFile(path)
 	ts.Check(err)
-	var rec map[string]any
-	ts.Check(json.Unmarshal(b, &rec))
-	return rec
-}
-
-func writeRecord(ts *testscript.TestScript, path string, rec map[string]any) {
-	b, err := json.MarshalIndent(rec, "", "  ")
+	rec, err := record.Decode(b)
 	ts.Check(err)
-	ts.Check(os.WriteFile(path, append(b, '\n'), 0o600))
-}
-
-// cmdPatch: patch PROFILE KEY=JSON... sets fields below "login" in a record, or removes them (KEY=).
-func cmdPatch(ts *testscript.TestScript, neg bool, args []string) {
-	w := worldOf(ts)
-	rec := readRecord(ts, w.record(args[0]))
-	login, _ := rec["login"].(map[string]any)
-	for _, kv := range args[1:] {
-		key, value, _ := strings.Cut(kv, "=")
-		into := login
-		if k, top := strings.CutPrefix(key, "/"); top {
-			into, key = rec, k
-		}
-		if value == "" {
-			delete(into, key)
-			continue
-		}
-		var v any
-		ts.Check(json.Unmarshal([]byte(value), &v))
-		into[key] = v
-	}
-	writeRecord(ts, w.record(args[0]), rec)
+	return rec
 }
 
 // cmdExits: exits N CMD [ARG...] runs a command that must end with exit code N.

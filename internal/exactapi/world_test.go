@@ -238,7 +238,7 @@ func (e *exact) token(ctx context.Context) (exactapi.Token, error) {
 	} else if err != nil {
 		err = &exactapi.Refusal{Status: http.StatusBadGateway, Code: "token", Message: err.Error()}
 	}
-	return exactapi.Token{Access: t.AccessToken, Expires: t.ExpiresAt}, err
+	return exactapi.Token{Access: t.Access, Expires: t.ExpiresAt}, err
 }
 
 // atOnce runs n requests at the same moment and counts the answers by status.

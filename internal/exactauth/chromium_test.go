@@ -194,7 +194,7 @@ func TestChromiumSignsIn(t *testing.T) {
 			if !strings.HasPrefix(location, redirect+"?done=") {
 				t.Errorf("the address bar ends on %q; want no code in it", location)
 			}
-			if heading != "You are signed in" || !strings.Contains(text, "Anna de Vries") || g.login.User.UserID != annaID {
+			if heading != "You are signed in" || !strings.Contains(text, "Anna de Vries") || g.login.User.ID != annaID {
 				t.Errorf("page %q %q, user %v", heading, text, g.login.User)
 			}
 			noCodeBehind(t, ctx, g.sim)
@@ -228,7 +228,7 @@ func TestChromiumEndsOnAnUnreachableNameAndThePersonPastes(t *testing.T) {
 	if err := <-g.done; err != nil {
 		t.Fatalf("login: %v", err)
 	}
-	if g.login.User.UserID != annaID {
+	if g.login.User.ID != annaID {
 		t.Errorf("signed in as %v", g.login.User)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/exactauth/exactauth/internal/fault"
-	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // This file alone speaks to the token endpoint and reads Exact's error texts;
@@ -55,6 +55,14 @@ type answer struct {
 	serverDate        time.Time     // zero if the answer had no Date
 	retryAfter        time.Duration // zero if the answer did not say
 }
+
+func (a *answer) tokens() record.Tokens {
+	return record.Tokens{Access: a.access, Refresh: a.refresh, Life: a.life, RequestedAt: a.sentAt, RepliedAt: a.repliedAt, ServerDate: a.serverDate}
+}
+
+// exactLife is the life of an access token that Exact states (Exact KB, OAuth step 3);
+// it is assumed where an answer states none.
+const exactLife = 600 * time.Second
 
 // maxAnswer bounds the body of an answer; a granted one has 1 to 3 KiB.
 const maxAnswer = 1 << 20
@@ -122,7 +130,7 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 	if a.life <= 0 {
 		a.life = exactLife
 	}
-	a.life = min(a.life, stored.MaxLifeSeconds*time.Second)
+	a.life = min(a.life, record.MaxLife)
 	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "verdict", a.verdict.String(),
 		slog.Int("status", rec.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
 	return a

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
-	"github.com/exactauth/exactauth/internal/stored"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // The table of answers (design, section 6): text first, status second.
@@ -116,7 +116,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("%d failures: %s, want %d s", failures, got, want)
 		}
 	}
-	longest := stored.MaxLifeSeconds * time.Second
+	longest := record.MaxLife
 	for failures := range 70 {
 		if got := backoff(longest/10, failures+1, 6*longest); got < longest/10 || got > 6*longest {
 			t.Errorf("%d failures of the longest life: %s", failures+1, got)

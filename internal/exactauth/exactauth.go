@@ -16,11 +16,8 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
-	store "github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/internal/record"
 )
-
-// Store keeps the profile's record; see record.Store.
-type Store = store.Store
 
 // Client is one profile at work: one registered app, one signed-in user. Its
 // zero-valued optional fields mean the default; it must not be changed once used.
@@ -30,7 +27,7 @@ type Client struct {
 	Profile config.Settings
 
 	// Store holds the profile's record, under the profile's name.
-	Store Store
+	Store record.Store
 
 	// Shared says that other machines use the store too. Then a lock can be lost
 	// while its holder lives on.
@@ -38,7 +35,7 @@ type Client struct {
 
 	// Certificates holds the listener's own certificate and its key, which are
 	// this machine's alone. Optional: Store does, if only this machine uses that.
-	Certificates Store
+	Certificates record.Store
 
 	// ClientSecret gives the client secret if it does not come from the
 	// record; a zero Secret means that it does. It is called only before a

@@ -504,7 +504,7 @@ func TestHostilePipeline(t *testing.T) {
 				}
 				checkGuarded(t, answers[i])
 			}
-			if login, err := s.end(); err != nil || login.User.UserID != annaID || s.w.Counters().Exchanges != 1 {
+			if login, err := s.end(); err != nil || login.User.ID != annaID || s.w.Counters().Exchanges != 1 {
 				t.Errorf("%v, %v after %d exchanges", login.User, err, s.w.Counters().Exchanges)
 			}
 			s.gone()

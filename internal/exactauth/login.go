@@ -11,6 +11,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // LoginOptions says how one sign-in goes.
@@ -43,10 +44,10 @@ type Invitation struct {
 
 // Login is the outcome of a sign-in.
 type Login struct {
-	Token            Token
-	RefreshExpiresAt time.Time // if no token is fetched before
-	User             Me        // zero if Exact did not say
-	UserError        error     // why User is not known or not saved; the sign-in is valid all the same
+	Token            record.Token
+	RefreshExpiresAt time.Time   // if no token is fetched before
+	User             record.User // zero if Exact did not say
+	UserError        error       // why User is not known or not saved; the sign-in is valid all the same
 }
 
 // Login signs a person in: it listens where the browser will arrive, shows the
@@ -104,12 +105,12 @@ func (c *Client) authorizeURL(state string, force bool) string {
 }
 
 // lastPage says in the browser how a sign-in ended.
-func lastPage(profile string, user Me, err error) callback.Page {
+func lastPage(profile string, user record.User, err error) callback.Page {
 	var refused *callback.RefusedError
 	var taken *TakenError
 	reason := "De aanmelding kon niet worden bewaard."
 	switch {
-	case err == nil && user.UserID == "":
+	case err == nil && user.ID == "":
 		return callback.SignedIn("Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online.")
 	case err == nil:
 		return callback.SignedIn(user.String()+" is signed in to Exact Online, as profile "+profile+".",
@@ -144,7 +145,7 @@ func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault
 			return nil, err
 		}
 		if secret.IsZero() && c.owns(rec) {
-			secret = rec.clientSecret
+			secret = rec.ClientSecret
 		}
 		return nil, errReady // there is room, and nothing to write yet
 	})
@@ -158,19 +159,19 @@ func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault
 }
 
 // loginRecord decodes the record that a login will change.
-func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
+func (c *Client) loginRecord(old []byte, o LoginOptions) (*record.Record, error) {
 	if old == nil {
-		return &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID}, nil
+		return &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID}, nil
 	}
-	rec, err := decodeRecord(old)
+	rec, err := record.Decode(old)
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
 	}
-	if rec.moved != "" && !o.Replace {
+	if rec.MovedTo != "" && !o.Replace {
 		return nil, c.elsewhere(rec)
 	}
-	if rec.signedIn() && !c.owns(rec) && !o.Replace {
-		taken := &TakenError{"client id " + rec.clientID + " at " + rec.baseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
+	if rec.SignedIn() && !c.owns(rec) && !o.Replace {
+		taken := &TakenError{"client id " + rec.ClientID + " at " + rec.BaseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
 		return nil, fault.Wrap(fault.ErrConfig, taken, "profile %s", c.Profile.Name)
 	}
 	return rec, nil
@@ -181,7 +182,7 @@ func (c *Client) loginRecord(old []byte, o LoginOptions) (*record, error) {
 // comes between it and the save; but another user's tokens must not take a
 // login's place unasked, so beside a login they are pending until that is known.
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
-	var came tokens
+	var came record.Tokens
 	pending := false
 	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
 		rec, err := c.loginRecord(old, o)
@@ -200,22 +201,22 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		if err := c.codeError(a); err != nil {
 			return nil, err
 		}
-		came = tokens{a.access, a.refresh, a.life, a.sentAt, a.repliedAt, a.serverDate}
-		if rec.signedIn() && rec.user.UserID != "" && !o.Replace {
-			rec.pending, pending = &came, true
-			rec.generation++
-			return rec.encode()
+		came = a.tokens()
+		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
+			rec.Pending, pending = &came, true
+			rec.Generation++
+			return rec.Encode()
 		}
-		fresh := &record{baseURL: c.Profile.BaseURL, clientID: c.Profile.ClientID, generation: rec.generation + 1, tokens: came}
+		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: rec.Generation + 1, Tokens: came}
 		if c.owns(rec) { // a secret from elsewhere stays there
-			fresh.clientSecret, fresh.waitForExpiry = rec.clientSecret, rec.waitForExpiry
+			fresh.ClientSecret, fresh.WaitForExpiry = rec.ClientSecret, rec.WaitForExpiry
 		}
-		return fresh.encode()
+		return fresh.Encode()
 	})
 	if err != nil {
 		return Login{}, err
 	}
-	login := Login{Token: c.token(came), RefreshExpiresAt: (&record{tokens: came}).refreshExpiresAt()}
+	login := Login{Token: c.token(came), RefreshExpiresAt: came.RefreshExpiresAt()}
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), meLimit)
 	defer cancel()
 	login.User, login.UserError = c.Me(asking, login.Token)
@@ -234,23 +235,24 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 // confirm writes down whose the tokens are that came, and lets them take the
 // place of the login before, unless that is another user's. A user who is not
 // known is not in the way.
-func (c *Client) confirm(ctx context.Context, came tokens, user Me, o LoginOptions) error {
+func (c *Client) confirm(ctx context.Context, came record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
 	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
 		rec, err := c.loginRecord(old, o)
-		if err != nil || !rec.signedIn() {
+		if err != nil || !rec.SignedIn() {
 			return old, err // signed out meanwhile
 		}
-		if rec.pending != nil && rec.pending.refresh.Reveal() == came.refresh.Reveal() {
-			if user.UserID != "" && user.UserID != rec.user.UserID && !o.Replace {
-				taken = fault.Wrap(fault.ErrConfig, &TakenError{rec.user.String(), user.String()}, "profile %s", c.Profile.Name)
-				rec.pending = nil // its generation stays counted
-				return rec.encode()
+		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == came.Refresh.Reveal() {
+			if user.ID != "" && user.ID != rec.User.ID && !o.Replace {
+				taken = fault.Wrap(fault.ErrConfig, &TakenError{rec.User.String(), user.String()}, "profile %s", c.Profile.Name)
+				rec.Pending = nil // its generation stays counted
+				return rec.Encode()
 			}
-			rec.promote()
+			rec.UsePending()
+			rec.Unproven = false
 		}
-		rec.user = user
-		return rec.encode()
+		rec.User = user
+		return rec.Encode()
 	})
 	if err == nil {
 		err = taken

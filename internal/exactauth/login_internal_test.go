@@ -6,6 +6,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // Each way in which a sign-in can end has a last page of its own.
@@ -26,11 +27,11 @@ func TestLastPages(t *testing.T) {
 		"away":    callback.Failed("Exact gaf geen bruikbaar antwoord.", ends["away"]),
 		"disk":    callback.Failed("De aanmelding kon niet worden bewaard.", ends["disk"]),
 	} {
-		if lastPage("acme", Me{}, ends[name]) != want {
+		if lastPage("acme", record.User{}, ends[name]) != want {
 			t.Errorf("%s: another page", name)
 		}
 	}
-	if lastPage("acme", Me{}, nil) == lastPage("acme", Me{UserID: "x", FullName: "Ann Archer"}, nil) {
+	if lastPage("acme", record.User{}, nil) == lastPage("acme", record.User{ID: "x", FullName: "Ann Archer"}, nil) {
 		t.Error("the page does not name the user")
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // sitting is a sign-in that is under way.
@@ -84,10 +85,10 @@ func (s *sitting) succeeds() exactauth.Login {
 	if err != nil {
 		s.w.t.Fatal(err)
 	}
-	if !s.w.AccessTokenLive(login.Token.AccessToken.Reveal()) || s.w.refreshState() != exactsim.Current {
+	if !s.w.AccessTokenLive(login.Token.Access.Reveal()) || s.w.refreshState() != exactsim.Current {
 		s.w.t.Error("the tokens are not good at the server")
 	}
-	if login.User.UserID != annaID || login.UserError != nil {
+	if login.User.ID != annaID || login.UserError != nil {
 		s.w.t.Errorf("signed in: %+v, %v", login.User, login.UserError)
 	}
 	if n := s.w.Counters().Exchanges; n != 1 {
@@ -242,7 +243,7 @@ func TestLoginOnLoopback(t *testing.T) {
 			}
 			refuses(t, s.port)
 			w.quiet(func() {
-				if tok := w.live(c); tok.AccessToken.Reveal() != login.Token.AccessToken.Reveal() {
+				if tok := w.live(c); tok.Access.Reveal() != login.Token.Access.Reveal() {
 					t.Error("the stored token is another")
 				}
 			})
@@ -844,7 +845,7 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 			}
 			// What came for a moment is counted: a copy of the record from before is
 			// not to be taken for a later one.
-			if generation := regexp.MustCompile(`"generation": \d+`); generation.ReplaceAllString(w.record(), "") != generation.ReplaceAllString(before, "") {
+			if generation := regexp.MustCompile(`\ngeneration \d+`); generation.ReplaceAllString(w.record(), "") != generation.ReplaceAllString(before, "") {
 				t.Error("the record changed")
 			}
 			if n := w.Counters(); n.Exchanges != exchanges+1 || n.RedirectsFollowed != 0 {
@@ -907,7 +908,7 @@ func TestUnknownUserDoesNotUndoALogin(t *testing.T) {
 			page := w.browse(s.URL)
 			login, err := s.end()
 			w.tell(login.UserError)
-			if err != nil || login.UserError == nil || login.User != (exactauth.Me{}) {
+			if err != nil || login.UserError == nil || login.User != (record.User{}) {
 				t.Errorf("got %+v, %v", login, err)
 			}
 			if !strings.Contains(page.body, "signed in") {
@@ -928,7 +929,7 @@ func TestReplace(t *testing.T) {
 		}
 		w.live(c)
 		login, err := w.signIn(c, exactauth.LoginOptions{Replace: true})
-		if err != nil || login.User.UserID != bobID {
+		if err != nil || login.User.ID != bobID {
 			t.Errorf("with Replace: %+v, %v", login.User, err)
 		}
 		if strings.Contains(w.record(), annaID) || !strings.Contains(w.record(), clientSecret) {

@@ -7,15 +7,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 func TestMe(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	got, err := c.Me(t.Context(), w.live(c))
-	want := exactauth.Me{UserID: annaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", LanguageCode: "nl-NL", CurrentDivision: 123456}
+	want := record.User{ID: annaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", Language: "nl-NL", Division: 123456}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -23,12 +23,12 @@ func TestMe(t *testing.T) {
 
 func TestMeString(t *testing.T) {
 	t.Parallel()
-	for want, me := range map[string]exactauth.Me{
-		"Anna <a@b>": {UserID: "i", UserName: "n", FullName: "Anna", Email: "a@b"},
-		"n <a@b>":    {UserID: "i", UserName: "n", Email: "a@b"},
-		"Anna":       {UserID: "i", FullName: "Anna"},
-		"a@b":        {UserID: "i", Email: "a@b"},
-		"i":          {UserID: "i"},
+	for want, me := range map[string]record.User{
+		"Anna <a@b>": {ID: "i", UserName: "n", FullName: "Anna", Email: "a@b"},
+		"n <a@b>":    {ID: "i", UserName: "n", Email: "a@b"},
+		"Anna":       {ID: "i", FullName: "Anna"},
+		"a@b":        {ID: "i", Email: "a@b"},
+		"i":          {ID: "i"},
 	} {
 		if got := me.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -72,7 +72,7 @@ func TestMeRefused(t *testing.T) {
 			w.Inject(test.fault)
 			me, err := c.Me(t.Context(), tok)
 			w.tell(err)
-			if err == nil || test.kind != nil && !errors.Is(err, test.kind) || me != (exactauth.Me{}) {
+			if err == nil || test.kind != nil && !errors.Is(err, test.kind) || me != (record.User{}) {
 				t.Errorf("got %+v, %v", me, err)
 			}
 			var server *fault.ServerError

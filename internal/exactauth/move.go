@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // Latest gives, of a copy of a record that a machine kept and the record in the
@@ -13,16 +14,16 @@ import (
 // client secret, which somebody may have changed since. What cannot be compared
 // gives way to the shared record.
 func Latest(kept, shared []byte) []byte {
-	k, err := decodeRecord(kept)
+	k, err := record.Decode(kept)
 	if err != nil {
 		return shared
 	}
-	s, err := decodeRecord(shared)
-	if err != nil || s.moved != "" || k.baseURL != s.baseURL || k.clientID != s.clientID || k.generation <= s.generation {
+	s, err := record.Decode(shared)
+	if err != nil || s.MovedTo != "" || k.BaseURL != s.BaseURL || k.ClientID != s.ClientID || k.Generation <= s.Generation {
 		return shared
 	}
-	k.clientSecret = s.clientSecret
-	b, err := k.encode()
+	k.ClientSecret = s.ClientSecret
+	b, err := k.Encode()
 	if err != nil {
 		return shared
 	}
@@ -40,26 +41,26 @@ func Latest(kept, shared []byte) []byte {
 // the one that Exact issued later stays, since a later sign-in ends the one before;
 // but if it has another client's login, or another user's, fault.ErrConfig is wrapped and
 // everything is as before.
-func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
-	var moving *record
+func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) error {
+	var moving *record.Record
 	goingOn := false // from an earlier call that was cut off
 	errNothing := errors.New("nothing to move")
 	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
 		if old == nil {
 			return nil, errNothing
 		}
-		if moving, err = decodeRecord(old); err != nil {
+		if moving, err = record.Decode(old); err != nil {
 			return nil, err
 		}
-		if moving.moved != "" && moving.moved != where {
+		if moving.MovedTo != "" && moving.MovedTo != where {
 			return nil, c.elsewhere(moving)
 		}
-		if moving.moved != "" && !moving.signedIn() && moving.clientSecret.IsZero() {
+		if moving.MovedTo != "" && !moving.SignedIn() && moving.ClientSecret.IsZero() {
 			return nil, errNothing // all of it is there
 		}
-		goingOn = moving.moved != ""
-		moving.moved = where
-		return moving.encode()
+		goingOn = moving.MovedTo != ""
+		moving.MovedTo = where
+		return moving.Encode()
 	})
 	if err == errNothing {
 		return nil
@@ -69,20 +70,20 @@ func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
 
 	arrived := false
 	err = to.Update(ctx, c.Profile.Name, func(_ context.Context, there []byte) ([]byte, error) {
-		moving.moved = ""
+		moving.MovedTo = ""
 		if there != nil {
-			other, err := decodeRecord(there)
+			other, err := record.Decode(there)
 			if err != nil {
 				return nil, err
 			}
-			mine := other.baseURL == moving.baseURL && other.clientID == moving.clientID
-			if other.signedIn() && !mine {
-				return nil, fault.New(fault.ErrConfig, "profile %s: %s holds the login of another client, %s at %s", c.Profile.Name, where, other.clientID, other.baseURL)
+			mine := other.BaseURL == moving.BaseURL && other.ClientID == moving.ClientID
+			if other.SignedIn() && !mine {
+				return nil, fault.New(fault.ErrConfig, "profile %s: %s holds the login of another client, %s at %s", c.Profile.Name, where, other.ClientID, other.BaseURL)
 			}
-			if mine && other.moved == "" && other.signedIn() {
-				later := moving.signedIn() && moving.newest().issuedAfter(other.newest())
-				if moving.signedIn() && moving.user.differs(other.user) && (later || !goingOn) {
-					return nil, fault.Wrap(fault.ErrConfig, &TakenError{other.user.String(), moving.user.String()}, "profile %s in %s", c.Profile.Name, where)
+			if mine && other.MovedTo == "" && other.SignedIn() {
+				later := moving.SignedIn() && issuedAfter(newest(moving), newest(other))
+				if moving.SignedIn() && moving.User.Differs(other.User) && (later || !goingOn) {
+					return nil, fault.Wrap(fault.ErrConfig, &TakenError{other.User.String(), moving.User.String()}, "profile %s in %s", c.Profile.Name, where)
 				}
 				// An earlier call may have got this far, and others gone on from there;
 				// or a whole team has signed in there already.
@@ -90,12 +91,12 @@ func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
 					arrived = true
 					return there, nil
 				}
-				other.generation++ // what a machine keeps of that login is of no use
+				other.Generation++ // what a machine keeps of that login is of no use
 			}
-			moving.generation = max(moving.generation, other.generation)
+			moving.Generation = max(moving.Generation, other.Generation)
 		}
 		arrived = true // unless the store says that it never took it
-		return moving.encode()
+		return moving.Encode()
 	})
 	if err == nil || arrived {
 		return err
@@ -103,37 +104,32 @@ func (c *Client) MoveTo(ctx context.Context, to Store, where string) error {
 	return errors.Join(err, c.stay(context.WithoutCancel(ctx)))
 }
 
-// newest is the tokens that Exact issued last.
-func (r *record) newest() tokens {
-	if r.pending != nil {
-		return *r.pending
+// newest returns the tokens that Exact issued last.
+func newest(r *record.Record) record.Tokens {
+	if r.Pending != nil {
+		return *r.Pending
 	}
-	return r.tokens
+	return r.Tokens
 }
 
 // issuedAfter goes by the server's own dates, if there are any: two machines may
 // have written these.
-func (t tokens) issuedAfter(other tokens) bool {
-	if t.serverDate.IsZero() || other.serverDate.IsZero() {
-		return t.repliedAt.After(other.repliedAt)
+func issuedAfter(t, other record.Tokens) bool {
+	if t.ServerDate.IsZero() || other.ServerDate.IsZero() {
+		return t.RepliedAt.After(other.RepliedAt)
 	}
-	return t.serverDate.After(other.serverDate)
-}
-
-// differs reports whether the two are known to be different users.
-func (m Me) differs(other Me) bool {
-	return m.UserID != "" && other.UserID != "" && m.UserID != other.UserID
+	return t.ServerDate.After(other.ServerDate)
 }
 
 // stay takes back the mark of a move that did not happen.
 func (c *Client) stay(ctx context.Context) error {
 	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := decodeRecord(old)
+		rec, err := record.Decode(old)
 		if err != nil {
 			return nil, err
 		}
-		rec.moved = ""
-		return rec.encode()
+		rec.MovedTo = ""
+		return rec.Encode()
 	})
 }
 
@@ -145,14 +141,14 @@ func (c *Client) Moved(ctx context.Context) error {
 		if old == nil {
 			return nil, errNothing
 		}
-		rec, err := decodeRecord(old)
+		rec, err := record.Decode(old)
 		if err != nil {
 			return nil, err
 		}
-		if rec.moved == "" {
+		if rec.MovedTo == "" {
 			return nil, errNothing
 		}
-		return (&record{baseURL: rec.baseURL, clientID: rec.clientID, generation: rec.generation, moved: rec.moved}).encode()
+		return (&record.Record{BaseURL: rec.BaseURL, ClientID: rec.ClientID, Generation: rec.Generation, MovedTo: rec.MovedTo}).Encode()
 	})
 	if err == errNothing {
 		return nil
@@ -163,16 +159,16 @@ func (c *Client) Moved(ctx context.Context) error {
 // IsNote reports whether a record is no more than the note that Moved leaves, which
 // tells no secret.
 func IsNote(b []byte) bool {
-	rec, err := decodeRecord(b)
-	return err == nil && rec.moved != "" && !rec.signedIn() && rec.clientSecret.IsZero()
+	rec, err := record.Decode(b)
+	return err == nil && rec.MovedTo != "" && !rec.SignedIn() && rec.ClientSecret.IsZero()
 }
 
 // elsewhere says that the login in r must not be used from here.
-func (c *Client) elsewhere(r *record) error {
-	if r.signedIn() || !r.clientSecret.IsZero() {
-		return fault.New(fault.ErrTemporary, "profile %s: its login is being moved to %s", c.Profile.Name, fault.Printable(r.moved))
+func (c *Client) elsewhere(r *record.Record) error {
+	if r.SignedIn() || !r.ClientSecret.IsZero() {
+		return fault.New(fault.ErrTemporary, "profile %s: its login is being moved to %s", c.Profile.Name, fault.Printable(r.MovedTo))
 	}
-	return fault.Wrap(fault.ErrConfig, &MovedError{r.moved}, "profile %s", c.Profile.Name)
+	return fault.Wrap(fault.ErrConfig, &MovedError{r.MovedTo}, "profile %s", c.Profile.Name)
 }
 
 // MovedError is wrapped by an fault.ErrConfig: the login was moved to another store.

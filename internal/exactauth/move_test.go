@@ -2,7 +2,6 @@ package exactauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,35 +12,22 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 const elsewhere = "postgres://exact@db.test/exact"
 
-// wire is as much of a stored record as these tests look at or make up.
-type wire struct {
-	Version      int        `json:"version"`
-	BaseURL      string     `json:"base_url"`
-	ClientID     string     `json:"client_id"`
-	ClientSecret string     `json:"client_secret,omitempty"`
-	Generation   int        `json:"generation,omitempty"`
-	MovedTo      string     `json:"moved_to,omitempty"`
-	Login        *wireLogin `json:"login,omitempty"`
+// made returns a record with a login.
+func made(clientID, baseURL, login string, generation int, at time.Time) record.Record {
+	r := record.Record{BaseURL: baseURL, ClientID: clientID, ClientSecret: fault.NewSecret("secret of " + login), Generation: generation}
+	r.Tokens = record.Tokens{Access: fault.NewSecret("a-" + login), Refresh: fault.NewSecret("r-" + login), Life: exactLife, RequestedAt: at, RepliedAt: at}
+	return r
 }
 
-type wireLogin struct {
-	AccessToken  string          `json:"access_token"`
-	RefreshToken string          `json:"refresh_token"`
-	LifeSeconds  int             `json:"life_seconds"`
-	RequestedAt  time.Time       `json:"requested_at"`
-	RepliedAt    time.Time       `json:"replied_at"`
-	ServerDate   time.Time       `json:"server_date,omitzero"`
-	User         json.RawMessage `json:"user,omitempty"`
-}
-
-func (r wire) bytes(t *testing.T) []byte {
+func encoded(t *testing.T, r record.Record) []byte {
 	t.Helper()
-	b, err := json.Marshal(r)
+	b, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,58 +37,53 @@ func (r wire) bytes(t *testing.T) []byte {
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 10, 28, 16, 15, 50, 0, time.UTC)
-	base := func(name string, generation int) wire {
-		return wire{Version: 1, BaseURL: "https://start.exactonline.nl", ClientID: clientID, ClientSecret: "secret of " + name, Generation: generation,
-			Login: &wireLogin{AccessToken: "a-" + name, RefreshToken: "r-" + name, LifeSeconds: 600, RequestedAt: at, RepliedAt: at}}
+	base := func(name string, generation int) record.Record {
+		return made(clientID, "https://start.exactonline.nl", name, generation, at)
 	}
-	but := func(r wire, change func(*wire)) wire { change(&r); return r }
+	but := func(r record.Record, change func(*record.Record)) record.Record { change(&r); return r }
+	signedOut := func(r *record.Record) { r.Tokens = record.Tokens{} }
 	for _, c := range []struct {
 		name         string
-		kept, shared wire
+		kept, shared record.Record
 		want         string // whose tokens
 	}{
 		{"the kept one is newer", base("kept", 6), base("shared", 5), "kept"},
 		{"much newer", base("kept", 9), base("shared", 5), "kept"},
 		{"the same", base("kept", 5), base("shared", 5), "shared"},
 		{"the kept one is older", base("kept", 4), base("shared", 5), "shared"},
-		{"newer by the clock only", but(base("kept", 5), func(r *wire) { r.Login.RepliedAt = at.Add(time.Hour) }), base("shared", 5), "shared"},
-		{"another client", but(base("kept", 6), func(r *wire) { r.ClientID = "22222222-2222-3333-4444-555555555555" }), base("shared", 5), "shared"},
-		{"another server", but(base("kept", 6), func(r *wire) { r.BaseURL = "https://start.exactonline.be" }), base("shared", 5), "shared"},
-		{"the shared one was moved", base("kept", 6), but(base("shared", 5), func(r *wire) { r.MovedTo, r.Version = elsewhere, 2 }), "shared"},
-		{"the shared one was moved and emptied", base("kept", 6), but(base("shared", 5), func(r *wire) { r.MovedTo, r.Version, r.Login = elsewhere, 2, nil }), ""},
-		{"signed out meanwhile", base("kept", 6), but(base("shared", 6), func(r *wire) { r.Login = nil }), ""},
-		{"signed out before", base("kept", 7), but(base("shared", 6), func(r *wire) { r.Login = nil }), "kept"},
-		{"without generations, as before they were counted", base("kept", 0), base("shared", 0), "shared"},
-		{"the kept one is damaged", but(base("kept", 6), func(r *wire) { r.Login.RefreshToken = "" }), base("shared", 5), "shared"},
-		{"the kept one is of a newer program", but(base("kept", 6), func(r *wire) { r.Version = 99 }), base("shared", 5), "shared"},
+		{"newer by the clock only", but(base("kept", 5), func(r *record.Record) { r.RepliedAt = at.Add(time.Hour) }), base("shared", 5), "shared"},
+		{"another client", but(base("kept", 6), func(r *record.Record) { r.ClientID = "22222222-2222-3333-4444-555555555555" }), base("shared", 5), "shared"},
+		{"another server", but(base("kept", 6), func(r *record.Record) { r.BaseURL = "https://start.exactonline.be" }), base("shared", 5), "shared"},
+		{"the shared one was moved", base("kept", 6), but(base("shared", 5), func(r *record.Record) { r.MovedTo = elsewhere }), "shared"},
+		{"the shared one was moved and emptied", base("kept", 6), but(base("shared", 5), func(r *record.Record) { r.MovedTo = elsewhere; signedOut(r) }), ""},
+		{"signed out meanwhile", base("kept", 6), but(base("shared", 6), signedOut), ""},
+		{"signed out before", base("kept", 7), but(base("shared", 6), signedOut), "kept"},
+		{"without generations", base("kept", 0), base("shared", 0), "shared"},
 	} {
-		shared := c.shared.bytes(t)
-		got := exactauth.Latest(c.kept.bytes(t), shared)
-		var r wire
-		if err := json.Unmarshal(got, &r); err != nil {
+		shared := encoded(t, c.shared)
+		got := exactauth.Latest(encoded(t, c.kept), shared)
+		r, err := record.Decode(got)
+		if err != nil {
 			t.Fatal(c.name, err)
 		}
-		whose := ""
-		if r.Login != nil {
-			_, whose, _ = strings.Cut(r.Login.RefreshToken, "-")
-		}
-		if whose != c.want {
+		if _, whose, _ := strings.Cut(r.Refresh.Reveal(), "-"); whose != c.want {
 			t.Errorf("%s: the tokens of %q; want %q", c.name, whose, c.want)
 		}
-		if r.ClientSecret != "secret of shared" {
-			t.Errorf("%s: %s; the shared record's may have been changed since", c.name, r.ClientSecret)
+		if secret := r.ClientSecret.Reveal(); secret != "secret of shared" {
+			t.Errorf("%s: %s; the shared record's may have been changed since", c.name, secret)
 		}
 		if c.want != "kept" && string(got) != string(shared) {
-			t.Errorf("%s: the shared record is not as it was", c.name)
+			t.Errorf("%s: the shared record is changed", c.name)
 		}
 	}
-	sound := base("shared", 5).bytes(t)
-	for _, damaged := range []string{"", "nothing is kept\n", "{", "age-encryption.org/v1\n"} {
+	sound := encoded(t, base("shared", 5))
+	newer := strings.Replace(string(encoded(t, base("kept", 6))), "record 1", "record 99", 1)
+	for _, damaged := range []string{"", "nothing is kept\n", "exactauth", newer, newer[len("exactauth record 99\n"):], "age-encryption.org/v1\n"} {
 		if got := exactauth.Latest([]byte(damaged), sound); string(got) != string(sound) {
 			t.Errorf("kept %q: %s", damaged, got)
 		}
 		if got := exactauth.Latest(sound, []byte(damaged)); string(got) != damaged {
-			t.Errorf("shared %q: %s; want it as it is, to be told", damaged, got)
+			t.Errorf("shared %q: %s; want it unchanged, so that it is reported", damaged, got)
 		}
 	}
 }
@@ -123,24 +104,20 @@ func newMove(t *testing.T, c exactsim.Config) *moving {
 }
 
 // look gives both records as they are stored.
-func (m *moving) look() (here, there wire) {
+func (m *moving) look() (here, there record.Record) {
 	m.t.Helper()
-	for _, x := range []struct {
-		at   exactauth.Store
-		into *wire
-	}{{m.store(), &here}, {m.files, &there}} {
-		b, err := x.at.Read(m.t.Context(), profileName)
+	read := func(store record.Store) record.Record {
+		b, err := store.Read(m.t.Context(), profileName)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue
+			return record.Record{}
 		}
-		if err == nil {
-			err = json.Unmarshal(b, x.into)
-		}
+		r, err := record.Decode(b)
 		if err != nil {
 			m.t.Fatal(err)
 		}
+		return *r
 	}
-	return here, there
+	return read(m.store()), read(m.files)
 }
 
 // oneLives holds what must be so at every moment of a move: the login's refresh
@@ -149,14 +126,14 @@ func (m *moving) oneLives(when string) {
 	m.t.Helper()
 	here, there := m.look()
 	usable, current := 0, 0
-	for _, r := range []wire{here, there} {
-		if r.Login == nil {
+	for _, r := range []record.Record{here, there} {
+		if !r.SignedIn() {
 			continue
 		}
 		if r.MovedTo == "" {
 			usable++
 		}
-		if m.RefreshTokenState(r.Login.RefreshToken) == exactsim.Current {
+		if m.RefreshTokenState(r.Refresh.Reveal()) == exactsim.Current {
 			current++
 		}
 	}
@@ -173,10 +150,10 @@ func (m *moving) oneLives(when string) {
 func (m *moving) arrived() {
 	m.t.Helper()
 	here, there := m.look()
-	if here.Login != nil || here.ClientSecret != "" || here.MovedTo != elsewhere {
+	if here.SignedIn() || !here.ClientSecret.IsZero() || here.MovedTo != elsewhere {
 		m.t.Errorf("what is left behind is %+v", here)
 	}
-	if there.MovedTo != "" || there.ClientSecret != clientSecret {
+	if there.MovedTo != "" || there.ClientSecret.Reveal() != clientSecret {
 		m.t.Errorf("what arrived is %+v", there)
 	}
 	m.clock.advance(exactLife)
@@ -201,10 +178,10 @@ type steps struct {
 	ended bool
 }
 
-func (s *steps) of(store exactauth.Store) exactauth.Store { return &cutStore{store, s} }
+func (s *steps) of(store record.Store) record.Store { return &cutStore{store, s} }
 
 type cutStore struct {
-	exactauth.Store
+	record.Store
 	*steps
 }
 
@@ -241,7 +218,7 @@ func TestMove(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if _, there := m.look(); there.Generation != before.Generation || there.Login.RefreshToken != before.Login.RefreshToken || string(there.Login.User) != string(before.Login.User) {
+	if _, there := m.look(); there.Generation != before.Generation || there.Refresh.Reveal() != before.Refresh.Reveal() || there.User != before.User {
 		t.Errorf("it was %+v and is %+v", before, there)
 	}
 	m.quiet(func() { // once more is nothing more
@@ -269,9 +246,9 @@ func TestMoveIsKilled(t *testing.T) {
 					switch here, _ := m.look(); {
 					case here.MovedTo == "" && err != nil:
 						t.Error(err)
-					case here.MovedTo != "" && here.Login != nil && !errors.Is(err, fault.ErrTemporary):
+					case here.MovedTo != "" && here.SignedIn() && !errors.Is(err, fault.ErrTemporary):
 						t.Errorf("%v; want ErrTemporary", err)
-					case here.MovedTo != "" && here.Login == nil && !errors.Is(err, fault.ErrConfig):
+					case here.MovedTo != "" && !here.SignedIn() && !errors.Is(err, fault.ErrConfig):
 						t.Errorf("%v; want ErrConfig", err)
 					}
 				})
@@ -309,7 +286,7 @@ func TestMoveIsKilledAndOthersGoOn(t *testing.T) {
 				if err := m.move(&steps{}); err != nil {
 					t.Fatal(err)
 				}
-				if _, there := m.look(); there.Login.RefreshToken != before.Login.RefreshToken {
+				if _, there := m.look(); there.Refresh.Reveal() != before.Refresh.Reveal() {
 					t.Error("the login there was replaced")
 				}
 				m.arrived()
@@ -348,7 +325,7 @@ func TestMoveIsRefused(t *testing.T) {
 
 // failing is a store that does not take a result, or cannot say whether it did.
 type failing struct {
-	exactauth.Store
+	record.Store
 	saved, late bool
 }
 
@@ -452,7 +429,7 @@ func TestMoveOfNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, s := range []exactauth.Store{w.store(), files} {
+	for _, s := range []record.Store{w.store(), files} {
 		if _, err := s.Read(t.Context(), profileName); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("a record was made: %v", err)
 		}
@@ -502,16 +479,16 @@ func TestMoveThereAndBack(t *testing.T) {
 // on.
 func TestMoveOntoAnotherClient(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
-	theirs := wire{Version: 1, BaseURL: m.url, ClientID: "22222222-2222-3333-4444-555555555555", ClientSecret: "theirs", Generation: 3,
-		Login: &wireLogin{AccessToken: "a", RefreshToken: "r", LifeSeconds: 600, RequestedAt: m.clock.now(), RepliedAt: m.clock.now()}}
+	theirs := made("22222222-2222-3333-4444-555555555555", m.url, "another", 3, m.clock.now())
+	text := string(encoded(t, theirs))
 	for _, c := range []struct {
 		name string
 		kind error
 		text string
 	}{
-		{"another client", fault.ErrConfig, string(theirs.bytes(t))},
-		{"another server", fault.ErrConfig, strings.Replace(string(theirs.bytes(t)), m.url, "https://start.exactonline.be", 1)},
-		{"damaged", fault.ErrRecord, "{"},
+		{"another client", fault.ErrConfig, text},
+		{"another server", fault.ErrConfig, strings.Replace(text, m.url, "https://start.exactonline.be", 1)},
+		{"damaged", fault.ErrRecord, "exactauth"},
 		{"sealed", fault.ErrRecord, "age-encryption.org/v1\n"},
 	} {
 		if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return []byte(c.text), nil }); err != nil {
@@ -532,8 +509,8 @@ func TestMoveOntoAnotherClient(t *testing.T) {
 	m.live(m.here)
 
 	// A client that is set up there and not signed in is in nobody's way.
-	theirs.Login = nil
-	if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return theirs.bytes(t), nil }); err != nil {
+	theirs.Tokens = record.Tokens{}
+	if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return encoded(t, theirs), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.move(&steps{}); err != nil {
@@ -609,7 +586,7 @@ func TestMoveOntoAnotherUser(t *testing.T) {
 	if taken := (*exactauth.TakenError)(nil); !errors.Is(err, fault.ErrConfig) || !errors.As(err, &taken) || !strings.Contains(err.Error(), "Bob") || !strings.Contains(err.Error(), "Anna") {
 		t.Errorf("%v; want a TakenError", err)
 	}
-	if _, after := m.look(); after.Login == nil || after.Login.RefreshToken != before.Login.RefreshToken {
+	if _, after := m.look(); !after.SignedIn() || after.Refresh.Reveal() != before.Refresh.Reveal() {
 		t.Error("Bob's login is gone")
 	}
 	m.clock.advance(exactLife)

@@ -9,6 +9,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -33,7 +34,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		if w.refreshState() != exactsim.Current {
 			t.Error("the refresh token is not the one that the server takes")
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v", me, err)
 		}
 	})
@@ -44,7 +45,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		if strings.Contains(w.record(), "pending") {
 			t.Error("tokens of another user wait on beside a login that has proved alive")
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})
@@ -55,7 +56,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
 		w.refused(c, fault.ErrTemporary)
 		w.ClearFaults()
-		if s, err := c.Status(t.Context()); err != nil || s.User != (exactauth.Me{}) {
+		if s, err := c.Status(t.Context()); err != nil || s.User != (record.User{}) {
 			t.Errorf("status: %+v, %v; want a user who is not known", s, err)
 		}
 		err := w.refused(c, fault.ErrLoginNeeded)
@@ -69,7 +70,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.UserID != annaID {
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})

@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // Status is what the record says of a profile's login; no server was asked.
 type Status struct {
-	SignedIn         bool      // there is a login, and nothing says that it is dead
-	AccessExpiresAt  time.Time // zero without a login
-	RefreshExpiresAt time.Time // when the login lapses if no token is fetched
-	User             Me        // zero if it is not known
-	Problem          error     // why a call of Token would fail or soon will; nil if nothing is known
+	SignedIn         bool        // there is a login, and nothing says that it is dead
+	AccessExpiresAt  time.Time   // zero without a login
+	RefreshExpiresAt time.Time   // when the login lapses if no token is fetched
+	User             record.User // zero if it is not known
+	Problem          error       // why a call of Token would fail or soon will; nil if nothing is known
 }
 
 // Status reads the profile's record. A record that cannot be read is an error;
@@ -28,21 +29,21 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		return Status{Problem: err}, nil
 	case err != nil:
 		return Status{}, err
-	case !rec.signedIn():
+	case !rec.SignedIn():
 		return Status{Problem: c.nobody()}, nil
 	}
 	now := c.now()
 	s := Status{
 		SignedIn:         true,
-		AccessExpiresAt:  rec.expiresAt(),
-		RefreshExpiresAt: rec.refreshExpiresAt(),
-		User:             rec.user,
+		AccessExpiresAt:  rec.ExpiresAt(),
+		RefreshExpiresAt: rec.RefreshExpiresAt(),
+		User:             rec.User,
 	}
-	if rec.unproven {
-		s.User = Me{}
+	if rec.Unproven {
+		s.User = record.User{}
 	}
 	call := &tokenCall{Client: c}
-	if rec.refused != nil { // it is lifted by another secret
+	if rec.Refused != nil { // it is lifted by another secret
 		if err := call.findSecret(ctx); err != nil {
 			return s, err
 		}
@@ -64,7 +65,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // client: then fault.ErrConfig is wrapped and nothing is changed.
 func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) error {
 	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec := &record{}
+		rec := &record.Record{}
 		if old != nil {
 			var err error
 			if rec, err = c.open(old); errors.Is(err, fault.ErrLoginNeeded) {
@@ -74,10 +75,10 @@ func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep 
 			}
 		}
 		if secret.IsZero() && keep && c.owns(rec) {
-			secret = rec.clientSecret
+			secret = rec.ClientSecret
 		}
-		rec.baseURL, rec.clientID, rec.clientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret
-		return rec.encode()
+		rec.BaseURL, rec.ClientID, rec.ClientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret
+		return rec.Encode()
 	})
 }
 
@@ -90,17 +91,17 @@ func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
 		return false, nil
 	}
 	err = c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := decodeRecord(old) // whatever client's it is
+		rec, err := record.Decode(old) // whatever client's it is
 		if err != nil {
 			return nil, err
 		}
-		if rec.moved != "" {
+		if rec.MovedTo != "" {
 			return nil, c.elsewhere(rec)
 		}
-		wasSignedIn = rec.signedIn()
-		return (&record{
-			baseURL: rec.baseURL, clientID: rec.clientID, clientSecret: rec.clientSecret, generation: rec.generation + 1,
-		}).encode()
+		wasSignedIn = rec.SignedIn()
+		return (&record.Record{
+			BaseURL: rec.BaseURL, ClientID: rec.ClientID, ClientSecret: rec.ClientSecret, Generation: rec.Generation + 1,
+		}).Encode()
 	})
 	return wasSignedIn, err
 }
@@ -126,9 +127,9 @@ func (c *Client) HasClientSecret(ctx context.Context) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	rec, err := decodeRecord(b)
+	rec, err := record.Decode(b)
 	if err != nil {
 		return false, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
 	}
-	return c.owns(rec) && !rec.clientSecret.IsZero(), nil
+	return c.owns(rec) && !rec.ClientSecret.IsZero(), nil
 }

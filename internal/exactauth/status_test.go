@@ -105,7 +105,7 @@ func TestSetClientSecretKeepsTheLogin(t *testing.T) {
 	if err := c.SetClientSecret(t.Context(), fault.NewSecret("new one"), true); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.live(c); got.AccessToken.Reveal() != tok.AccessToken.Reveal() {
+	if got := w.live(c); got.Access.Reveal() != tok.Access.Reveal() {
 		t.Error("the login is gone")
 	}
 	c.Profile.ClientID = "99999999-2222-3333-4444-555555555555"

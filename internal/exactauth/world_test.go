@@ -25,6 +25,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -204,7 +205,7 @@ func (w *world) tell(err error) error {
 }
 
 // token asks c for a token; the test goes on with what came.
-func (w *world) token(c *exactauth.Client, want exactauth.Want) (exactauth.Token, error) {
+func (w *world) token(c *exactauth.Client, want exactauth.Want) (record.Token, error) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
@@ -213,13 +214,13 @@ func (w *world) token(c *exactauth.Client, want exactauth.Want) (exactauth.Token
 }
 
 // live asks c for a token, which must be given and be good at the server.
-func (w *world) live(c *exactauth.Client) exactauth.Token {
+func (w *world) live(c *exactauth.Client) record.Token {
 	w.t.Helper()
 	tok, err := w.token(c, exactauth.Want{})
 	if err != nil {
 		w.t.Fatal("no token:", err)
 	}
-	if !w.AccessTokenLive(tok.AccessToken.Reveal()) {
+	if !w.AccessTokenLive(tok.Access.Reveal()) {
 		w.t.Fatal("the token handed out is not good at the server")
 	}
 	return tok
@@ -271,14 +272,11 @@ func (w *world) putRecord(text string) {
 	}
 }
 
-// field is a string field of the stored login, "" if it is not there.
+// field is a field of the stored record, "" if it is not there.
 func (w *world) field(name string) string {
 	w.t.Helper()
-	_, rest, ok := strings.Cut(w.record(), `"`+name+`": "`)
-	if !ok {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, `"`)
+	_, rest, _ := strings.Cut(w.record(), "\n"+name+" ")
+	value, _, _ := strings.Cut(rest, "\n")
 	return value
 }
 
@@ -327,7 +325,7 @@ var (
 // crashing is a store whose process ends at one of its updates: before its
 // change, or after the change and before it was saved.
 type crashing struct {
-	exactauth.Store
+	record.Store
 	at     int
 	before bool
 	n      int

@@ -22,7 +22,8 @@ var (
 	ErrTemporary = errors.New("temporary failure")
 	// ErrConfig: client id, client secret, redirect URI or another setting is wrong.
 	ErrConfig = errors.New("wrong configuration")
-	// ErrRecord: the stored record is damaged. It is left unchanged.
+	// ErrRecord: the stored record is damaged, or not for this program to read. It is left
+	// unchanged.
 	ErrRecord = errors.New("damaged record")
 )
 

@@ -1,6 +1,3 @@
-// Package record is what exactauth stores of a profile: the fields of its record,
-// their bytes, and what follows from the times of its token. Both programs read and
-// print tokens with it.
 package record
 
 import (

@@ -17,7 +17,6 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/record"
-	"github.com/exactauth/exactauth/internal/stored"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -106,15 +105,15 @@ func (w *world) call(stdin, program string, args ...string) (string, error) {
 func (w *world) expire(ctx context.Context) error {
 	w.offset.Add(int64(life))
 	return w.store.Update(ctx, profile, func(_ context.Context, old []byte) ([]byte, error) {
-		r, err := stored.Decode(old)
+		r, err := record.Decode(old)
 		if err != nil {
 			return nil, err
 		}
-		if r.Login == nil {
+		if !r.SignedIn() {
 			return nil, errors.New("nobody is signed in")
 		}
-		r.Login.RequestedAt = r.Login.RequestedAt.Add(-life)
-		r.Login.RepliedAt = r.Login.RepliedAt.Add(-life)
-		return stored.Encode(r)
+		r.RequestedAt = r.RequestedAt.Add(-life)
+		r.RepliedAt = r.RepliedAt.Add(-life)
+		return r.Encode()
 	})
 }

@@ -501,7 +501,7 @@ func (t *trial) settle(ctx context.Context) {
 		case 0:
 			refused = make([]bool, len(t.machines))
 			is, known := t.find(p.token())
-			state := t.sim.RefreshTokenState(r.Login.RefreshToken)
+			state := t.sim.RefreshTokenState(r.Refresh.Reveal())
 			switch {
 			case len(kept) > 0:
 				continue
@@ -546,7 +546,7 @@ func (t *trial) settle(ctx context.Context) {
 }
 
 // look reads the record and what machines keep of it, which is to be possible.
-func (t *trial) look() (r record, kept []record, ok bool) {
+func (t *trial) look() (r found, kept []found, ok bool) {
 	r, err := t.readRecord()
 	if err == nil {
 		kept, err = t.readKept(r)
@@ -586,27 +586,27 @@ func (t *trial) misled() {
 
 // pause waits as the record says, and now and then looks whether a call that
 // does not wait leaves the server alone.
-func (t *trial) pause(r record, p *proc) {
-	if r.Login == nil {
+func (t *trial) pause(r found, p *proc) {
+	if !r.SignedIn() {
 		return
 	}
-	if time.Until(r.Login.RetryAt) > life/10 && t.IntN(4) == 0 {
+	if time.Until(r.RetryAt) > life/10 && t.IntN(4) == 0 {
 		sent := t.sim.Counters().Refreshes
 		early := t.start(call{args: p.args, machine: p.machine}, nil)
 		early.wait()
 		t.all = append(t.all, early)
 		t.judge(early, []int{0, 4, 5})
-		if asked := t.sim.Counters().Refreshes - sent; asked > 0 && early.ended.Before(r.Login.RetryAt) {
+		if asked := t.sim.Counters().Refreshes - sent; asked > 0 && early.ended.Before(r.RetryAt) {
 			t.blame("the server was asked although the record says to wait")
 		}
 	}
-	time.Sleep(min(max(time.Until(r.Login.RetryAt), life/50), 10*life))
+	time.Sleep(min(max(time.Until(r.RetryAt), life/50), 10*life))
 }
 
 // judgeLoss explains a loss by what the simulator did, or does not.
-func (t *trial) judgeLoss(r record) {
+func (t *trial) judgeLoss(r found) {
 	t.fate = unexplained
-	if r.Login == nil {
+	if !r.SignedIn() {
 		t.blame("the record has no login any more")
 		return
 	}
@@ -773,7 +773,7 @@ func (t *trial) tell(before exactsim.Counters) string {
 	if err != nil || keptErr != nil {
 		fmt.Fprintf(&b, "  record: %v, kept: %v\n", err, keptErr)
 	}
-	for _, r := range append([]record{r}, kept...) {
+	for _, r := range append([]found{r}, kept...) {
 		where := "record"
 		if r.machine >= 0 {
 			where = fmt.Sprintf("kept by machine %d", r.machine)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
@@ -542,38 +545,35 @@ func (w *world) signIn() (problem string) {
 
 func (w *world) record() string { return filepath.Join(w.machines[0].state, profileName) }
 
-// record is what of a record is looked at. That it is read here at all is
-// because the questions to the simulator need the tokens.
-type record struct {
-	Version    int
-	Generation int
-	Login      *struct {
-		RefreshToken         string    `json:"refresh_token"`
-		PreviousRefreshToken string    `json:"previous_refresh_token"`
-		RequestedAt          time.Time `json:"requested_at"`
-		SpentAt              time.Time `json:"spent_at"`
-		LostAt               time.Time `json:"lost_at"`
-		RetryAt              time.Time `json:"retry_at"`
-	}
-
+// found is a record that was read. That it is read here at all is because the
+// questions to the simulator need the tokens.
+type found struct {
+	record.Record
 	raw     []byte // all of it, unsealed
 	machine int    // that keeps it for itself; -1 for none
 }
 
 // settled reports whether the record remembers nothing that went wrong.
-func (r record) settled() bool {
-	return r.Login.SpentAt.IsZero() && r.Login.LostAt.IsZero() && r.Login.RetryAt.IsZero()
+func (r found) settled() bool {
+	return r.SpentAt.IsZero() && r.LostAt.IsZero() && r.RetryAt.IsZero()
 }
 
 // refreshTokens are those that the record has.
-func (r record) refreshTokens() (tokens []string) {
-	if r.Login != nil {
-		tokens = append(tokens, r.Login.RefreshToken)
-		if r.Login.PreviousRefreshToken != "" {
-			tokens = append(tokens, r.Login.PreviousRefreshToken)
+func (r found) refreshTokens() (tokens []string) {
+	for _, token := range []fault.Secret{r.Refresh, r.Previous} {
+		if !token.IsZero() {
+			tokens = append(tokens, token.Reveal())
 		}
 	}
 	return tokens
+}
+
+func (r *found) decode() error {
+	rec, err := record.Decode(r.raw)
+	if err == nil {
+		r.Record = *rec
+	}
+	return err
 }
 
 // recordStore is what the stores have in common.
@@ -599,34 +599,34 @@ func (w *world) records() recordStore {
 }
 
 // readRecord reads the record that all machines see.
-func (w *world) readRecord() (r record, err error) {
+func (w *world) readRecord() (r found, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	r.machine = -1
 	if r.raw, err = w.records().Read(ctx, profileName); err == nil {
-		err = json.Unmarshal(r.raw, &r)
+		err = r.decode()
 	}
 	return r, err
 }
 
 // readKept reads the records that machines keep for themselves until they bring
 // them to the shared store, if they are later than what is there.
-func (w *world) readKept(shared record) (kept []record, err error) {
+func (w *world) readKept(shared found) (kept []found, err error) {
 	if w.pg == nil {
 		return nil, nil
 	}
 	for i, m := range w.machines {
-		k := record{machine: i}
+		k := found{machine: i}
 		k.raw, err = sealed(tokenstore.NewFiles(m.state, nil), w.key).Read(context.Background(), spool.Name(profileName))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("kept by machine %d: %w", i, err)
-		case !bytes.HasPrefix(k.raw, []byte("{")):
+		case !bytes.HasPrefix(k.raw, []byte("exactauth record ")):
 			continue // a word that nothing is kept
 		}
-		if err := json.Unmarshal(k.raw, &k); err != nil {
+		if err := k.decode(); err != nil {
 			return nil, fmt.Errorf("kept by machine %d: %w", i, err)
 		}
 		if k.Generation > shared.Generation {
@@ -639,26 +639,15 @@ func (w *world) readKept(shared record) (kept []record, err error) {
 // stepClock makes the record look as it does after the clocks of all machines
 // were set by step. Only the server's date does not follow.
 func (w *world) stepClock(step time.Duration) error {
-	var shift func(map[string]any)
-	shift = func(m map[string]any) {
-		for k, v := range m {
-			switch v := v.(type) {
-			case map[string]any:
-				shift(v)
-			case string:
-				if t, err := time.Parse(time.RFC3339Nano, v); err == nil && k != "server_date" {
-					m[k] = t.Add(-step).Format(time.RFC3339Nano)
-				}
-			}
-		}
-	}
-	return w.records().Update(context.Background(), profileName, func(_ context.Context, old []byte) ([]byte, error) {
-		var fields map[string]any
-		if err := json.Unmarshal(old, &fields); err != nil {
-			return nil, err
-		}
-		shift(fields)
-		return json.MarshalIndent(fields, "", "  ")
+	moment := regexp.MustCompile(`(?m)^(\w+_at) (.+)$`)
+	return w.records().Update(context.Background(), profileName, func(_ context.Context, old []byte) (_ []byte, err error) {
+		changed := moment.ReplaceAllFunc(old, func(line []byte) []byte {
+			key, value, _ := strings.Cut(string(line), " ")
+			t, parseErr := time.Parse(time.RFC3339Nano, value)
+			err = errors.Join(err, parseErr)
+			return []byte(key + " " + t.Add(-step).Format(time.RFC3339Nano))
+		})
+		return changed, err
 	})
 }
 
@@ -721,7 +710,7 @@ func (w *world) healDisk() {
 
 // await waits until the token's life is at the share at which a round begins.
 func (w *world) await(ctx context.Context, share float64) {
-	if r, err := w.readRecord(); err == nil && r.Login != nil {
-		sleep(ctx, time.Until(r.Login.RequestedAt.Add(time.Duration(share*float64(life)))))
+	if r, err := w.readRecord(); err == nil && r.SignedIn() {
+		sleep(ctx, time.Until(r.RequestedAt.Add(time.Duration(share*float64(life)))))
 	}
 }

@@ -1,0 +1,188 @@
+// Package record is what exactauth stores of a profile: the fields of its record,
+// their bytes, and what follows from the times of its token. Both programs read and
+// print tokens with it.
+//
+// A record is text, one field a line, in a fixed order:
+//
+//	exactauth record 1
+//	base_url https://start.exactonline.nl
+//	client_id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11
+//	client_secret abcDEF123456
+//	generation 12
+//	access_token stampNL001.gAAAA
+//	refresh_token stampNL001.AbCd!IAAAA
+//	life_seconds 600
+//	requested_at 2026-10-28T16:15:50.123456789Z
+//	replied_at 2026-10-28T16:15:51.123456789Z
+//	server_date 2026-10-28T16:15:50Z
+//	previous_refresh_token stampNL001.EfGh!IAAAA
+//	failures 1
+//	failure no answer (100%25 of 2 tries)
+//	user_id 2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60
+//	user_name anna.devries
+//	user_full_name Anna de Vries
+//	user_email anna@voorbeeld.example
+//	user_language nl-NL
+//	user_division 123456
+//	end
+//
+// The number in the first line is the version. Fields without a value are left out.
+// In a value, '%' and control characters are written as '%' and two hexadecimal
+// digits. Each record has exactly one form: what differs from it in any byte is
+// damaged. That makes the reader small, and fast without reflection, which a process
+// that only prints a live token cannot afford (docs/performance.md).
+package record
+
+import (
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Record is everything known of a profile's login. All that decides what a call may
+// do is in the record, so that the next process, or the same one after a crash,
+// decides the same.
+type Record struct {
+	BaseURL, ClientID string       // the record is never used with others
+	ClientSecret      fault.Secret // zero if it comes from elsewhere
+
+	// Generation is raised whenever the server issues tokens and when a login ends.
+	// Of two copies of a record the one with the higher generation is the live one,
+	// whatever the clocks of the machines that wrote them say.
+	Generation int
+
+	// MovedTo names the store that the login is being moved to or, in a record
+	// without tokens and client secret, has been moved to. The login in a record
+	// with MovedTo must not be refreshed.
+	MovedTo string
+
+	Tokens                // zero without a login
+	Previous fault.Secret // the refresh token before; kept until refresh has worked once
+
+	// Pending holds the tokens of a sign-in while it is unknown whether its user may
+	// replace this login.
+	Pending *Tokens
+
+	// Unproven means that the tokens came with a sign-in that was killed before its
+	// user was known, and replaced a login that has ended since. They may be handed
+	// out only once they have proved to be User's.
+	Unproven bool
+
+	// WaitForExpiry is set when the server refuses a refresh within the window that
+	// its documentation allows: from then on a refresh waits for the token to expire.
+	WaitForExpiry bool
+
+	// SpentAt is set right before a refresh is sent, and cleared by its answer: while
+	// it is set, a process is waiting for the answer or was killed while it waited.
+	// LostAt is when a refresh was sent whose answer never came. Either of the two
+	// may have used up the refresh token.
+	SpentAt, LostAt time.Time
+
+	// AwaitedAt is when a call began to wait for the answer to another machine's
+	// refresh. A login waits once: two machines that call at the same time would
+	// otherwise always find each other's SpentAt.
+	AwaitedAt time.Time
+
+	RetryAt  time.Time // the server is not asked again before this
+	FailedAt time.Time // when RetryAt was set
+	Failures int       // refreshes in a row without a usable answer
+	Failure  string    // the last of them, for people
+
+	Refused *Refusal // nil unless a request would be useless
+
+	User User // zero if Exact did not say who signed in
+}
+
+// Tokens is what one answer of the token endpoint brought.
+type Tokens struct {
+	Access, Refresh fault.Secret
+
+	Life        time.Duration // of the access token, as the server stated it; 600 s at Exact
+	RequestedAt time.Time     // when the request was sent
+	RepliedAt   time.Time     // when the answer was there; never before RequestedAt
+	ServerDate  time.Time     // the Date header of the answer; zero if it had none
+}
+
+// Refusal is an answer that asking again cannot change. It is stored so that a cron
+// job does not use up the hourly error allowance (Exact KB, API limits: more than 10
+// errors an hour block the app).
+type Refusal struct {
+	Config bool   // the client was refused, not the login
+	Text   string // for people
+	At     time.Time
+	Client string // fingerprint of the client that was refused
+}
+
+// User is the signed-in user, as /api/v1/current/Me describes them.
+type User struct {
+	ID       string // a GUID
+	UserName string
+	FullName string
+	Email    string
+	Language string // as "nl-NL"
+	Division int    // the current one; it changes when the user switches company in the browser (picqer README)
+}
+
+// String names the user for people: full name and e-mail address, or what there is of them.
+func (u User) String() string {
+	name := u.FullName
+	if name == "" {
+		name = u.UserName
+	}
+	switch {
+	case name == "" && u.Email == "":
+		return u.ID
+	case name == "":
+		return u.Email
+	case u.Email == "":
+		return name
+	}
+	return name + " <" + u.Email + ">"
+}
+
+// Differs reports whether the two are known to be different users.
+func (u User) Differs(other User) bool {
+	return u.ID != "" && other.ID != "" && u.ID != other.ID
+}
+
+// SignedIn reports whether the record has a login.
+func (r *Record) SignedIn() bool { return !r.Refresh.IsZero() }
+
+// MaxLife is the longest life that a token can have in a record. Pauses are multiples
+// of the life, and must not overflow.
+const MaxLife = 366 * 24 * time.Hour
+
+func (t *Tokens) complete() bool {
+	return !t.Access.IsZero() && !t.Refresh.IsZero() && t.Life > 0 && t.Life <= MaxLife && t.Life%time.Second == 0 &&
+		!t.RequestedAt.IsZero() && !t.RepliedAt.Before(t.RequestedAt)
+}
+
+// complaint says why the record cannot be one, or nothing. Decode and Encode ask it,
+// so that neither accepts what the other would not.
+func (r *Record) complaint() string {
+	switch {
+	case r.BaseURL == "" || r.ClientID == "":
+		return "base URL or client id is missing"
+	case r.Tokens != (Tokens{}) && !r.complete():
+		return "the login in it is incomplete"
+	case r.Pending != nil && !r.Pending.complete():
+		return "the sign-in in it is incomplete"
+	case r.Refused != nil && r.Refused.At.IsZero():
+		return "the refusal in it is incomplete"
+	}
+	return ""
+}
+
+// UsePending replaces the login with the pending tokens and reports whether there are
+// any. They are Unproven then, unless the user of the login that they replace is
+// unknown and they cannot be compared.
+func (r *Record) UsePending() bool {
+	if r.Pending == nil {
+		return false
+	}
+	*r = Record{
+		BaseURL: r.BaseURL, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Generation: r.Generation,
+		Tokens: *r.Pending, WaitForExpiry: r.WaitForExpiry, User: r.User, Unproven: r.User.ID != "",
+	}
+	return true
+}

@@ -1,0 +1,263 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Records of these kinds are not damaged; errors.Is finds fault.ErrRecord in them
+// too.
+var (
+	ErrSealed = fault.Kind(fault.ErrRecord, "the record is sealed, and this profile has no seal")
+	ErrNewer  = fault.Kind(fault.ErrRecord, "the record was written by a newer exactauth")
+)
+
+const (
+	title   = "exactauth record "
+	version = "1"
+	end     = "end\n"
+
+	ageHeader = "age-encryption.org/" // begins every sealed record
+)
+
+// Decode reads a record. It accepts only what Encode writes. Its errors wrap
+// fault.ErrRecord and show nothing of the record.
+func Decode(b []byte) (*Record, error) {
+	text := string(b)
+	if text == "" {
+		return nil, fault.New(fault.ErrRecord, "damaged record: it is empty")
+	}
+	if strings.HasPrefix(text, ageHeader) {
+		return nil, ErrSealed
+	}
+	first, rest, _ := strings.Cut(text, "\n")
+	v, titled := strings.CutPrefix(first, title)
+	if n, err := strconv.ParseUint(v, 10, 31); titled && err == nil && n > 1 {
+		return nil, fmt.Errorf("%w: it has version %d, and this exactauth reads version %s", ErrNewer, n, version)
+	}
+	if !titled || v != version {
+		return nil, fault.New(fault.ErrRecord, "damaged record: it does not begin as one")
+	}
+	r := new(Record)
+	f := form{rest: rest}
+	f.record(r)
+	if f.rest != end {
+		return nil, fault.New(fault.ErrRecord, "damaged record: line %d of it is wrong", strings.Count(text[:len(text)-len(f.rest)], "\n")+1)
+	}
+	if why := r.complaint(); why != "" {
+		return nil, fault.New(fault.ErrRecord, "damaged record: %s", why)
+	}
+	return r, nil
+}
+
+// Encode writes a record, with all secrets in it. It fails for a record that Decode
+// would not read.
+func (r *Record) Encode() ([]byte, error) {
+	if why := r.complaint(); why != "" {
+		return nil, errors.New("encode record: " + why)
+	}
+	f := form{writing: true, out: append(make([]byte, 0, 4<<10), title+version+"\n"...)}
+	f.record(r)
+	if f.err != nil {
+		return nil, fmt.Errorf("encode record: %w", f.err)
+	}
+	return append(f.out, end...), nil
+}
+
+// form reads or writes a record line by line, so that one list of fields is both the
+// reader and the writer.
+type form struct {
+	rest string // when reading: what is not read yet
+
+	writing bool
+	out     []byte
+	err     error
+}
+
+// record is the list.
+func (f *form) record(r *Record) {
+	f.text("base_url", &r.BaseURL)
+	f.text("client_id", &r.ClientID)
+	f.secret("client_secret", &r.ClientSecret)
+	f.number("generation", &r.Generation)
+	f.text("moved_to", &r.MovedTo)
+	f.tokens("", &r.Tokens)
+	f.secret("previous_refresh_token", &r.Previous)
+	if f.follows("pending_", r.Pending != nil) {
+		f.tokens("pending_", made(&r.Pending))
+	}
+	f.flag("unproven", &r.Unproven)
+	f.flag("wait_for_expiry", &r.WaitForExpiry)
+	f.time("spent_at", &r.SpentAt)
+	f.time("lost_at", &r.LostAt)
+	f.time("awaited_at", &r.AwaitedAt)
+	f.time("retry_at", &r.RetryAt)
+	f.time("failed_at", &r.FailedAt)
+	f.number("failures", &r.Failures)
+	f.text("failure", &r.Failure)
+	if f.follows("refused_", r.Refused != nil) {
+		refused := made(&r.Refused)
+		f.flag("refused_config", &refused.Config)
+		f.text("refused_text", &refused.Text)
+		f.time("refused_at", &refused.At)
+		f.text("refused_client", &refused.Client)
+	}
+	f.text("user_id", &r.User.ID)
+	f.text("user_name", &r.User.UserName)
+	f.text("user_full_name", &r.User.FullName)
+	f.text("user_email", &r.User.Email)
+	f.text("user_language", &r.User.Language)
+	f.number("user_division", &r.User.Division)
+}
+
+func (f *form) tokens(prefix string, t *Tokens) {
+	f.secret(prefix+"access_token", &t.Access)
+	f.secret(prefix+"refresh_token", &t.Refresh)
+	f.seconds(prefix+"life_seconds", &t.Life)
+	f.time(prefix+"requested_at", &t.RequestedAt)
+	f.time(prefix+"replied_at", &t.RepliedAt)
+	f.time(prefix+"server_date", &t.ServerDate)
+}
+
+// follows reports whether a part that a record need not have is there: when reading,
+// whether the next key begins with prefix.
+func (f *form) follows(prefix string, there bool) bool {
+	return f.writing && there || !f.writing && strings.HasPrefix(f.rest, prefix)
+}
+
+func made[T any](p **T) *T {
+	if *p == nil {
+		*p = new(T)
+	}
+	return *p
+}
+
+// field writes the field v, or reads it if the next line has its key. A line that
+// would have been written otherwise is not read, and neither is any after it.
+func field[T any](f *form, key string, v *T, format func(T) string, parse func(string) (T, error)) {
+	if f.writing {
+		text := format(*v)
+		if text == "" {
+			return
+		}
+		if _, err := parse(text); err != nil {
+			f.err = fmt.Errorf("%s: %w", key, err)
+		}
+		f.out = append(append(f.out, key...), ' ')
+		f.out = append(escape(f.out, text), '\n')
+		return
+	}
+	line, ok := strings.CutPrefix(f.rest, key)
+	if !ok || line == "" || line[0] != ' ' {
+		return
+	}
+	line, rest, ended := strings.Cut(line[1:], "\n")
+	text, ok := unescape(line)
+	if !ok || !ended || text == "" {
+		return
+	}
+	if read, err := parse(text); err == nil && format(read) == text {
+		*v, f.rest = read, rest
+	}
+}
+
+func (f *form) text(key string, v *string) {
+	same := func(s string) string { return s }
+	field(f, key, v, same, func(s string) (string, error) { return s, nil })
+}
+
+func (f *form) secret(key string, v *fault.Secret) {
+	field(f, key, v, fault.Secret.Reveal, func(s string) (fault.Secret, error) { return fault.NewSecret(s), nil })
+}
+
+func (f *form) flag(key string, v *bool) {
+	format := func(b bool) string {
+		if b {
+			return "true"
+		}
+		return ""
+	}
+	field(f, key, v, format, strconv.ParseBool)
+}
+
+func (f *form) number(key string, v *int) { field(f, key, v, formatNumber, parseNumber) }
+
+func formatNumber(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func parseNumber(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32) // so that as many seconds are a time.Duration
+	return int(n), err
+}
+
+func (f *form) seconds(key string, v *time.Duration) {
+	format := func(d time.Duration) string { return formatNumber(int(d / time.Second)) }
+	field(f, key, v, format, func(s string) (time.Duration, error) {
+		n, err := parseNumber(s)
+		return time.Duration(n) * time.Second, err
+	})
+}
+
+func (f *form) time(key string, v *time.Time) {
+	format := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	field(f, key, v, format, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+}
+
+// escape appends s, in which '%' and control characters are written as "%0A": a
+// value has no line breaks, and each value has one form.
+func escape(to []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; special(c) {
+			to = append(to, '%', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			to = append(to, c)
+		}
+	}
+	return to
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+func special(c byte) bool { return c < ' ' || c == 0x7f || c == '%' }
+
+// unescape undoes escape, and reports whether s is one of its results.
+func unescape(s string) (string, bool) {
+	plain := 0
+	for plain < len(s) && !special(s[plain]) {
+		plain++
+	}
+	if plain == len(s) {
+		return s, true
+	}
+	to := append(make([]byte, 0, len(s)), s[:plain]...)
+	for s = s[plain:]; s != ""; {
+		c := s[0]
+		s = s[1:]
+		if special(c) {
+			if c != '%' || len(s) < 2 {
+				return "", false
+			}
+			high, low := strings.IndexByte(hexDigits, s[0]), strings.IndexByte(hexDigits, s[1])
+			if high < 0 || low < 0 || !special(byte(high<<4|low)) {
+				return "", false
+			}
+			c, s = byte(high<<4|low), s[2:]
+		}
+		to = append(to, c)
+	}
+	return string(to), true
+}

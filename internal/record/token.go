@@ -1,0 +1,72 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// Token is a live access token, as it is handed out and printed.
+type Token struct {
+	Access    fault.Secret
+	ExpiresAt time.Time // by this machine's clock, rather too early than too late
+	BaseURL   string    // scheme and host, where the token works
+	Profile   string
+	Division  int // the profile's pinned one, 0 if none is
+}
+
+// Formats returns the names that Text knows.
+func Formats() []string { return []string{"token", "header", "env", "curl"} }
+
+// Text returns the token in a format, with a newline at its end: "token" is the bare
+// token, "header" an HTTP header, "env" for the eval of a POSIX shell, "curl" for
+// "curl -K -".
+func (t Token) Text(format string) (string, error) {
+	access := t.Access.Reveal()
+	switch format {
+	case "token":
+		return access + "\n", nil
+	case "header":
+		return "Authorization: Bearer " + access + "\n", nil
+	case "curl":
+		return "header = \"Authorization: Bearer " + curlQuote(access) + "\"\n", nil
+	case "env":
+		// A division that an earlier eval set for another profile must not stay.
+		division := "unset EXACT_DIVISION\n"
+		if t.Division != 0 {
+			division = "export EXACT_DIVISION=" + strconv.Itoa(t.Division) + "\n"
+		}
+		return "export EXACT_ACCESS_TOKEN=" + shellQuote(access) + "\nexport EXACT_BASE_URL=" + shellQuote(t.BaseURL) + "\n" + division, nil
+	}
+	return "", fmt.Errorf("want %s or %s", strings.Join(Formats()[:3], ", "), Formats()[3])
+}
+
+// JSON returns the token as one indented JSON object; expires_in counts from now.
+func (t Token) JSON(now time.Time) (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // a "<" stays one
+	enc.SetIndent("", "  ")
+	err := enc.Encode(struct {
+		AccessToken string    `json:"access_token"`
+		TokenType   string    `json:"token_type"`
+		ExpiresAt   time.Time `json:"expires_at"`
+		ExpiresIn   int       `json:"expires_in"` // seconds
+		BaseURL     string    `json:"base_url"`
+		Profile     string    `json:"profile"`
+		Division    int       `json:"division,omitempty"`
+	}{t.Access.Reveal(), "Bearer", t.ExpiresAt.UTC().Truncate(time.Second), int(t.ExpiresAt.Sub(now).Seconds()), t.BaseURL, t.Profile, t.Division})
+	return b.String(), err
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// curlQuote escapes for a double-quoted value in a curl configuration file.
+func curlQuote(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`).Replace(s)
+}
