@@ -68,7 +68,7 @@ func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		t.Limit(n, d)
 	case "lie":
-		t.Tell(auth0sim.Lie(strings.Join(args, "")))
+		t.SetLie(auth0sim.Lie(strings.Join(args, "")))
 	case "refuse": // [CODE DESCRIPTION]
 		r := auth0sim.Refusal{}
 		if len(args) == 2 {

@@ -60,7 +60,7 @@ func TestLies(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			s := w.app("localhost")
-			w.Tell(lie)
+			w.SetLie(lie)
 			user, page, err := w.signIn(s)
 			var refused *auth0.TokenError
 			if user != (auth0.User{}) || !errors.As(err, &refused) || refused.Claim != want.claim {
@@ -104,7 +104,7 @@ func TestDiscoveryIsJudged(t *testing.T) {
 	} {
 		w := newWorld(t)
 		s := w.app("127.0.0.1")
-		w.Tell(lie)
+		w.SetLie(lie)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := s.Run(ctx, func(string) { t.Errorf("%s: an address is shown", lie) })
 		cancel()

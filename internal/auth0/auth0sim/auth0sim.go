@@ -1,17 +1,18 @@
-// Package auth0sim is a strict stand-in for an Auth0 tenant, for tests: its
-// Management API as far as an Exact connection needs it, and its sign-in.
+// Package auth0sim is a strict local Auth0 tenant, for tests: its Management API as
+// far as an Exact connection needs it, and its sign-in.
 //
 // A [Sim] is an [http.Handler]. It refuses whatever Auth0's schemas do not name:
 // unknown parameters, unknown options, wrong types, values that are too long.
-// It replaces whole what Auth0 replaces whole, asks for the scopes that Auth0
-// asks for, and does at Exact what the npm package passport-exact does. A
-// simulator can be told to refuse, to limit and to lie; see [Lie].
+// It replaces whole what Auth0 replaces whole, requires the scopes that Auth0
+// requires, and does at Exact what the npm package passport-exact does. It can
+// refuse, limit and lie on demand: see [Sim.Refuse], [Sim.Limit] and [Sim.SetLie].
 package auth0sim
 
 import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,21 +22,21 @@ import (
 	"time"
 )
 
-// Config is the behaviour of a stand-in. Its zero value signs Anna in without
-// asking Exact.
+// Config is the behaviour of a tenant. With its zero value Anna signs in, and
+// Exact is not asked.
 type Config struct {
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 
-	// Exact makes the requests to Exact Online. If it is nil, nobody is asked
-	// there: everybody who comes is Anna.
+	// Exact makes the requests to Exact Online. If it is nil, every sign-in is
+	// that of exactsim.Anna.
 	Exact *http.Client
 }
 
-// App is an application of the tenant. Secret is empty for one that has none.
-type App struct {
-	ClientID, Name, Secret string
-	Callbacks              []string
+// app is an application of the tenant. Its secret is empty if it is public.
+type app struct {
+	id, name, secret string
+	callbacks        []string
 }
 
 // Connection is as the Management API shows it: id, name, strategy,
@@ -49,13 +50,14 @@ type Refusal struct{ Code, Description string }
 type Sim struct {
 	cfg Config
 	key *rsa.PrivateKey
+	mux *http.ServeMux
 
 	mu          sync.Mutex // guards all below; not held while Exact is asked
 	own         string     // origin of the tenant's own domain
 	managers    map[string]*manager
-	apps        []*App
+	apps        []*app
 	connections []*connection
-	tokens      map[string]grant // for the Management API
+	tokens      map[string][]string // the scopes of each token for the Management API
 	logs        []map[string]any
 	domains     []map[string]any // nil if the plan has none
 
@@ -66,15 +68,14 @@ type Sim struct {
 	pending   map[string]*flow // by the state sent to Exact, then by code
 	access    map[string]*flow // by access token
 	requests  []string
-	secrets   map[string]string
+	secrets   map[string]string // what kind each is of
 }
 
+// manager is a machine-to-machine client. Without scopes it has no grant.
 type manager struct {
 	secret string
-	scopes []string // none: no grant at all
+	scopes []string
 }
-
-type grant struct{ scopes []string }
 
 type connection struct {
 	id, name, display string
@@ -88,15 +89,51 @@ func New(c Config) *Sim {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	s := &Sim{cfg: c, key: newKey(), managers: map[string]*manager{}, tokens: map[string][]string{},
+		pending: map[string]*flow{}, access: map[string]*flow{}, secrets: map[string]string{}}
+	s.mux = s.routes()
+	return s
+}
+
+func newKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err) // it never fails
 	}
-	return &Sim{cfg: c, key: key, managers: map[string]*manager{}, tokens: map[string]grant{},
-		pending: map[string]*flow{}, access: map[string]*flow{}, secrets: map[string]string{}}
+	return key
 }
 
-// SetOrigin tells the tenant's own domain, as "http://127.0.0.1:1234". Under
+func (s *Sim) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/oauth/token", s.token)
+	mux.HandleFunc("/authorize", s.authorize)
+	mux.HandleFunc("/login/callback", s.callback)
+	mux.HandleFunc("/userinfo", s.userInfo)
+	mux.HandleFunc("/.well-known/openid-configuration", s.discovery)
+	mux.HandleFunc("/.well-known/jwks.json", s.jwks)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { notFound().write(w) })
+	for route, serve := range map[string]struct {
+		scope string
+		serve func(*request) reply
+	}{
+		"GET /api/v2/connections":                        {"read:connections", s.listConnections},
+		"POST /api/v2/connections":                       {"create:connections", s.createConnection},
+		"GET /api/v2/connections/{connection}":           {"read:connections", s.getConnection},
+		"PATCH /api/v2/connections/{connection}":         {"update:connections", s.changeConnection},
+		"GET /api/v2/connections/{connection}/clients":   {"read:connections", s.listEnabled},
+		"PATCH /api/v2/connections/{connection}/clients": {"update:connections", s.enableClients},
+		"GET /api/v2/clients":                            {"read:clients", s.listClients},
+		"GET /api/v2/clients/{client}":                   {"read:clients", s.getClient},
+		"PATCH /api/v2/clients/{client}":                 {"update:clients", s.changeClient},
+		"GET /api/v2/custom-domains":                     {"", s.listDomains},
+		"GET /api/v2/logs":                               {"read:logs", s.listLogs},
+	} {
+		mux.HandleFunc(route, func(w http.ResponseWriter, r *http.Request) { s.manage(r, serve.scope, serve.serve).write(w) })
+	}
+	return mux
+}
+
+// SetOrigin sets the tenant's own domain, as "http://127.0.0.1:1234". Under
 // every other name that leads here it answers as under a custom domain.
 func (s *Sim) SetOrigin(origin string) { s.lock(func() { s.own = origin }) }
 
@@ -112,8 +149,8 @@ func (s *Sim) secret(kind string) string {
 	return v
 }
 
-// SetManager gives the machine-to-machine client id a new secret and these
-// scopes; without any it has no grant.
+// SetManager sets the scopes of the machine-to-machine client id, and makes its
+// secret the first time. Without scopes it has no grant.
 func (s *Sim) SetManager(id string, scopes ...string) (secret string) {
 	s.lock(func() {
 		m := s.managers[id]
@@ -128,10 +165,13 @@ func (s *Sim) SetManager(id string, scopes ...string) (secret string) {
 
 // APIToken makes a token for the Management API.
 func (s *Sim) APIToken(scopes ...string) (token string) {
-	s.lock(func() {
-		token = s.secret("a management token")
-		s.tokens[token] = grant{scopes}
-	})
+	s.lock(func() { token = s.newAPIToken(scopes) })
+	return token
+}
+
+func (s *Sim) newAPIToken(scopes []string) string {
+	token := s.secret("a management token")
+	s.tokens[token] = scopes
 	return token
 }
 
@@ -141,19 +181,26 @@ func (s *Sim) AddApp(id, name string, public bool, callbacks ...string) (secret 
 		if !public {
 			secret = s.secret("a client secret")
 		}
-		s.apps = append(s.apps, &App{id, name, secret, callbacks})
+		s.apps = append(s.apps, &app{id, name, secret, callbacks})
 	})
 	return secret
 }
 
-// AddConnection adds an Exact connection as somebody may have made it before.
+// AddConnection adds an Exact connection that existed before.
 func (s *Sim) AddConnection(name string, options map[string]any, enabled ...string) {
 	s.lock(func() {
 		if secret, ok := options["client_secret"].(string); ok && strings.Trim(secret, "*") != "" {
 			s.secrets[secret] = "a client secret"
 		}
-		s.connections = append(s.connections, &connection{id: "con_" + rand.Text()[:16], name: name, display: "Exact of ours", options: options, enabled: enabled})
+		c := s.newConnection(name, "Exact of ours", options)
+		c.enabled = enabled
 	})
+}
+
+func (s *Sim) newConnection(name, display string, options map[string]any) *connection {
+	c := &connection{id: "con_" + rand.Text()[:16], name: name, display: display, options: options}
+	s.connections = append(s.connections, c)
+	return c
 }
 
 // Disable disables a connection.
@@ -168,24 +215,25 @@ func (s *Sim) Disable(name string) {
 // AddDomain gives the tenant a custom domain with a status, as "ready".
 func (s *Sim) AddDomain(domain, status string) {
 	s.lock(func() {
-		s.domains = append(s.domains, map[string]any{"custom_domain_id": "cd_1", "domain": domain, "status": status, "type": "auth0_managed_certs", "primary": true})
+		s.domains = append(s.domains, map[string]any{"custom_domain_id": "cd_1", "domain": domain, "status": status,
+			"type": "auth0_managed_certs", "primary": true})
 	})
 }
 
 // AddLog adds an entry to the tenant's log.
 func (s *Sim) AddLog(entry map[string]any) { s.lock(func() { s.logs = append(s.logs, entry) }) }
 
-// Limit has the next n requests refused with status 429 until a moment that is
-// that far off, in whole seconds.
+// Limit refuses the next n requests with status 429, which tells the client to
+// wait that long, in whole seconds.
 func (s *Sim) Limit(n int, wait time.Duration) {
 	s.lock(func() { s.limited, s.limitTill = n, s.cfg.Now().Add(wait).Unix() })
 }
 
-// Refuse has /authorize send the browser back with this; the zero Refusal ends it.
+// Refuse makes /authorize send the browser back with r. The zero Refusal ends that.
 func (s *Sim) Refuse(r Refusal) { s.lock(func() { s.refusal = r }) }
 
-// Tell has the issuer lie from now on.
-func (s *Sim) Tell(l Lie) { s.lock(func() { s.lie = l }) }
+// SetLie makes the issuer lie from now on.
+func (s *Sim) SetLie(l Lie) { s.lock(func() { s.lie = l }) }
 
 // Connection returns a connection as a manager with all scopes sees it, with
 // "enabled" added; nil if there is none.
@@ -203,7 +251,7 @@ func (s *Sim) Connection(name string) (shown Connection) {
 func (s *Sim) Callbacks(clientID string) (list []string) {
 	s.lock(func() {
 		if a := s.app(clientID); a != nil {
-			list = slices.Clone(a.Callbacks)
+			list = slices.Clone(a.callbacks)
 		}
 	})
 	return list
@@ -215,40 +263,21 @@ func (s *Sim) Requests() (list []string) {
 	return list
 }
 
-// Secrets returns every secret that was issued or told, and what kind it is of.
-func (s *Sim) Secrets() map[string]string {
-	all := map[string]string{}
-	s.lock(func() {
-		for v, kind := range s.secrets {
-			all[v] = kind
-		}
-	})
+// Secrets returns every secret that was issued or received, and its kind.
+func (s *Sim) Secrets() (all map[string]string) {
+	s.lock(func() { all = maps.Clone(s.secrets) })
 	return all
 }
 
 func (s *Sim) named(name string) *connection {
-	for _, c := range s.connections {
-		if c.name == name {
-			return c
-		}
-	}
-	return nil
+	return first(s.connections, func(c *connection) bool { return c.name == name })
 }
 
-func (s *Sim) byID(id string) *connection {
-	for _, c := range s.connections {
-		if c.id == id {
-			return c
-		}
-	}
-	return nil
-}
+func (s *Sim) app(id string) *app { return first(s.apps, func(a *app) bool { return a.id == id }) }
 
-func (s *Sim) app(id string) *App {
-	for _, a := range s.apps {
-		if a.ClientID == id {
-			return a
-		}
+func first[T any](list []*T, ok func(*T) bool) *T {
+	if i := slices.IndexFunc(list, ok); i >= 0 {
+		return list[i]
 	}
 	return nil
 }
@@ -264,10 +293,9 @@ func (c *connection) shown(options bool) Connection {
 // ServeHTTP answers one request.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
-	path := r.URL.Path
 	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+path)
-	limited := s.limited > 0 && path != "/authorize" && path != "/login/callback"
+	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	limited := s.limited > 0 && r.URL.Path != "/authorize" && r.URL.Path != "/login/callback"
 	if limited {
 		s.limited--
 		w.Header().Set("X-RateLimit-Limit", "2")
@@ -275,48 +303,56 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(s.limitTill, 10))
 	}
 	s.mu.Unlock()
-	switch {
-	case limited:
-		refuse(w, 429, "too_many_requests", "Global limit has been reached")
-	case path == "/oauth/token":
-		s.token(w, r)
-	case path == "/authorize":
-		s.authorize(w, r)
-	case path == "/login/callback":
-		s.callback(w, r)
-	case path == "/userinfo":
-		s.userInfo(w, r)
-	case path == "/.well-known/openid-configuration":
-		s.discovery(w, r)
-	case path == "/.well-known/jwks.json":
-		s.jwks(w)
-	case strings.HasPrefix(path, "/api/v2/"):
-		s.manage(w, r)
-	default:
-		refuse(w, 404, "", "Not Found")
+	if limited {
+		refused(429, "too_many_requests", "Global limit has been reached").write(w)
+		return
 	}
+	s.mux.ServeHTTP(w, r)
 }
 
 func origin(r *http.Request) string { return "http://" + r.Host }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may have gone
+// bearer returns the request's access token, "" if it has none.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if scheme != "Bearer" {
+		return ""
+	}
+	return token
 }
 
-// refuse is an error of the Management API (its reference, "Errors").
-func refuse(w http.ResponseWriter, status int, code, message string) {
+// reply is an answer in JSON.
+type reply struct {
+	status int
+	body   any
+}
+
+func ok(body any) reply { return reply{http.StatusOK, body} }
+
+func notFound() reply { return refused(http.StatusNotFound, "", "Not Found") }
+
+// refused is an error of the Management API (its reference, "Errors").
+func refused(status int, code, message string) reply {
 	body := map[string]any{"statusCode": status, "error": http.StatusText(status), "message": message}
 	if code != "" {
 		body["errorCode"] = code
 	}
-	writeJSON(w, status, body)
+	return reply{status, body}
 }
 
-// refuseOAuth is an error of the Authentication API.
-func refuseOAuth(w http.ResponseWriter, status int, code, description string) {
-	writeJSON(w, status, map[string]string{"error": code, "error_description": description})
+// refusedOAuth is an error of the Authentication API.
+func refusedOAuth(status int, code, description string) reply {
+	return reply{status, map[string]string{"error": code, "error_description": description}}
+}
+
+func (a reply) write(w http.ResponseWriter) {
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(a.status)
+	_ = json.NewEncoder(w).Encode(a.body) // the client may have gone
 }
 
 // only reports whether q has no parameters but these, each once.

@@ -1,10 +1,10 @@
 package auth0sim
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -13,414 +13,219 @@ import (
 	"strings"
 )
 
+// request is a request to the Management API that has been let in.
+type request struct {
+	scopes     []string
+	query      url.Values
+	body       any
+	connection *connection // that the path names, if it names one
+	client     *app        // likewise
+}
+
+func (r *request) may(scope string) bool { return scope == "" || slices.Contains(r.scopes, scope) }
+
+// options reports whether a connection's options are shown.
+func (r *request) options() bool { return r.may("read:connections_options") }
+
 // manage answers the Management API. Scopes and shapes are those of its
 // reference; every parameter and field that is not named there is refused.
-func (s *Sim) manage(w http.ResponseWriter, r *http.Request) {
+func (s *Sim) manage(r *http.Request, scope string, serve func(*request) reply) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if origin(r) != s.own {
-		refuse(w, 404, "", "Not Found") // a custom domain has no Management API
-		return
+		return notFound() // a custom domain has no Management API
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	g, ok := s.tokens[token]
-	if scheme != "Bearer" || !ok {
-		refuse(w, 401, "invalid_token", "Invalid token")
-		return
+	scopes, valid := s.tokens[bearer(r)]
+	if !valid {
+		return refused(401, "invalid_token", "Invalid token")
 	}
-	may := func(scope string) bool {
-		if slices.Contains(g.scopes, scope) {
-			return true
-		}
-		refuse(w, 403, "insufficient_scope", "Insufficient scope, expected any of: "+scope)
-		return false
-	}
-	parts := strings.Split(strings.Trim(strings.TrimPrefix(r.URL.EscapedPath(), "/api/v2/"), "/"), "/")
-	for i := range parts {
-		parts[i], _ = url.PathUnescape(parts[i])
-	}
-	q := r.URL.Query()
-	var body any
+	in := &request{scopes: scopes, query: r.URL.Query()}
 	if r.Method == http.MethodPost || r.Method == http.MethodPatch {
 		text, err := io.ReadAll(r.Body)
-		if err != nil || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(text, &body) != nil {
-			refuse(w, 400, "invalid_body", "Payload validation error: not JSON")
-			return
+		if err != nil || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(text, &in.body) != nil {
+			return invalidBody(fmt.Errorf("not JSON"))
 		}
 	}
-	invalid := func(err error) {
-		refuse(w, 400, "invalid_body", "Payload validation error: "+err.Error())
+	if !in.may(scope) {
+		return insufficient(scope)
 	}
-	switch route := r.Method + " " + shape(parts); route {
-	case "GET connections":
-		if may("read:connections") {
-			s.listConnections(w, q, slices.Contains(g.scopes, "read:connections_options"))
+	if id := r.PathValue("connection"); id != "" {
+		in.connection = first(s.connections, func(c *connection) bool { return c.id == id })
+		if in.connection == nil {
+			return refused(404, "inexistent_connection", "The connection does not exist")
 		}
-	case "POST connections":
-		if !may("create:connections") {
-			return
-		}
-		if err := checkObject(body, newConnection, "name", "strategy"); err != nil {
-			invalid(err)
-			return
-		}
-		s.createConnection(w, body.(map[string]any))
-	case "GET connections/*":
-		if !may("read:connections") {
-			return
-		}
-		c := s.byID(parts[1])
-		if c == nil {
-			refuse(w, 404, "inexistent_connection", "The connection does not exist")
-			return
-		}
-		writeJSON(w, 200, c.shown(slices.Contains(g.scopes, "read:connections_options")))
-	case "PATCH connections/*":
-		if !may("update:connections") {
-			return
-		}
-		c := s.byID(parts[1])
-		if c == nil {
-			refuse(w, 404, "inexistent_connection", "The connection does not exist")
-			return
-		}
-		change, _ := body.(map[string]any)
-		if _, ok := change["options"]; ok && !may("update:connections_options") {
-			return
-		}
-		if err := checkObject(body, changedConnection(c.options)); err != nil {
-			invalid(err)
-			return
-		}
-		// Options are replaced whole; a display name that is not given is reset.
-		c.display = c.name
-		if d, ok := change["display_name"].(string); ok {
-			c.display = d
-		}
-		if o, ok := change["options"].(map[string]any); ok {
-			c.options = o
-		}
-		writeJSON(w, 200, c.shown(slices.Contains(g.scopes, "read:connections_options")))
-	case "GET connections/*/clients":
-		if !may("read:connections") {
-			return
-		}
-		c := s.byID(parts[1])
-		take, err := strconv.Atoi(q.Get("take"))
-		from, fromErr := strconv.Atoi("0" + q.Get("from"))
-		switch {
-		case c == nil:
-			refuse(w, 404, "inexistent_connection", "The connection does not exist")
-		case !only(q, "take", "from") || err != nil || take < 1 || take > 1000 || fromErr != nil || from > len(c.enabled):
-			refuse(w, 400, "invalid_query_string", "Query validation error")
-		default:
-			page := map[string]any{}
-			list := []map[string]string{}
-			// Pages of two, so that there is a next one.
-			for _, id := range c.enabled[from:min(from+2, len(c.enabled))] {
-				list = append(list, map[string]string{"client_id": id})
-			}
-			if from+2 < len(c.enabled) {
-				page["next"] = strconv.Itoa(from + 2)
-			}
-			page["clients"] = list
-			writeJSON(w, 200, page)
-		}
-	case "PATCH connections/*/clients":
-		if may("update:connections") {
-			s.enableClients(w, parts[1], body)
-		}
-	case "GET clients":
-		if may("read:clients") {
-			s.listClients(w, q)
-		}
-	case "GET clients/*":
-		if !may("read:clients") {
-			return
-		}
-		a := s.app(parts[1])
-		if a == nil {
-			refuse(w, 404, "inexistent_client", "The client does not exist")
-			return
-		}
-		writeJSON(w, 200, map[string]any{"client_id": a.ClientID, "name": a.Name, "callbacks": a.Callbacks})
-	case "PATCH clients/*":
-		if !may("update:clients") {
-			return
-		}
-		a := s.app(parts[1])
-		if a == nil {
-			refuse(w, 404, "inexistent_client", "The client does not exist")
-			return
-		}
-		if err := checkObject(body, schema{"callbacks": listOf(2083, 0)}, "callbacks"); err != nil {
-			invalid(err)
-			return
-		}
-		a.Callbacks = nil // replaced whole
-		for _, c := range body.(map[string]any)["callbacks"].([]any) {
-			a.Callbacks = append(a.Callbacks, c.(string))
-		}
-		writeJSON(w, 200, map[string]any{"client_id": a.ClientID, "name": a.Name, "callbacks": a.Callbacks})
-	case "GET custom-domains":
-		switch {
-		case s.domains == nil:
-			refuse(w, 403, "", "The account is not allowed to perform this operation, please contact our support team")
-		case may("read:custom_domains"):
-			writeJSON(w, 200, s.domains)
-		}
-	case "GET logs":
-		if !may("read:logs") {
-			return
-		}
-		if !only(q, "q", "sort", "per_page", "page") || q.Get("sort") != "date:-1" || q.Get("page") != "0" {
-			refuse(w, 400, "invalid_query_string", "Query validation error")
-			return
-		}
-		m := regexp.MustCompile(`^connection:"([^"]+)" AND type:\("s" OR "f"\)$`).FindStringSubmatch(q.Get("q"))
-		n, err := strconv.Atoi(q.Get("per_page"))
-		if m == nil || err != nil || n < 1 || n > 100 {
-			refuse(w, 400, "invalid_query_string", "Query validation error")
-			return
-		}
-		list := []map[string]any{}
-		for _, l := range slices.Backward(s.logs) {
-			if l["connection"] == m[1] && len(list) < n {
-				list = append(list, l)
-			}
-		}
-		writeJSON(w, 200, list)
-	default:
-		refuse(w, 404, "", "Not Found")
 	}
+	if id := r.PathValue("client"); id != "" {
+		if in.client = s.app(id); in.client == nil {
+			return refused(404, "inexistent_client", "The client does not exist")
+		}
+	}
+	return serve(in)
 }
 
-// shape is a path with every id replaced by a star.
-func shape(parts []string) string {
-	known := []string{"connections", "clients", "custom-domains", "logs"}
-	out := make([]string, len(parts))
-	for i, p := range parts {
-		out[i] = "*"
-		if i%2 == 0 && slices.Contains(known, p) {
-			out[i] = p
-		}
-	}
-	return strings.Join(out, "/")
+func insufficient(scope string) reply {
+	return refused(403, "insufficient_scope", "Insufficient scope, expected any of: "+scope)
 }
 
-func (s *Sim) listConnections(w http.ResponseWriter, q url.Values, options bool) {
-	if !only(q, "strategy", "name", "fields", "include_fields", "per_page", "page") || q.Get("strategy") != "exact" {
-		refuse(w, 400, "invalid_query_string", "Query validation error")
-		return
+func invalidBody(err error) reply {
+	return refused(400, "invalid_body", "Payload validation error: "+err.Error())
+}
+
+func invalidQuery() reply { return refused(400, "invalid_query_string", "Query validation error") }
+
+func (s *Sim) listConnections(r *request) reply {
+	if !only(r.query, "strategy", "name", "fields", "include_fields", "per_page", "page") || r.query.Get("strategy") != "exact" {
+		return invalidQuery()
 	}
 	list := []Connection{}
 	for _, c := range s.connections {
-		if name := q.Get("name"); name == "" || name == c.name {
-			list = append(list, c.shown(options))
+		if name := r.query.Get("name"); name == "" || name == c.name {
+			list = append(list, c.shown(r.options()))
 		}
 	}
-	writeJSON(w, 200, list)
+	return ok(list)
 }
 
-func (s *Sim) createConnection(w http.ResponseWriter, body map[string]any) {
+func (s *Sim) createConnection(r *request) reply {
+	if err := checkObject(r.body, newConnection(), "name", "strategy"); err != nil {
+		return invalidBody(err)
+	}
+	body := r.body.(map[string]any)
 	name := body["name"].(string)
 	if s.named(name) != nil {
-		refuse(w, 409, "", "A connection with the same name already exists")
-		return
+		return refused(409, "", "A connection with the same name already exists")
 	}
-	c := &connection{id: "con_" + rand.Text()[:16], name: name, display: name, options: map[string]any{}}
-	if d, ok := body["display_name"].(string); ok {
-		c.display = d
-	}
-	if o, ok := body["options"].(map[string]any); ok {
-		c.options = o
-	}
-	s.connections = append(s.connections, c)
-	writeJSON(w, 201, c.shown(true))
+	c := s.newConnection(name, name, map[string]any{})
+	c.change(body)
+	return reply{http.StatusCreated, c.shown(true)}
 }
 
-func (s *Sim) enableClients(w http.ResponseWriter, id string, body any) {
-	c := s.byID(id)
-	list, ok := body.([]any)
-	if c == nil {
-		refuse(w, 404, "inexistent_connection", "The connection does not exist")
-		return
+func (s *Sim) getConnection(r *request) reply { return ok(r.connection.shown(r.options())) }
+
+func (s *Sim) changeConnection(r *request) reply {
+	c := r.connection
+	change, _ := r.body.(map[string]any)
+	if _, has := change["options"]; has && !r.may("update:connections_options") {
+		return insufficient("update:connections_options")
 	}
-	if !ok || len(list) < 1 || len(list) > 50 {
-		refuse(w, 400, "invalid_body", "Payload validation error: want 1 to 50 items")
-		return
+	if err := checkObject(r.body, changedConnection(c.options)); err != nil {
+		return invalidBody(err)
 	}
+	c.display = c.name // reset unless it is given
+	c.change(change)
+	return ok(c.shown(r.options()))
+}
+
+// change replaces the options whole, if they are given.
+func (c *connection) change(body map[string]any) {
+	if d, given := body["display_name"].(string); given {
+		c.display = d
+	}
+	if o, given := body["options"].(map[string]any); given {
+		c.options = o
+	}
+}
+
+func (s *Sim) listEnabled(r *request) reply {
+	enabled := r.connection.enabled
+	take, err := strconv.Atoi(r.query.Get("take"))
+	from, fromErr := strconv.Atoi("0" + r.query.Get("from"))
+	if !only(r.query, "take", "from") || err != nil || take < 1 || take > 1000 || fromErr != nil || from > len(enabled) {
+		return invalidQuery()
+	}
+	page, list := map[string]any{}, []map[string]string{}
+	// Pages of two, so that there is a next one.
+	for _, id := range enabled[from:min(from+2, len(enabled))] {
+		list = append(list, map[string]string{"client_id": id})
+	}
+	if from+2 < len(enabled) {
+		page["next"] = strconv.Itoa(from + 2)
+	}
+	page["clients"] = list
+	return ok(page)
+}
+
+func (s *Sim) enableClients(r *request) reply {
+	list, isList := r.body.([]any)
+	if !isList || len(list) < 1 || len(list) > 50 {
+		return invalidBody(fmt.Errorf("want 1 to 50 items"))
+	}
+	c := r.connection
 	for _, item := range list {
-		err := checkObject(item, schema{"client_id": text(0, 128), "status": boolean}, "client_id", "status")
-		if err != nil {
-			refuse(w, 400, "invalid_body", "Payload validation error: "+err.Error())
-			return
+		if err := checkObject(item, schema{"client_id": text(0, 128), "status": boolean}, "client_id", "status"); err != nil {
+			return invalidBody(err)
 		}
 		m := item.(map[string]any)
 		client := m["client_id"].(string)
 		if s.app(client) == nil {
-			refuse(w, 400, "inexistent_client", "The client does not exist")
-			return
+			return refused(400, "inexistent_client", "The client does not exist")
 		}
 		c.enabled = slices.DeleteFunc(c.enabled, func(have string) bool { return have == client })
 		if m["status"].(bool) {
 			c.enabled = append(c.enabled, client)
 		}
 	}
-	w.WriteHeader(http.StatusNoContent)
+	return reply{status: http.StatusNoContent}
 }
 
-func (s *Sim) listClients(w http.ResponseWriter, q url.Values) {
+func (a *app) shown() map[string]any {
+	return map[string]any{"client_id": a.id, "name": a.name, "callbacks": a.callbacks}
+}
+
+func (s *Sim) listClients(r *request) reply {
+	q := r.query
 	page, err := strconv.Atoi(q.Get("page"))
 	size, sizeErr := strconv.Atoi(q.Get("per_page"))
 	if err != nil || sizeErr != nil || page < 0 || size < 1 || size > 100 || q.Get("include_fields") != "true" ||
 		!only(q, "fields", "include_fields", "is_global", "page", "per_page") {
-		refuse(w, 400, "invalid_query_string", "Query validation error")
-		return
+		return invalidQuery()
 	}
+	fields := strings.Split(q.Get("fields"), ",")
 	list := []map[string]any{}
 	for i := page * size; i < min((page+1)*size, len(s.apps)); i++ {
-		a := s.apps[i]
-		all := map[string]any{"client_id": a.ClientID, "name": a.Name, "callbacks": a.Callbacks}
-		shown := map[string]any{}
-		for _, f := range strings.Split(q.Get("fields"), ",") {
-			if v, ok := all[f]; ok {
-				shown[f] = v
-			}
-		}
+		shown := s.apps[i].shown()
+		maps.DeleteFunc(shown, func(name string, _ any) bool { return !slices.Contains(fields, name) })
 		list = append(list, shown)
 	}
-	writeJSON(w, 200, list)
+	return ok(list)
 }
 
-// A schema is what an object may hold: a check for each name.
-type schema map[string]func(v any) error
+func (s *Sim) getClient(r *request) reply { return ok(r.client.shown()) }
 
-func checkObject(v any, s schema, required ...string) error {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return fmt.Errorf("want an object")
+func (s *Sim) changeClient(r *request) reply {
+	if err := checkObject(r.body, schema{"callbacks": listOf(2083, 0)}, "callbacks"); err != nil {
+		return invalidBody(err)
 	}
-	for name, value := range m {
-		check, ok := s[name]
-		if !ok {
-			return fmt.Errorf("additional properties not allowed: %s", name)
-		}
-		if err := check(value); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	r.client.callbacks = nil // replaced whole
+	for _, c := range r.body.(map[string]any)["callbacks"].([]any) {
+		r.client.callbacks = append(r.client.callbacks, c.(string))
 	}
-	for _, name := range required {
-		if _, ok := m[name]; !ok {
-			return fmt.Errorf("missing required property: %s", name)
-		}
-	}
-	return nil
+	return ok(r.client.shown())
 }
 
-func boolean(v any) error {
-	if _, ok := v.(bool); !ok {
-		return fmt.Errorf("want a boolean")
+func (s *Sim) listDomains(r *request) reply {
+	switch {
+	case s.domains == nil:
+		return refused(403, "", "The account is not allowed to perform this operation, please contact our support team")
+	case !r.may("read:custom_domains"):
+		return insufficient("read:custom_domains")
 	}
-	return nil
+	return ok(s.domains)
 }
 
-func anything(any) error { return nil }
-
-func text(shortest, longest int, patterns ...string) func(any) error {
-	return func(v any) error {
-		s, ok := v.(string)
-		if !ok {
-			return fmt.Errorf("want a string")
-		}
-		if n := len([]rune(s)); n < shortest || n > longest {
-			return fmt.Errorf("want %d to %d characters, not %d", shortest, longest, n)
-		}
-		for _, p := range patterns {
-			if !regexp.MustCompile(p).MatchString(s) {
-				return fmt.Errorf("does not match %s", p)
-			}
-		}
-		return nil
+func (s *Sim) listLogs(r *request) reply {
+	q := r.query
+	m := regexp.MustCompile(`^connection:"([^"]+)" AND type:\("s" OR "f"\)$`).FindStringSubmatch(q.Get("q"))
+	n, err := strconv.Atoi(q.Get("per_page"))
+	if !only(q, "q", "sort", "per_page", "page") || q.Get("sort") != "date:-1" || q.Get("page") != "0" ||
+		m == nil || err != nil || n < 1 || n > 100 {
+		return invalidQuery()
 	}
-}
-
-// listOf is a list of strings; most is 0 for no limit.
-func listOf(longest, most int) func(any) error {
-	return func(v any) error {
-		list, ok := v.([]any)
-		if !ok || most > 0 && len(list) > most {
-			return fmt.Errorf("want a list of at most %d strings", most)
-		}
-		for _, item := range list {
-			if err := text(0, longest)(item); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
-func oneOf(values ...string) func(any) error {
-	return func(v any) error {
-		if s, ok := v.(string); !ok || !slices.Contains(values, s) {
-			return fmt.Errorf("want one of %v", values)
-		}
-		return nil
-	}
-}
-
-func upstreamParams(v any) error {
-	if v == nil {
-		return nil
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return fmt.Errorf("want an object")
-	}
-	for _, p := range m {
-		aliases := oneOf("acr_values", "audience", "client_id", "display", "id_token_hint", "login_hint", "max_age", "prompt", "resource", "response_mode", "response_type", "ui_locales")
-		if err := checkObject(p, schema{"alias": aliases, "value": text(0, 1024)}); err != nil {
-			return err
+	list := []map[string]any{}
+	for _, l := range slices.Backward(s.logs) {
+		if l["connection"] == m[1] && len(list) < n {
+			list = append(list, l)
 		}
 	}
-	return nil
-}
-
-// The connection schema's exact strategy.
-var exactOptions = schema{
-	"client_id":                text(36, 36, `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`),
-	"client_secret":            text(0, 255),
-	"baseUrl":                  text(8, 128, `^https://`),
-	"profile":                  boolean,
-	"set_user_root_attributes": oneOf("on_each_login", "on_first_login", "never_on_login"),
-	"non_persistent_attrs":     listOf(255, 96),
-	"upstream_params":          upstreamParams,
-}
-
-var newConnection = schema{
-	"name":                 text(1, 128, `^[a-zA-Z0-9](-[a-zA-Z0-9]|[a-zA-Z0-9])*$`),
-	"strategy":             oneOf("exact"),
-	"display_name":         text(0, 128),
-	"is_domain_connection": boolean,
-	"metadata":             anything,
-	"options":              func(v any) error { return checkObject(v, exactOptions) },
-}
-
-// changedConnection is what a PATCH may hold: neither name nor strategy, and of
-// options that the schema does not name only those that were there before.
-func changedConnection(before map[string]any) schema {
-	options := schema{}
-	for name := range before {
-		options[name] = anything
-	}
-	for name, check := range exactOptions {
-		options[name] = check
-	}
-	return schema{
-		"display_name":         text(0, 128),
-		"is_domain_connection": boolean,
-		"metadata":             anything,
-		"options":              func(v any) error { return checkObject(v, options) },
-	}
+	return ok(list)
 }

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
+	"math/big"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,50 +27,58 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
-// Lie is something that an issuer says and that is not so.
+// Lie is a false statement of the issuer. Truth is none.
 type Lie string
 
-// The lies. Each but the last few is about the id_token alone.
+// The lies. Those up to Garbage are about the id_token alone.
 const (
 	Truth          Lie = ""
-	AlgNone        Lie = "alg-none"         // not signed
-	AlgHS256       Lie = "alg-hs256"        // signed with the public key as a shared secret
-	UnknownKey     Lie = "unknown-key"      // signed with a key that is not published, under a name of its own
-	OtherKey       Lie = "other-key"        // signed with another key under the name of the published one
-	Tampered       Lie = "tampered"         // changed after it was signed
-	NoSlash        Lie = "no-slash"         // issuer without its trailing slash
-	OwnDomain      Lie = "own-domain"       // issuer is the tenant's own domain though a custom one was used
-	OtherIssuer    Lie = "other-issuer"     // issuer is somebody else
-	OtherAudience  Lie = "other-audience"   // made for another app
-	TwoAudiences   Lie = "two-audiences"    // made for two apps, the other one authorized
-	OtherNonce     Lie = "other-nonce"      // of another sign-in
-	NoNonce        Lie = "no-nonce"         //
-	Expired        Lie = "expired"          // an hour ago
-	NoExpiry       Lie = "no-expiry"        //
-	NotYet         Lie = "not-yet"          // nbf is an hour off
-	FromFuture     Lie = "from-future"      // iat is an hour off
-	OtherHash      Lie = "other-hash"       // at_hash is another access token's
-	NoSubject      Lie = "no-subject"       //
+	AlgNone        Lie = "alg-none"       // not signed
+	AlgHS256       Lie = "alg-hs256"      // signed with the public key as a shared secret
+	UnknownKey     Lie = "unknown-key"    // signed with a key that is not published, with a key id of its own
+	OtherKey       Lie = "other-key"      // signed with another key, with the key id of the published one
+	Tampered       Lie = "tampered"       // changed after it was signed
+	NoSlash        Lie = "no-slash"       // the issuer lacks its trailing slash
+	OwnDomain      Lie = "own-domain"     // the issuer is the tenant's own domain though a custom one was used
+	OtherIssuer    Lie = "other-issuer"   // the issuer is another tenant
+	OtherAudience  Lie = "other-audience" // made for another app
+	TwoAudiences   Lie = "two-audiences"  // made for two apps, the other one authorized
+	OtherNonce     Lie = "other-nonce"    // of another sign-in
+	NoNonce        Lie = "no-nonce"
+	Expired        Lie = "expired" // an hour ago
+	NoExpiry       Lie = "no-expiry"
+	NotYet         Lie = "not-yet"     // nbf is an hour ahead
+	FromFuture     Lie = "from-future" // iat is an hour ahead
+	OtherHash      Lie = "other-hash"  // at_hash is another access token's
+	NoSubject      Lie = "no-subject"
 	NoToken        Lie = "no-token"         // the answer has no id_token
-	Garbage        Lie = "garbage"          // it is no token
-	Escape         Lie = "escape"           // texts hold terminal escapes
-	OtherUser      Lie = "other-user"       // userinfo is about somebody else
+	Garbage        Lie = "garbage"          // it is not a token
+	Escape         Lie = "escape"           // texts contain terminal escapes
+	OtherUser      Lie = "other-user"       // userinfo is about another user
 	OtherDiscovery Lie = "other-discovery"  // the discovery document is another issuer's
-	Astray         Lie = "astray"           // its token endpoint is elsewhere
+	Astray         Lie = "astray"           // its token endpoint is on another host
 	BadCode        Lie = "bad-code"         // every code has been used before
 	Redirected     Lie = "redirect-to-self" // the token endpoint redirects
 )
 
+// What lies name instead of the truth.
+const (
+	otherOrigin = "https://evil.eu.auth0.com"
+	otherApp    = "anotherAppAnotherAppAnotherApp00"
+	otherUser   = "exact|00000000-0000-0000-0000-000000000000"
+	escapes     = "Eve\x1b[2J\u202e"
+)
+
 // flow is one sign-in on its way.
 type flow struct {
-	app                                  *App
+	app                                  *app
 	origin, redirect, state, nonce, pkce string
 	connection                           *connection
 	sub, name, email, division           string
 }
 
-// authorize judges what the browser brings, as strictly as can be: a redirect
-// URI that is not allowed gives a page, never a redirect.
+// authorize judges what the browser brings, strictly: a redirect URI that is not
+// allowed is answered with a page, never with a redirect.
 func (s *Sim) authorize(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,33 +93,30 @@ func (s *Sim) authorize(w http.ResponseWriter, r *http.Request) {
 		page(400, "unauthorized_client: Unknown client: "+q.Get("client_id"))
 		return
 	}
-	if !slices.Contains(app.Callbacks, q.Get("redirect_uri")) {
+	if !slices.Contains(app.callbacks, q.Get("redirect_uri")) {
 		page(403, "Callback URL mismatch. The provided redirect_uri is not in the list of allowed callback URLs.")
 		return
 	}
-	f := &flow{app: app, origin: origin(r), redirect: q.Get("redirect_uri"), state: q.Get("state"), nonce: q.Get("nonce"), pkce: q.Get("code_challenge")}
-	if s.refusal.Code != "" {
-		f.refuse(w, r, s.refusal.Code, s.refusal.Description)
-		return
-	}
+	c := s.named(q.Get("connection"))
+	f := &flow{app: app, origin: origin(r), redirect: q.Get("redirect_uri"), state: q.Get("state"), nonce: q.Get("nonce"),
+		pkce: q.Get("code_challenge"), connection: c}
 	challenge, err := base64.RawURLEncoding.DecodeString(f.pkce)
 	switch {
+	case s.refusal.Code != "":
+		f.refuse(w, r, s.refusal.Code, s.refusal.Description)
+		return
 	case !only(q, "response_type", "client_id", "redirect_uri", "scope", "connection", "prompt", "state", "nonce", "code_challenge", "code_challenge_method"),
 		q.Get("response_type") != "code", q.Get("scope") != "openid profile email", q.Get("prompt") != "login",
 		q.Get("code_challenge_method") != "S256", err != nil, len(challenge) != sha256.Size, len(f.state) < 20, len(f.nonce) < 20:
-		f.refuse(w, r, "invalid_request", "the stand-in does not take this request")
+		f.refuse(w, r, "invalid_request", "the simulator does not accept this request")
 		return
-	}
-	c := s.named(q.Get("connection"))
-	switch {
-	case c == nil || !slices.Contains(c.enabled, app.ClientID):
+	case c == nil || !slices.Contains(c.enabled, app.id):
 		f.refuse(w, r, "invalid_request", "the connection was not found")
 		return
 	case c.disabled:
 		f.refuse(w, r, "invalid_request", "the connection was disabled")
 		return
 	}
-	f.connection = c
 	key := rand.Text()
 	s.pending[key] = f
 	if s.cfg.Exact == nil {
@@ -118,11 +125,10 @@ func (s *Sim) authorize(w http.ResponseWriter, r *http.Request) {
 		s.comeBack(w, r, key)
 		return
 	}
-	to := f.baseURL() + "/api/oauth2/auth?" + url.Values{
+	http.Redirect(w, r, f.baseURL()+"/api/oauth2/auth?"+url.Values{
 		"response_type": {"code"}, "redirect_uri": {f.origin + "/login/callback"},
 		"client_id": {fmt.Sprint(c.options["client_id"])}, "state": {key},
-	}.Encode()
-	http.Redirect(w, r, to, http.StatusFound)
+	}.Encode(), http.StatusFound)
 }
 
 func (f *flow) baseURL() string {
@@ -137,18 +143,18 @@ func (f *flow) refuse(w http.ResponseWriter, r *http.Request, code, description 
 	http.Redirect(w, r, f.redirect+"?"+q.Encode(), http.StatusFound)
 }
 
-// callback is where Exact sends the browser: the code is exchanged and the user
-// asked for, then the browser goes back to the app with a code of our own.
+// callback is where Exact sends the browser. The tenant exchanges Exact's code and
+// asks who the user is, then the browser goes back to the app with a code of the
+// tenant's own.
 func (s *Sim) callback(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	s.mu.Lock()
-	f := s.pending[q.Get("state")]
-	s.mu.Unlock()
-	if f == nil || f.origin != origin(r) {
-		refuse(w, 400, "", "invalid state")
+	var f *flow
+	s.lock(func() { f = s.pending[q.Get("state")] })
+	switch {
+	case f == nil || f.origin != origin(r):
+		refused(400, "", "invalid state").write(w)
 		return
-	}
-	if q.Get("error") != "" {
+	case q.Get("error") != "":
 		f.refuse(w, r, "access_denied", q.Get("error_description"))
 		return
 	}
@@ -156,9 +162,7 @@ func (s *Sim) callback(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, "invalid_request", err.Error())
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.comeBack(w, r, q.Get("state"))
+	s.lock(func() { s.comeBack(w, r, q.Get("state")) })
 }
 
 func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
@@ -169,8 +173,8 @@ func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
 	http.Redirect(w, r, f.redirect+"?"+url.Values{"code": {code}, "state": {f.state}}.Encode(), http.StatusFound)
 }
 
-// atExact does what passport-exact does: the secret in the form, then current/Me
-// without an Accept, which comes as Atom.
+// atExact does what passport-exact does: it sends the secret in the form, then asks
+// for current/Me without an Accept header, so that the answer is Atom.
 func (s *Sim) atExact(ctx context.Context, f *flow, code string) error {
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {f.origin + "/login/callback"},
@@ -229,60 +233,52 @@ func (s *Sim) ask(req *http.Request) ([]byte, error) {
 func (s *Sim) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var a reply
 	if err := r.ParseForm(); err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" {
-		refuseOAuth(w, 400, "invalid_request", "want a form")
-		return
-	}
-	if s.lie == Redirected {
+		a = refusedOAuth(400, "invalid_request", "want a form")
+	} else if s.lie == Redirected {
 		http.Redirect(w, r, "/oauth/token", http.StatusTemporaryRedirect)
 		return
+	} else {
+		switch q := r.PostForm; q.Get("grant_type") {
+		case "client_credentials":
+			a = s.manageToken(r, q)
+		case "authorization_code":
+			a = s.exchange(q)
+		default:
+			a = refusedOAuth(403, "unauthorized_client", "Grant type not allowed for the client.")
+		}
 	}
-	q := r.PostForm
-	switch q.Get("grant_type") {
-	case "client_credentials":
-		s.manageToken(w, r, q)
-	case "authorization_code":
-		s.exchange(w, q)
-	default:
-		refuseOAuth(w, 403, "unauthorized_client", "Grant type not allowed for the client.")
-	}
+	a.write(w)
 }
 
-func (s *Sim) manageToken(w http.ResponseWriter, r *http.Request, q url.Values) {
+func (s *Sim) manageToken(r *http.Request, q url.Values) reply {
 	m := s.managers[q.Get("client_id")]
 	switch {
 	case !only(q, "grant_type", "client_id", "client_secret", "audience"):
-		refuseOAuth(w, 400, "invalid_request", "unknown parameter")
+		return refusedOAuth(400, "invalid_request", "unknown parameter")
 	case m == nil || m.secret != q.Get("client_secret"):
-		refuseOAuth(w, 401, "access_denied", "Unauthorized")
+		return refusedOAuth(401, "access_denied", "Unauthorized")
 	case origin(r) != s.own || q.Get("audience") != s.own+"/api/v2/":
-		refuseOAuth(w, 403, "access_denied", "Service not found: "+q.Get("audience"))
+		return refusedOAuth(403, "access_denied", "Service not found: "+q.Get("audience"))
 	case len(m.scopes) == 0:
-		refuseOAuth(w, 403, "access_denied", `Client is not authorized to access "`+q.Get("audience")+`". You need to create a "client-grant" associated to this API.`)
-	default:
-		token := s.secret("a management token")
-		s.tokens[token] = grant{m.scopes}
-		writeJSON(w, 200, map[string]any{"access_token": token, "scope": strings.Join(m.scopes, " "), "expires_in": 86400, "token_type": "Bearer"})
+		return refusedOAuth(403, "access_denied", `Client is not authorized to access "`+q.Get("audience")+`". You need to create a "client-grant" associated to this API.`)
 	}
+	return ok(map[string]any{"access_token": s.newAPIToken(m.scopes), "scope": strings.Join(m.scopes, " "), "expires_in": 86400, "token_type": "Bearer"})
 }
 
-func (s *Sim) exchange(w http.ResponseWriter, q url.Values) {
+func (s *Sim) exchange(q url.Values) reply {
 	f := s.pending[q.Get("code")]
-	if f == nil || f.sub == "" || s.lie == BadCode {
-		refuseOAuth(w, 403, "invalid_grant", "Invalid authorization code")
-		return
-	}
-	sum := sha256.Sum256([]byte(q.Get("code_verifier")))
+	verifier := sha256.Sum256([]byte(q.Get("code_verifier")))
 	switch {
+	case f == nil || f.sub == "" || s.lie == BadCode:
+		return refusedOAuth(403, "invalid_grant", "Invalid authorization code")
 	case !only(q, "grant_type", "client_id", "client_secret", "code", "redirect_uri", "code_verifier"):
-		refuseOAuth(w, 400, "invalid_request", "unknown parameter")
-		return
-	case q.Get("client_id") != f.app.ClientID, q.Get("client_secret") != f.app.Secret:
-		refuseOAuth(w, 401, "access_denied", "Unauthorized")
-		return
-	case q.Get("redirect_uri") != f.redirect, base64.RawURLEncoding.EncodeToString(sum[:]) != f.pkce:
-		refuseOAuth(w, 403, "invalid_grant", "Failed to verify code verifier")
-		return
+		return refusedOAuth(400, "invalid_request", "unknown parameter")
+	case q.Get("client_id") != f.app.id, q.Get("client_secret") != f.app.secret:
+		return refusedOAuth(401, "access_denied", "Unauthorized")
+	case q.Get("redirect_uri") != f.redirect, base64.RawURLEncoding.EncodeToString(verifier[:]) != f.pkce:
+		return refusedOAuth(403, "invalid_grant", "Failed to verify code verifier")
 	}
 	delete(s.pending, q.Get("code"))
 	access := s.secret("an access token")
@@ -292,95 +288,90 @@ func (s *Sim) exchange(w http.ResponseWriter, q url.Values) {
 		s.secrets[id] = "an id_token"
 		answer["id_token"] = id
 	}
-	writeJSON(w, 200, answer)
+	return ok(answer)
 }
 
-// claims of the user, as the scopes openid profile email give them. The division
-// is there as an Action of a tenant may add it.
+// claims returns what the scopes openid profile email include of the user. The
+// division is as an Action of a tenant may add it.
 func (f *flow) claims() map[string]any {
 	return map[string]any{"sub": f.sub, "name": f.name, "nickname": "anna", "email": f.email, "email_verified": false,
 		"https://acme.example/current_division": f.division}
 }
 
+const keyName = "simulator-1"
+
 func (s *Sim) idToken(f *flow, access string) string {
+	if s.lie == Garbage {
+		return "garbage"
+	}
 	now := s.cfg.Now().Unix()
 	hash := sha256.Sum256([]byte(access))
 	c := f.claims()
-	c["iss"], c["aud"], c["iat"], c["exp"], c["nonce"], c["sid"] = f.origin+"/", f.app.ClientID, now, now+36000, f.nonce, rand.Text()
-	c["at_hash"] = base64.RawURLEncoding.EncodeToString(hash[:16])
+	maps.Copy(c, map[string]any{"iss": f.origin + "/", "aud": f.app.id, "iat": now, "exp": now + 36000, "nonce": f.nonce,
+		"sid": rand.Text(), "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16])})
+	const hour = 3600
+	for name, v := range map[Lie]map[string]any{
+		NoSlash:       {"iss": f.origin},
+		OwnDomain:     {"iss": s.own + "/"},
+		OtherIssuer:   {"iss": otherOrigin + "/"},
+		OtherAudience: {"aud": otherApp},
+		TwoAudiences:  {"aud": []string{otherApp, f.app.id}, "azp": otherApp},
+		OtherNonce:    {"nonce": rand.Text()},
+		NoNonce:       {"nonce": nil},
+		Expired:       {"exp": now - hour},
+		NoExpiry:      {"exp": nil},
+		NotYet:        {"nbf": now + hour},
+		FromFuture:    {"iat": now + hour},
+		OtherHash:     {"at_hash": base64.RawURLEncoding.EncodeToString(hash[16:])},
+		NoSubject:     {"sub": nil},
+		Escape:        {"name": escapes},
+	}[s.lie] {
+		if c[name] = v; v == nil {
+			delete(c, name)
+		}
+	}
+
 	head := map[string]any{"alg": "RS256", "typ": "JWT", "kid": keyName}
-	key := s.key
+	sign := func(text string) []byte { return signRSA(s.key, text) }
 	switch s.lie {
 	case AlgNone:
 		head["alg"] = "none"
+		sign = func(string) []byte { return nil }
 	case AlgHS256:
 		head["alg"] = "HS256"
+		sign = func(text string) []byte { return signHMAC(&s.key.PublicKey, text) }
 	case UnknownKey:
 		head["kid"] = "another"
-	case NoSlash:
-		c["iss"] = f.origin
-	case OwnDomain:
-		c["iss"] = s.own + "/"
-	case OtherIssuer:
-		c["iss"] = "https://evil.eu.auth0.com/"
-	case OtherAudience:
-		c["aud"] = "anotherAppAnotherAppAnotherApp00"
-	case TwoAudiences:
-		c["aud"], c["azp"] = []string{"anotherAppAnotherAppAnotherApp00", f.app.ClientID}, "anotherAppAnotherAppAnotherApp00"
-	case OtherNonce:
-		c["nonce"] = rand.Text()
-	case NoNonce:
-		delete(c, "nonce")
-	case Expired:
-		c["exp"] = now - 3600
-	case NoExpiry:
-		delete(c, "exp")
-	case NotYet:
-		c["nbf"] = now + 3600
-	case FromFuture:
-		c["iat"] = now + 3600
-	case OtherHash:
-		c["at_hash"] = base64.RawURLEncoding.EncodeToString(hash[16:])
-	case NoSubject:
-		delete(c, "sub")
-	case Garbage:
-		return "garbage"
-	case Escape:
-		c["name"] = "Eve\x1b[2J\u202e"
+		fallthrough
+	case OtherKey:
+		sign = func(text string) []byte { return signRSA(newKey(), text) }
 	}
-	if s.lie == UnknownKey || s.lie == OtherKey {
-		var err error
-		if key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-			panic(err)
-		}
-	}
-	text := segment(head) + "." + segment(c)
-	sum := sha256.Sum256([]byte(text))
-	var signature []byte
-	switch s.lie {
-	case AlgNone:
-	case AlgHS256:
-		der, err := x509.MarshalPKIXPublicKey(&s.key.PublicKey)
-		if err != nil {
-			panic(err)
-		}
-		mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-		mac.Write([]byte(text))
-		signature = mac.Sum(nil)
-	default:
-		var err error
-		if signature, err = rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]); err != nil {
-			panic(err)
-		}
-	}
+	signature := base64.RawURLEncoding.EncodeToString(sign(segment(head) + "." + segment(c)))
 	if s.lie == Tampered {
-		c["sub"] = "exact|00000000-0000-0000-0000-000000000000"
-		text = segment(head) + "." + segment(c)
+		c["sub"] = otherUser
 	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return segment(head) + "." + segment(c) + "." + signature
 }
 
-const keyName = "stand-in-1"
+func signRSA(key *rsa.PrivateKey, text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	if err != nil {
+		panic(err)
+	}
+	return signature
+}
+
+// signHMAC takes the public key, as PEM, for a shared secret.
+func signHMAC(key *rsa.PublicKey, text string) []byte {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		panic(err)
+	}
+	mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
 
 func segment(v any) string {
 	text, err := json.Marshal(v)
@@ -397,47 +388,43 @@ func (s *Sim) discovery(w http.ResponseWriter, r *http.Request) {
 	d := map[string]any{
 		"issuer": at + "/", "authorization_endpoint": at + "/authorize", "token_endpoint": at + "/oauth/token",
 		"userinfo_endpoint": at + "/userinfo", "jwks_uri": at + "/.well-known/jwks.json",
-		// As Auth0 has it: what an app is set to is used, and HS256 is possible.
+		// As at Auth0: the app's setting decides, and HS256 is possible.
 		"id_token_signing_alg_values_supported": []string{"HS256", "RS256", "PS256"},
 	}
 	switch s.lie {
 	case OtherDiscovery:
-		d["issuer"] = "https://evil.eu.auth0.com/"
+		d["issuer"] = otherOrigin + "/"
 	case Astray:
-		d["token_endpoint"] = "https://evil.eu.auth0.com/oauth/token"
+		d["token_endpoint"] = otherOrigin + "/oauth/token"
 	}
-	writeJSON(w, 200, d)
+	ok(d).write(w)
 }
 
-func (s *Sim) jwks(w http.ResponseWriter) {
-	e := make([]byte, 0, 3)
-	for v := s.key.E; v > 0; v >>= 8 {
-		e = append([]byte{byte(v)}, e...)
-	}
-	writeJSON(w, 200, map[string]any{"keys": []map[string]any{
-		{"kty": "OKP", "crv": "Ed448", "kid": "of-a-kind-not-known", "x": "AA"},
+func (s *Sim) jwks(w http.ResponseWriter, _ *http.Request) {
+	ok(map[string]any{"keys": []map[string]any{
+		{"kty": "OKP", "crv": "Ed448", "kid": "of-an-unknown-type", "x": "AA"},
 		{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyName,
-			"n": base64.RawURLEncoding.EncodeToString(s.key.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(e)},
-	}})
+			"n": base64.RawURLEncoding.EncodeToString(s.key.N.Bytes()),
+			"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(s.key.E)).Bytes())},
+	}}).write(w)
 }
 
 func (s *Sim) userInfo(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	f := s.access[token]
-	if scheme != "Bearer" || f == nil {
+	f := s.access[bearer(r)]
+	if f == nil {
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
 	}
 	c := f.claims()
 	switch s.lie {
 	case OtherUser:
-		c["sub"] = "exact|00000000-0000-0000-0000-000000000000"
+		c["sub"] = otherUser
 	case Escape:
-		c["name"] = "Eve\x1b[2J\u202e"
+		c["name"] = escapes
 	}
 	s.logs = append(s.logs, map[string]any{"date": s.cfg.Now().UTC().Format(time.RFC3339), "type": "s", "connection": f.connection.name,
-		"strategy": "exact", "user_id": f.sub, "user_name": f.name, "client_name": f.app.Name, "client_id": f.app.ClientID})
-	writeJSON(w, 200, c)
+		"strategy": "exact", "user_id": f.sub, "user_name": f.name, "client_name": f.app.name, "client_id": f.app.id})
+	ok(c).write(w)
 }
