@@ -167,5 +167,5 @@ func (a *app) logger() *slog.Logger {
 	if !a.verbose {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(a.Log(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(&a.Terminal, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

@@ -174,7 +174,9 @@ func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
 		}{u, s.Connection, s.ClientID})
 	}
 	a.Say("") // between the invitation and the result
-	t := term.Table{term.Row("Signed in as", u), term.Row("Subject (sub)", u.Subject)}
+	var t term.Table
+	t.Add("Signed in as", u)
+	t.Add("Subject (sub)", u.Subject)
 	if u.Name != "" {
 		t.Add("Name", u.Name)
 	}

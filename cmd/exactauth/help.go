@@ -38,21 +38,20 @@ func usage(cmd *cobra.Command) string {
 	if cmd.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
-	name := 0 // the width of the longest
-	for _, c := range cmd.Commands() {
-		name = max(name, len(c.Name()))
-	}
+	var list term.Table
 	for _, group := range append(cmd.Groups(), &cobra.Group{Title: "Commands:"}) {
-		var rows term.Table
+		title := "\n" + group.Title
 		for _, c := range cmd.Commands() {
 			if c.GroupID == group.ID && c.IsAvailableCommand() && c.Name() != "help" {
-				rows.Add(fmt.Sprintf("  %-*s", name, c.Name()), c.Short)
+				if title != "" {
+					list.Add(title)
+				}
+				list.Add("  "+c.Name(), c.Short)
+				title = ""
 			}
 		}
-		if len(rows) > 0 {
-			fmt.Fprintf(&b, "\n%s\n%s", group.Title, rows)
-		}
 	}
+	b.WriteString(list.String())
 	if cmd.HasAvailableLocalFlags() {
 		fmt.Fprintf(&b, "\nFlags:\n%s", flagUsages(cmd.LocalFlags().FlagUsagesWrapped(helpWidth)))
 	}

@@ -287,7 +287,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{term.Row("Signed in as", done.User), term.Row("Current division", done.User.Division)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{{"Signed in as", done.User.String()}, {"Current division", fmt.Sprint(done.User.Division)}}.String()))
 
 	tell("\n$ exactauth token")
 	first, err := c.Token(ctx, exactauth.Want{})
@@ -319,7 +319,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{term.Row("User", me), term.Row("Current division", me.Division), term.Row("Exact Online", b.profile.BaseURL)}.String()))
+	tell("%s", strings.TrimSpace(term.Table{{"User", me.String()}, {"Current division", fmt.Sprint(me.Division)}, {"Exact Online", b.profile.BaseURL}}.String()))
 	tell("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
 	return nil
 }

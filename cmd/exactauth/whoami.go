@@ -62,11 +62,10 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	if a.JSON {
 		return a.whoamiJSON(p, me, divisions, list)
 	}
-	shown := term.Table{
-		term.Row("User", me),
-		term.Row("User name", me.UserName),
-		term.Row("Current division", me.Division),
-	}
+	var shown term.Table
+	shown.Add("User", me)
+	shown.Add("User name", me.UserName)
+	shown.Add("Current division", me.Division)
 	if p.Division != 0 {
 		shown.Add("Pinned division", p.Division)
 	}
@@ -74,7 +73,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	shown.Add("Profile", p.Name)
 	text := shown.String()
 	if divisions {
-		rows := term.Table{term.Row("DIVISION", "NAME", "LICENCE", "STATUS")}
+		rows := term.Table{{"DIVISION", "NAME", "LICENCE", "STATUS"}}
 		for _, d := range list {
 			rows.Add(d.Code, d.Description, d.CustomerName, statusWord(d.Status))
 		}

@@ -72,7 +72,7 @@ func TestLinesStayWhole(t *testing.T) {
 	for w := range 4 {
 		all.Go(func() {
 			for i := range 50 {
-				fmt.Fprintf(s.Log(), "writer %d line %d\r\n", w, i)
+				fmt.Fprintf(&s, "writer %d line %d\r\n", w, i)
 			}
 		})
 	}

@@ -12,84 +12,25 @@ import (
 // Table is rows of cells, printed in aligned columns.
 type Table [][]string
 
-// Row returns a row of the table.
-func Row(cells ...any) []string {
+// Add adds a row.
+func (t *Table) Add(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
 		row[i] = fmt.Sprint(c)
 	}
-	return row
+	*t = append(*t, row)
 }
 
-// Add adds a row.
-func (t *Table) Add(cells ...any) { *t = append(*t, Row(cells...)) }
-
-// columnGap separates two columns.
-const columnGap = 2
+const columnGap = 2 // between two columns
 
 // String returns the table with every cell whole, as scripts want it.
-func (t Table) String() string { return t.lines(t.widths(), "") }
-
-// Fit returns a table as a result: in a terminal that is too narrow the widest columns
-// are shortened, anywhere else it is whole.
-func (t *Terminal) Fit(table Table) string {
-	widths := table.widths()
-	if room := columns(t.Out); room > 0 {
-		widths = shrunk(widths, room)
-	}
-	if t.unicode() {
-		return table.lines(widths, "…")
-	}
-	return table.lines(widths, "...")
-}
-
-// widths returns those of the columns. Nothing follows the last cell of a row, so it
-// counts only in the table's last column.
-func (t Table) widths() []int {
-	most := 0
-	for _, r := range t {
-		most = max(most, len(r))
-	}
-	widths := make([]int, most)
-	for _, r := range t {
-		for i, cell := range r {
-			if i < len(r)-1 || len(r) == most {
-				widths[i] = max(widths[i], Width(cell))
-			}
-		}
-	}
-	return widths
-}
-
-// shrunk makes the widest column narrower until all fit into room, but none narrower
-// than a person can read.
-func shrunk(widths []int, room int) []int {
-	const least = 10
-	total := columnGap * (len(widths) - 1)
-	for _, w := range widths {
-		total += w
-	}
-	next := slices.Clone(widths)
-	for ; total > room; total-- {
-		widest := slices.Index(next, slices.Max(next))
-		if next[widest] <= least {
-			break
-		}
-		next[widest]--
-	}
-	return next
-}
-
-func (t Table) lines(widths []int, ellipsis string) string {
+func (t Table) String() string {
+	widths := t.widths()
 	var b strings.Builder
-	for _, r := range t {
-		for i, cell := range r {
-			last := i == len(r)-1
-			if !last || len(r) == len(widths) {
-				cell = cut(cell, widths[i], ellipsis)
-			}
+	for _, row := range t {
+		for i, cell := range row {
 			b.WriteString(cell)
-			if !last {
+			if i < len(row)-1 {
 				b.WriteString(strings.Repeat(" ", widths[i]-Width(cell)+columnGap))
 			}
 		}
@@ -98,13 +39,65 @@ func (t Table) lines(widths []int, ellipsis string) string {
 	return b.String()
 }
 
+// widths returns those of the columns. Nothing follows the last cell of a row, so it
+// counts only in the table's last column.
+func (t Table) widths() []int {
+	var widths []int
+	for _, row := range t {
+		widths = append(widths, make([]int, max(len(row)-len(widths), 0))...)
+	}
+	for _, row := range t {
+		for i, cell := range row {
+			if i < len(row)-1 || len(row) == len(widths) {
+				widths[i] = max(widths[i], Width(cell))
+			}
+		}
+	}
+	return widths
+}
+
+// Fit returns a table as a result. In a terminal that is too narrow the widest columns
+// are shortened, anywhere else it is whole.
+func (t *Terminal) Fit(table Table) string {
+	if room := columns(t.Out); room > 0 {
+		ellipsis := "..."
+		if t.unicode() {
+			ellipsis = "…"
+		}
+		table.shrink(room, ellipsis)
+	}
+	return table.String()
+}
+
+// shrink shortens the widest column until all fit into room, but none so much that a
+// person cannot read it.
+func (t Table) shrink(room int, ellipsis string) {
+	const least = 10
+	for {
+		widths := t.widths()
+		total := columnGap * (len(widths) - 1)
+		for _, w := range widths {
+			total += w
+		}
+		most := slices.Max(widths)
+		if total <= room || most <= least {
+			return
+		}
+		widest := slices.Index(widths, most)
+		for _, row := range t {
+			if widest < len(row)-1 || len(row) == len(widths) {
+				row[widest] = cut(row[widest], most-1, ellipsis)
+			}
+		}
+	}
+}
+
 // cut shortens text to so many columns of a terminal, the ellipsis included.
 func cut(text string, room int, ellipsis string) string {
 	if Width(text) <= room {
 		return text
 	}
-	room -= Width(ellipsis)
-	end, used := 0, 0
+	end, used := 0, Width(ellipsis)
 	for i, r := range text {
 		if used += runeWidth(r); used > room {
 			break

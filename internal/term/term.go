@@ -80,29 +80,22 @@ func (t *Terminal) PrintJSON(v any) error {
 
 // Say writes a line to standard error.
 func (t *Terminal) Say(format string, args ...any) {
-	_, _ = t.write(fmt.Sprintf(format+"\n", args...))
+	_, _ = fmt.Fprintf(t, format+"\n", args...)
 }
 
 // Note writes a line about something that does not stop the work but should be known.
 func (t *Terminal) Note(text string) { t.Say("exactauth: note: %s", text) }
 
-// Log returns a writer to standard error for whole lines, as a logger writes them.
-func (t *Terminal) Log() io.Writer { return log{t} }
-
-type log struct{ t *Terminal }
-
-func (l log) Write(lines []byte) (int, error) { return l.t.write(string(lines)) }
-
 const eraseLine = "\r\x1b[K"
 
-// write writes lines that stay. They take the place of the line that comes and goes,
-// which moves below them.
-func (t *Terminal) write(lines string) (int, error) {
+// Write writes whole lines to standard error, as a logger does. They take the place of
+// the line that comes and goes, which moves below them.
+func (t *Terminal) Write(lines []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	text := lines
+	text := string(lines)
 	if t.line != "" {
-		text = eraseLine + lines + t.line
+		text = eraseLine + text + t.line
 	}
 	if _, err := io.WriteString(t.Err, text); err != nil {
 		return 0, err

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remoteFileSystem names the kind of network file system that a directory is on,
-// or will be on once it is made; empty if it is on none that is known here.
+// remoteFileSystem returns the kind of network file system that a directory is on, or
+// will be on once it exists; empty for a local or unknown one.
 func remoteFileSystem(dir string) string {
 	var st unix.Statfs_t
 	for {
