@@ -92,9 +92,6 @@ prints a live access token whenever a script asks for one.`,
 		for _, c := range commands {
 			root.AddCommand(c.make())
 		}
-		if man := a.manCmd(); man != nil {
-			root.AddCommand(man)
-		}
 		finishCobra(root)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, err) })

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 
 	"github.com/exactauth/exactauth/internal/term"
 )
@@ -85,6 +88,26 @@ func TestRootCmdOfOne(t *testing.T) {
 	}
 	if alone < 16 {
 		t.Errorf("%d commands were made alone", alone)
+	}
+}
+
+// Every command has a man page. A release takes the pages from EXACTAUTH_TEST_MAN_DIR:
+// the library that writes them is not linked into the program.
+func TestManPages(t *testing.T) {
+	dir := os.Getenv("EXACTAUTH_TEST_MAN_DIR")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	a := &app{Terminal: term.Terminal{Env: func(string) string { return "" }}}
+	root := a.rootCmd(nil)
+	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "exactauth", Manual: "exactauth"}, dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range root.Commands() {
+		page := filepath.Join(dir, "exactauth-"+cmd.Name()+".1")
+		if text, err := os.ReadFile(page); cmd.IsAvailableCommand() && (err != nil || !bytes.Contains(text, []byte("EXAMPLE"))) {
+			t.Errorf("%s: %v:\n%s", page, err, text)
+		}
 	}
 }
 
