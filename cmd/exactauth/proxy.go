@@ -56,7 +56,7 @@ When the login ends, requests are answered with 502 until you sign in again.`,
 		Example: `  exactauth proxy
   exactauth proxy --read-only -- python3 export.py
   (umask 077; exactauth proxy --json --port 8765 >proxy.json) &
-  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once the file has its line
+  jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once it has its line
       curl -H "Accept: application/json" -K -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			command, err := commandOf(cmd, args)
