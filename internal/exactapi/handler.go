@@ -43,7 +43,7 @@ type HandlerConfig struct {
 // Handler is a reverse proxy to Exact for this machine's own programs. It is safe
 // for concurrent use.
 type Handler struct {
-	HandlerConfig
+	cfg       HandlerConfig
 	transport *Transport
 	buffers   buffers
 	quiet     *log.Logger
@@ -57,7 +57,7 @@ func NewHandler(t *Transport, cfg HandlerConfig) (*Handler, error) {
 	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
 		return nil, errors.New("secret: want at least 20 letters and digits")
 	}
-	return &Handler{HandlerConfig: cfg, transport: t, quiet: log.New(io.Discard, "", 0)}, nil
+	return &Handler{cfg: cfg, transport: t, quiet: log.New(io.Discard, "", 0)}, nil
 }
 
 // Active returns how many requests are being served.
@@ -148,7 +148,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // path. The order counts: a client without the secret learns nothing of the rest.
 func (x *exchange) admit(r *http.Request) *Refusal {
 	isOwn := func(host string) bool { return strings.EqualFold(host, r.Host) }
-	if x.Hosts != nil && !slices.ContainsFunc(x.Hosts, isOwn) {
+	if x.cfg.Hosts != nil && !slices.ContainsFunc(x.cfg.Hosts, isOwn) {
 		return &Refusal{Status: http.StatusMisdirectedRequest, Code: "host", Message: "the Host of the request is not this proxy's",
 			Hint: "use the address that the proxy printed when it started"}
 	}
@@ -166,7 +166,7 @@ func (x *exchange) admit(r *http.Request) *Refusal {
 		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "method", Message: r.Method + " is not passed on",
 			also: http.Header{"Allow": {"GET, HEAD, POST, PUT, PATCH, DELETE, MERGE"}}}
 	}
-	if x.ReadOnly && (r.Method != http.MethodGet && r.Method != http.MethodHead || overridesMethod(r.Header)) {
+	if x.cfg.ReadOnly && (r.Method != http.MethodGet && r.Method != http.MethodHead || overridesMethod(r.Header)) {
 		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "read_only", Message: "this proxy only reads: GET and HEAD",
 			also: http.Header{"Allow": {"GET, HEAD"}}}
 	}
@@ -205,7 +205,7 @@ func orRoot(path string) string {
 }
 
 func (h *Handler) isSecret(s string) bool {
-	return subtle.ConstantTimeCompare([]byte(s), []byte(h.Secret.Reveal())) == 1
+	return subtle.ConstantTimeCompare([]byte(s), []byte(h.cfg.Secret.Reveal())) == 1
 }
 
 // fromElsewhere reports whether a browser sent the request on behalf of a page
@@ -336,30 +336,27 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 // log writes the access log. Until the client has shown the secret not even the
 // path is logged: it may be a misspelt secret.
 func (x *exchange) log(r *http.Request, took time.Duration, whole bool) {
-	if x.Log == nil {
+	if x.cfg.Log == nil {
 		return
 	}
 	path := "-"
 	if x.path != "" {
 		path = fault.Printable(x.path)
 	}
-	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", path), slog.Int("status", x.status), slog.Int64("ms", took.Milliseconds())}
-	if x.waited >= time.Millisecond {
-		attrs = append(attrs, slog.Int64("waited_ms", x.waited.Milliseconds()))
+	known := func(is bool, a slog.Attr) slog.Attr {
+		if !is {
+			return slog.Attr{} // which handlers ignore
+		}
+		return a
 	}
-	if x.minuteLeft >= 0 {
-		attrs = append(attrs, slog.Int("minute_left", x.minuteLeft))
-	}
-	if x.dayLeft >= 0 {
-		attrs = append(attrs, slog.Int("day_left", x.dayLeft))
-	}
-	if !whole {
-		attrs = append(attrs, slog.Bool("cut_off", true))
-	}
-	if code := x.Header().Get(errorHeader); code != "" {
-		attrs = append(attrs, slog.String("refused", code))
-	}
-	x.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+	code := x.Header().Get(errorHeader)
+	x.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request",
+		slog.String("method", r.Method), slog.String("path", path), slog.Int("status", x.status), slog.Int64("ms", took.Milliseconds()),
+		known(x.waited >= time.Millisecond, slog.Int64("waited_ms", x.waited.Milliseconds())),
+		known(x.minuteLeft >= 0, slog.Int("minute_left", x.minuteLeft)),
+		known(x.dayLeft >= 0, slog.Int("day_left", x.dayLeft)),
+		known(!whole, slog.Bool("cut_off", true)),
+		known(code != "", slog.String("refused", code)))
 }
 
 // buffers has a buffer for each stream, and keeps the memory of streams flat.

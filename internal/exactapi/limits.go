@@ -156,15 +156,12 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case err := <-t.ready:
-		if err == nil { // its turn came at the same moment
-			g.release(t)
-		}
-	default:
-		d.queue = slices.DeleteFunc(d.queue, func(other *turn) bool { return other == t })
+	if i := slices.Index(d.queue, t); i >= 0 {
+		d.queue = slices.Delete(d.queue, i, i+1)
 		e.users--
 		g.dispatch(d)
+	} else if <-t.ready == nil { // its turn came at the same moment
+		g.release(t)
 	}
 	return nil, context.Cause(ctx)
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -19,18 +18,14 @@ type links struct {
 
 // address returns the handler's address for what Exact calls to.
 func (l links) address(to string) string {
-	u, err := url.Parse(to)
+	n := len(l.base)
 	switch {
-	case err != nil:
-		return to
-	case u.Host == "" && u.Scheme == "" && strings.HasPrefix(to, "/"):
+	case strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//"):
 		return l.prefix + to
-	case strings.EqualFold(u.Scheme+"://"+u.Host, l.base):
-		rest := to[strings.Index(to, "//")+2:]
-		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-			return l.prefix + rest[i:]
-		}
+	case strings.EqualFold(to, l.base):
 		return l.prefix + "/"
+	case len(to) > n && strings.EqualFold(to[:n], l.base) && strings.Contains("/?#", to[n:n+1]):
+		return l.prefix + to[n:]
 	}
 	return to
 }

@@ -45,10 +45,6 @@ type TransportConfig struct {
 	// and requests wait for it.
 	Token func(ctx context.Context) (Token, error)
 
-	// Next sends the requests. Nil is a transport with a limit for the time to the
-	// first byte of an answer and none for the body.
-	Next http.RoundTripper
-
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -57,7 +53,7 @@ type TransportConfig struct {
 // limits allow it. It is safe for concurrent use.
 type Transport struct {
 	base   string
-	next   http.RoundTripper
+	next   *http.Transport
 	now    func() time.Time
 	tokens *tokens
 	gate   *gate
@@ -72,10 +68,7 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Next == nil {
-		cfg.Next = newNext()
-	}
-	return &Transport{cfg.BaseURL, cfg.Next, cfg.Now, newTokens(cfg.Token, cfg.Now), newGate(cfg.Now)}, nil
+	return &Transport{cfg.BaseURL, newNext(), cfg.Now, newTokens(cfg.Token, cfg.Now), newGate(cfg.Now)}, nil
 }
 
 // newNext returns a transport that differs from Go's own in its limits: of the time
@@ -107,9 +100,7 @@ func ending() *Refusal {
 func (t *Transport) Close() {
 	t.Drain()
 	t.tokens.close()
-	if next, ok := t.next.(*http.Transport); ok {
-		next.CloseIdleConnections()
-	}
+	t.next.CloseIdleConnections()
 }
 
 // report is what a transport notes about one request.
