@@ -57,7 +57,7 @@ const auth0Timeout = 90 * time.Second
 
 // Where Auth0's dashboard shows what people have to give.
 const (
-	dashboardDomain   = "Auth0's dashboard shows it: Applications > your app > Settings > Domain"
+	dashboardDomain   = "Applications > your app > Settings > Domain"
 	dashboardClientID = "Applications > your app > Settings > Client ID"
 	dashboardExplorer = "Applications > APIs > Auth0 Management API > API Explorer"
 )
@@ -81,15 +81,15 @@ func (d tenantDomains) flags() string {
 func (a *app) tenantDomains(o auth0Options) (d tenantDomains, err error) {
 	own, custom := cmp.Or(o.domain, a.Env("AUTH0_DOMAIN")), cmp.Or(o.custom, a.Env("AUTH0_CUSTOM_DOMAIN"))
 	if own == "" {
-		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"), dashboardDomain + ", as acme.eu.auth0.com"}
+		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"), "find it in Auth0's dashboard: " + dashboardDomain + ", as acme.eu.auth0.com"}
 	}
 	if d.own, err = auth0.ParseDomain(own); err != nil {
-		return d, &hinted{err, dashboardDomain}
+		return d, &hinted{err, "find it in Auth0's dashboard: " + dashboardDomain}
 	}
 	d.signIn = d.own
 	if custom != "" {
 		if d.signIn, err = auth0.ParseDomain(custom); err != nil {
-			return d, &hinted{fmt.Errorf("custom domain: %w", err), "Auth0's dashboard shows it: Branding > Custom Domains"}
+			return d, &hinted{fmt.Errorf("custom domain: %w", err), "find it in Auth0's dashboard: Branding > Custom Domains"}
 		}
 	}
 	return d, nil

@@ -217,7 +217,7 @@ func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
 }
 
 func (a *app) askDomain(ctx context.Context) (string, error) {
-	a.Say("The tenant's host: " + dashboardDomain + ".")
+	a.Say("Find the tenant's host in Auth0's dashboard: " + dashboardDomain + ".")
 	for {
 		answer, err := a.Ask(ctx, "Auth0 domain: ")
 		if err != nil {
@@ -271,29 +271,19 @@ func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish)
 	return wish, nil
 }
 
-// registration explains how to register an app for Auth0 at Exact. The Redirect URI is
-// alone on its line, to be copied. next is the last step: a command, or empty.
+// registration explains how to register an app for Auth0 at Exact. next is the last
+// step: a command, or empty.
 func registration(d tenantDomains, baseURL, next string) string {
 	country := "your country"
 	if r, ok := regionOf(baseURL); ok {
 		country = r.Country
 	}
-	text := fmt.Sprintf(`Register an app for Auth0 in Exact's App Center, once. It is an app of its own:
+	text := `Register an app for Auth0 in Exact's App Center, once. It is an app of its own:
 each has one Redirect URI, so the one that "exactauth login" uses cannot be
 shared. Your user needs the right "Manage subscription" (Master data > Users >
 Rights).
 
-  1. Open %s, choose %s, and sign in.
-     The app works in that country only.
-  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
-  3. Give it a name, such as "Auth0", and this Redirect URI:
-
-%s
-
-     exactly as it is here: Exact compares it letter by letter.
-  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
-     there. Copy both now: the secret may be shown only once.
-`, appCenter, country, d.signIn.Callback())
+` + registrationSteps(country, "Auth0", d.signIn.Callback())
 	if next != "" {
 		text += "  5. " + next + "\n"
 	}

@@ -74,7 +74,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	}
 	name := cmp.Or(o.app, a.Env("AUTH0_APP"))
 	if name == "" {
-		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "Auth0's dashboard shows its client id: " + dashboardClientID}
+		return &hinted{usagef("the app to sign in to is missing (--app or AUTH0_APP)"), "find its client id in Auth0's dashboard: " + dashboardClientID}
 	}
 	if s.ClientID, err = a.findTestApp(ctx, d, name); err != nil {
 		return a.auth0Error(err, d)

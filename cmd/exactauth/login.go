@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"time"
 
@@ -12,7 +14,6 @@ import (
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 )
@@ -27,22 +28,22 @@ func (a *app) loginCmd() *cobra.Command {
 		Use:     "login",
 		GroupID: "setup",
 		Short:   "Sign in to Exact Online in the browser",
-		Long: `Prints the address to sign in at, opens it in the browser, and waits for the
-browser to come back. If it ends on a page that cannot be reached, copy the whole
-address from the address bar and paste it here: its code is good for 3 minutes.
+		Long: `Prints the sign-in address, opens it in the browser, and waits for the browser to
+come back. If the browser ends on a page that cannot be reached, copy the whole
+address from its address bar and paste it here. Its code is valid for 3 minutes.
 
-$BROWSER names another browser. A login that fails leaves the one before as it was.`,
+$BROWSER names another browser. A failed login leaves the existing login untouched.`,
 		Example: `  exactauth login
-  exactauth login --no-browser           on a server: open it elsewhere, paste
+  exactauth login --no-browser           on a server: open it elsewhere and paste
   exactauth login --force-login -p acme  with another account than the browser's`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address")
-	f.BoolVar(&o.paste, "paste", false, "take a pasted address from stdin even if that is no terminal")
+	f.BoolVar(&o.paste, "paste", false, "read a pasted address from stdin even if it is no terminal")
 	f.BoolVar(&o.forceLogin, "force-login", false, "ask for the account even if the browser is signed in")
-	f.BoolVar(&o.replace, "replace", false, "let another user or app take this profile over")
+	f.BoolVar(&o.replace, "replace", false, "let another user or app take over this profile")
 	return cmd
 }
 
@@ -57,8 +58,8 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		Replace:    o.replace,
 		Language:   a.Language(),
 		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
-		// What follows is not cut off by a first Ctrl-C, and a second ends the program
-		// at once: the terminal must be as it was by then.
+		// After the wait, the first Ctrl-C does not end the program and the second ends it
+		// at once, so the terminal's modes must be restored now.
 		Waited: func() { over(); restore() },
 	}
 	if o.paste || a.Interactive() {
@@ -69,18 +70,18 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	}
 	done, err := c.Login(ctx, options)
 	if err != nil {
-		return a.loginError(err)
+		return loginError(p.Name, err)
 	}
 	a.warnOfTwins(ctx, p, done.User)
 	return a.showLogin(p, done)
 }
 
-// warnOfTwins names the profiles that this sign-in has ended: Exact keeps one
+// warnOfTwins names the profiles whose login this sign-in has ended: Exact keeps one
 // login per app and user (help.eenvoudigfactureren.be 101000381087).
 func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.User) {
 	conf, err := config.Read(a.Env)
 	if err != nil || user.ID == "" {
-		return // nothing is known that could be said
+		return // the profiles cannot be compared
 	}
 	for _, name := range conf.Names() {
 		other, err := config.Settle(name, conf.Profiles[name])
@@ -92,48 +93,49 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.Us
 			continue
 		}
 		if s, err := c.Status(ctx); err == nil && s.SignedIn && s.User.ID == user.ID {
-			a.Note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login for both: this sign-in has ended that one; register an app for each", name))
+			a.Note(fmt.Sprintf("profile %s has the same app and user, and Exact keeps one login per app and user: this sign-in has ended its login; register an app for each profile", name))
 		}
 	}
 }
 
-// loginError adds the flag that a refusal to overwrite asks for.
-func (a *app) loginError(err error) error {
+// loginError adds the hint to an error that needs one of this command's own.
+func loginError(profile string, err error) error {
 	var taken *exactauth.TakenError
 	switch {
 	case errors.As(err, &taken):
-		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace --profile ` + a.profileName + `"`}
-	case errors.Is(err, fault.ErrConfig) && errors.Is(err, callback.ErrPort):
-		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without it, with EXACTAUTH_LISTEN=none in the environment`}
+		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace --profile ` + profile + `"`}
+	case errors.Is(err, callback.ErrPort):
+		return &hinted{err, `end that program; or choose another port in "exactauth setup --redirect-uri" and the App Center; or sign in without a listener: set EXACTAUTH_LISTEN=none`}
 	}
 	return err
 }
 
-// invite shows the way to the browser. The address stands alone on its line, so
-// that it can be copied from any terminal, and before anything else is tried. What
-// it gives is called when the wait for the person is over.
+// invite shows the person how to sign in, and opens the browser. The address comes
+// first and is alone on its line, so that it can be copied from any terminal. The
+// caller calls over when the wait for the person ends.
 func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) (over func()) {
 	a.Say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 	opening := !o.noBrowser && a.CanOpen()
 	if !o.noBrowser && !opening {
-		a.Say("There is no browser here: open it in the browser of the machine that you sit at.")
+		a.Say("There is no browser here: open the address in a browser on your own machine.")
 	}
 	if advice := a.returnAdvice(i, o, opening); advice != "" {
 		a.Say("%s", advice)
 	}
-	if i.SelfSigned {
-		if i.Loopback {
-			a.Say("If it warns of the certificate there, that is exactauth's own: continue.")
-		} else {
-			a.Say("If it warns of the certificate there, continue only if the name is in your\nhosts file: then it is exactauth's own. Else do not, and paste.")
-		}
+	switch u, err := url.Parse(i.RedirectURI); {
+	case !i.SelfSigned || err != nil:
+	case i.Loopback:
+		a.Say("Certificate warning? Continue: the certificate is exactauth's own.")
+	default:
+		a.Say("Certificate warning? If %s is in your hosts file, continue: the\n"+
+			"certificate is exactauth's own. If not, go back and paste the address instead.", u.Hostname())
 	}
 	end, limited := ctx.Deadline()
 	switch {
 	case a.Spins():
-		a.Say("The code that the browser brings is good for 3 minutes.")
+		a.Say("The code in the browser's last address is valid for 3 minutes.")
 	case limited:
-		a.Say("Waiting until %s; the code that the browser brings is good for 3 minutes.", end.Local().Format("15:04:05"))
+		a.Say("Waiting until %s; the code in the browser's last address is valid for 3 minutes.", end.Local().Format("15:04:05"))
 	}
 	if opening {
 		a.Open(i.URL)
@@ -144,40 +146,42 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 	return a.Spin(ctx, "waiting for the browser", end)
 }
 
-// returnAdvice says what the person will see when the browser comes back, and
-// what to do if it cannot get here.
+// returnAdvice says what the person will see when the browser comes back, and what to
+// do if it cannot reach this machine.
 func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool) string {
-	paste := "copy the whole address from its address bar and paste it here."
+	const paste = "\ncopy the whole address from its address bar and paste it here."
 	pasting := o.paste || a.Interactive()
 	where := a.Where()
 	switch {
 	case !i.Listening:
-		return "The browser ends on a page that cannot be reached. That is right:\n" + paste
+		return "The browser will end on a page that cannot be reached. Then" + paste
 	case !pasting && i.Loopback:
 		return ""
 	case !pasting:
 		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
 	case i.Loopback && opening && where.Editor:
-		return fmt.Sprintf("VS Code opens it on your own machine and forwards port %s back here.\nIf the browser then says that a page cannot be reached,\n%s", i.Port, paste)
+		return fmt.Sprintf("VS Code opens the browser on your own machine and forwards port %s to this one.\nIf the browser then says that a page cannot be reached,%s", i.Port, paste)
 	case i.Loopback && opening && where.Container == "WSL":
-		return "The browser of Windows comes back by itself. If a page cannot be reached,\n" + paste
+		return "The browser of Windows comes back by itself. If a page cannot be reached," + paste
 	case i.Loopback && where.SSH && !opening:
 		host, err := os.Hostname()
 		if err != nil {
 			host = "HOST"
 		}
-		return fmt.Sprintf("It will say that it cannot reach 127.0.0.1:\n%s\nOr connect with ssh -L %s:127.0.0.1:%[2]s %s, and it comes back by itself.", paste, i.Port, host)
+		return fmt.Sprintf("The browser will say that it cannot reach 127.0.0.1. Then%s\n"+
+			"Or connect with ssh -L %s:127.0.0.1:%[2]s %s, and the browser comes back by itself.", paste, i.Port, host)
 	case !opening, where.Container == "a container":
-		return "If the browser then says that a page cannot be reached,\n" + paste
+		return "If the browser then says that a page cannot be reached," + paste
 	case !i.Loopback:
-		return fmt.Sprintf("If the browser then says that it cannot reach\n%s\n%s", i.RedirectURI, paste)
+		return fmt.Sprintf("If the browser then says that it cannot reach\n%s,%s", i.RedirectURI, paste)
 	}
-	return "If the browser runs on another machine:\n" + paste
+	return "If the browser runs on another machine," + paste
 }
 
 func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
+	user := done.User
 	if done.UserError != nil {
-		a.Note("signed in, but it is not known as whom: " + done.UserError.Error())
+		a.Note("signed in, but the user is unknown: " + done.UserError.Error())
 	}
 	if a.JSON {
 		return a.PrintJSON(struct {
@@ -191,25 +195,18 @@ func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 			Division         int       `json:"division,omitempty"`
 			AccessExpiresAt  time.Time `json:"access_expires_at"`
 			RefreshExpiresAt time.Time `json:"refresh_expires_at"`
-		}{p.Name, p.BaseURL, done.User.ID, done.User.UserName, done.User.FullName, done.User.Email, done.User.Division,
+		}{p.Name, p.BaseURL, user.ID, user.UserName, user.FullName, user.Email, user.Division,
 			p.Division, seconds(done.Token.ExpiresAt), seconds(done.RefreshExpiresAt)})
 	}
-	a.Say("") // apart from the invitation
-	t := term.Table{{"Signed in as", cmpUser(done.User)}}
-	if done.User.Division != 0 {
-		t.Add("Current division", done.User.Division)
+	a.Say("") // between the invitation and the result
+	t := term.Table{{"Signed in as", cmp.Or(user.String(), "(unknown)")}}
+	if user.Division != 0 {
+		t.Add("Current division", user.Division)
 	}
 	t.Add("Profile", p.Name)
-	t.Add("Lapses on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before")
+	t.Add("Expires on", done.RefreshExpiresAt.Local().Format("2 January 2006")+", unless a token is fetched before")
 	return a.Print(t.String())
 }
 
-func cmpUser(m record.User) string {
-	if m.ID == "" {
-		return "(unknown)"
-	}
-	return m.String()
-}
-
-// seconds is how moments stand in JSON: UTC, without fractions.
+// seconds returns a time as JSON shows it: in UTC, without fractions of a second.
 func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

@@ -400,6 +400,22 @@ func (a *app) askRegion(ctx context.Context) (config.Region, error) {
 
 const appCenter = "https://apps.exactonline.com"
 
+// registrationSteps explains how to register an app of that name at Exact. The Redirect
+// URI is alone on its line, to be copied.
+func registrationSteps(country, name, redirectURI string) string {
+	return fmt.Sprintf(`  1. Open %s, choose %s, and sign in.
+     The app works in that country only.
+  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
+  3. Give it a name, such as %q, and this Redirect URI:
+
+%s
+
+     exactly as shown: Exact compares it letter by letter.
+  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
+     there. Copy both now: the secret may be shown only once.
+`, appCenter, country, name, redirectURI)
+}
+
 // explainRegistration says how to register an app, and offers to open the App Center.
 func (a *app) explainRegistration(ctx context.Context, table config.Values) error {
 	country := "your country"
@@ -410,16 +426,7 @@ func (a *app) explainRegistration(ctx context.Context, table config.Values) erro
 Register an app in Exact's App Center, once. Your user needs the right
 "Manage subscription" (Master data > Users > Rights).
 
-  1. Open %s, choose %s, and sign in.
-  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
-  3. Give it a name, such as "exactauth", and this Redirect URI:
-
-%s
-
-     exactly as shown: Exact compares it letter by letter.
-  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
-     there. Copy both now: the secret may be shown only once.
-`, appCenter, country, cmp.Or(table["redirect_uri"], config.DefaultRedirectURI))
+%s`, registrationSteps(country, "exactauth", cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)))
 	if !a.CanOpen() {
 		return nil
 	}

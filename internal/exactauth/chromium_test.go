@@ -335,3 +335,42 @@ func TestChromiumIsToldAWrongRedirectURI(t *testing.T) {
 		t.Errorf("the page says %q", text)
 	}
 }
+
+// A Dutch Chromium gets Dutch pages, with Exact's own words as they are.
+func TestChromiumReadsDutch(t *testing.T) {
+	relay, flags := relayHost(t)
+	ctx := chromium(t, append(flags, chromedp.Flag("accept-lang", "nl-NL,nl,en"), chromedp.Flag("lang", "nl-NL"))...)
+	is := func(heading, text string, want ...string) {
+		t.Helper()
+		if got := read(t, ctx, chromedp.Evaluate[string](`document.documentElement.lang`)); got != "nl" {
+			t.Errorf("%q: the page's language is %q", heading, got)
+		}
+		if heading != want[0] {
+			t.Errorf("heading %q, want %q", heading, want[0])
+		}
+		for _, w := range want[1:] {
+			if !strings.Contains(text, w) {
+				t.Errorf("%q: %q lacks %q", heading, text, w)
+			}
+		}
+	}
+	login := func(name, button string, conf exactsim.Config, want ...string) {
+		t.Helper()
+		g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, conf)
+		signIn(t, ctx, g.address)
+		press(t, ctx, button)
+		_, heading, text := final(t, ctx)
+		shot(t, ctx, name)
+		<-g.done
+		is(heading, text, want...)
+	}
+	login("nl-signed-in", "allow", exactsim.Config{}, "U bent aangemeld", "Anna de Vries <anna@voorbeeld.example> is aangemeld", "venster sluiten", "op deze computer")
+	login("nl-refused", "cancel", exactsim.Config{}, "Aanmelding geweigerd", "meldt", "access_denied", "opnieuw")
+	login("nl-expired", "allow", exactsim.Config{CodeLife: time.Nanosecond}, "Aanmelden mislukt", "3 minuten geldig", "HTTP 400", "terminalvenster")
+
+	if err := chromedp.Do(ctx, chromedp.Navigate(relay), chromedp.WaitReady(`#title`)); err != nil {
+		t.Fatal(err)
+	}
+	shot(t, ctx, "nl-relay")
+	is(read(t, ctx, chromedp.Text(`h1`)), read(t, ctx, chromedp.Text(`main`)), "Terug naar exactauth", "adresbalk")
+}

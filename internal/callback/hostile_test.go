@@ -1,4 +1,4 @@
-package exactauth_test
+package callback_test
 
 import (
 	"bufio"
@@ -22,60 +22,58 @@ import (
 	"unicode"
 
 	"github.com/exactauth/exactauth/internal/callback"
-	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// Web pages and other users of the machine can send the listener whatever they
-// like. Here they do, over sockets of their own, and often with the real state
-// and a good code: then the sign-in must still take the real answer, once, and
-// leave nothing behind that listens or runs.
+// Web pages and other users of the machine can send the listener whatever they like.
+// These tests do, over sockets of their own, and often with the real state and a good
+// code. The sign-in must still take the real answer, once, and afterwards nothing may
+// listen or run any more.
 
 // siege is a sign-in whose listener is attacked.
 type siege struct {
 	*sitting
-	c     *exactauth.Client
+	relay bool
 	label string
 	tls   bool
 	host  string // what a browser calls the listener
-	code  string // a good one, to attack with
 }
 
 var sieges atomic.Int64
 
-// besiege starts a sign-in whose goroutines can be told from all others.
+// besiege starts a sign-in whose goroutines have a label of their own.
 func besiege(t *testing.T, ctx context.Context, redirect string, relay bool) *siege {
 	t.Helper()
-	w := newWorld(t, exactLife, exactsim.Config{})
-	c := w.onLoopback(redirect)
-	c.Profile.Relay = relay
-	s := &siege{c: c, label: fmt.Sprint(sieges.Add(1)), tls: !relay && strings.HasPrefix(redirect, "https")}
+	t.Parallel()
+	s := &siege{relay: relay, label: fmt.Sprint(sieges.Add(1)), tls: !relay && strings.HasPrefix(redirect, "https")}
+	o := callback.Options{Settings: settings(t, redirect)}
+	o.Settings.Relay = relay
 	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("siege", s.label)))
-	s.sitting = w.sit(ctx, c, exactauth.LoginOptions{})
+	s.sitting = sit(ctx, t, o)
 	pprof.SetGoroutineLabels(t.Context())
 	s.host = "127.0.0.1:" + s.Port
 	if !relay {
-		u, _ := url.Parse(c.Profile.RedirectURI)
+		u, _ := url.Parse(s.RedirectURI)
 		s.host = u.Host
 	}
-	s.code = w.NewCode(clientID, annaID, s.RedirectURI)
 	return s
 }
 
 // fill puts the real values where their names stand.
 func (s *siege) fill(text string) string {
-	return strings.NewReplacer("HOST", s.host, "PORT", s.Port, "STATE", s.state(), "CODE", url.QueryEscape(s.code)).Replace(text)
+	return strings.NewReplacer("HOST", s.host, "PORT", s.Port, "STATE", s.State, "CODE", url.QueryEscape(goodCode)).Replace(text)
 }
 
 // connect opens a socket to the listener, closed with the test.
 func (s *siege) connect() net.Conn {
-	s.w.t.Helper()
+	s.t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.Port)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	s.w.t.Cleanup(func() { conn.Close() })
+	s.t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(time.Minute)) // a test that hangs is a failure
 	return conn
 }
@@ -90,7 +88,7 @@ func (s *siege) through(conn net.Conn) net.Conn {
 
 // knock sends text as it is and reads the answer to each request in it.
 func (s *siege) knock(text string, methods ...string) (answers []web, err error) {
-	s.w.t.Helper()
+	s.t.Helper()
 	socket := s.connect()
 	defer socket.Close()
 	conn := s.through(socket)
@@ -112,28 +110,28 @@ func (s *siege) knock(text string, methods ...string) (answers []web, err error)
 
 // turnedAway sends one request, which must get a guarded answer of that status.
 func (s *siege) turnedAway(request string, status int) {
-	s.w.t.Helper()
+	s.t.Helper()
 	method, _, _ := strings.Cut(request, " ")
 	answers, err := s.knock(request+"\r\n\r\n", method)
 	if err != nil {
-		s.w.t.Errorf("%.80q: %v", request, err)
+		s.t.Errorf("%.80q: %v", request, err)
 		return
 	}
 	if answers[0].StatusCode != status {
-		s.w.t.Errorf("%.80q: %s, want %d", request, answers[0].Status, status)
+		s.t.Errorf("%.80q: %s, want %d", request, answers[0].Status, status)
 	}
-	checkGuarded(s.w.t, answers[0])
-	s.tellsNothing(request, answers[0])
+	checkGuarded(s.t, answers[0])
+	s.revealsNothing(request, answers[0])
 }
 
-func (s *siege) tellsNothing(request string, answer web) {
-	s.w.t.Helper()
+func (s *siege) revealsNothing(request string, answer web) {
+	s.t.Helper()
 	var all bytes.Buffer
 	answer.Header.Write(&all)
 	all.WriteString(answer.body)
-	for _, secret := range []string{s.state(), s.code, "Anna de Vries", clientID} {
+	for _, secret := range []string{s.State, goodCode, "Anna de Vries"} {
 		if strings.Contains(all.String(), secret) {
-			s.w.t.Errorf("%.80q: the answer tells %.10s…", request, secret)
+			s.t.Errorf("%.80q: the answer reveals %.10s…", request, secret)
 		}
 	}
 }
@@ -141,43 +139,33 @@ func (s *siege) tellsNothing(request string, answer web) {
 // arrival is the real answer, as it comes to the listener.
 func (s *siege) arrival() string {
 	answer := s.answer()
-	if s.c.Profile.Relay {
+	if s.relay {
 		_, query, _ := strings.Cut(answer, "?")
 		return "http://" + s.host + "/callback?" + query
 	}
 	return answer
 }
 
-// untouched: no code was redeemed, and the sign-in is still under way.
-func (s *siege) untouched() {
-	s.w.t.Helper()
+// holds: after the attack the real answer is taken, and then everything ends.
+func (s *siege) holds() {
+	s.t.Helper()
 	select {
 	case <-s.done:
-		s.w.t.Fatal("the sign-in was ended: ", s.err)
+		s.t.Fatal("the sign-in was ended: ", s.err)
 	default:
 	}
-	if n := s.w.Counters().Exchanges; n != 0 {
-		s.w.t.Errorf("%d exchanges", n)
-	}
-}
-
-// holds: after all that the real answer is taken, and then all is over.
-func (s *siege) holds() {
-	s.w.t.Helper()
-	s.untouched()
-	page := s.w.browse(s.arrival())
+	page := browse(s.t, s.arrival())
 	s.succeeds()
-	checkGuarded(s.w.t, page)
+	checkGuarded(s.t, page)
 	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") {
-		s.w.t.Errorf("the last page: %d %s", page.StatusCode, page.body)
+		s.t.Errorf("the last page: %d %s", page.StatusCode, page.body)
 	}
 	s.gone()
 }
 
-// gone: once Login has returned, its port can be listened on again, and its
-// goroutines end.
+// gone: after the sign-in its port is free, and its goroutines end.
 func (s *siege) gone() {
-	s.w.t.Helper()
+	s.t.Helper()
 	addrs := []string{"127.0.0.1:" + s.Port}
 	if strings.HasPrefix(s.host, "localhost") {
 		addrs = append(addrs, "[::1]:"+s.Port)
@@ -185,13 +173,12 @@ func (s *siege) gone() {
 	for _, addr := range addrs {
 		again, err := net.Listen("tcp", addr)
 		if err != nil {
-			s.w.t.Errorf("the port is not free: %v", err)
+			s.t.Errorf("the port is not free: %v", err)
 			continue
 		}
 		again.Close()
 	}
 	for range 2000 {
-		s.c.HTTP.CloseIdleConnections() // of the client to Exact; they are kept on purpose
 		var all bytes.Buffer
 		pprof.Lookup("goroutine").WriteTo(&all, 1)
 		if !strings.Contains(all.String(), `"siege":"`+s.label+`"`) {
@@ -199,10 +186,8 @@ func (s *siege) gone() {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	s.w.t.Error("goroutines of the sign-in are left")
+	s.t.Error("goroutines of the sign-in are left")
 }
-
-const mappedTLS = "https://exactauth.test:%s/callback"
 
 // A page's own name that leads here (DNS rebinding) is not this place, even if
 // the page had learnt the state.
@@ -276,9 +261,9 @@ func TestHostileRequests(t *testing.T) {
 			// Nearly our state.
 			"code=CODE&state=STATE%00", "code=CODE&state=STATE+", "code=CODE&state=%20STATE", "code=CODE&state=STATE%0A", "code=CODE&state=STATE%3D",
 			"code=CODE&state=STATESTATE", "code=CODE&state=%E2%80%8BSTATE", "code=CODE&state=*", "code=CODE&state=null",
-			"code=CODE&state=" + s.state()[:42], "code=CODE&state=" + s.state()[1:], "code=CODE&state=" + strings.ToLower(s.state()) + strings.ToUpper(s.state()),
+			"code=CODE&state=" + s.State[:42], "code=CODE&state=" + s.State[1:], "code=CODE&state=" + strings.ToLower(s.State) + strings.ToUpper(s.State),
 			// A refusal is nobody's without our state.
-			"error=access_denied", "error=access_denied&state=", "error=access_denied&state=" + s.state()[:42], "error=%00&state=STATE", "error_description=no&state=STATE",
+			"error=access_denied", "error=access_denied&state=", "error=access_denied&state=" + s.State[:42], "error=%00&state=STATE", "error_description=no&state=STATE",
 			"done", "done=", "done&code=CODE&state=x", "",
 		} {
 			s.turnedAway("GET /callback?"+query+" HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
@@ -382,7 +367,6 @@ func TestHostileHeldConnections(t *testing.T) {
 				}
 			}
 			if test.leaves {
-				s.untouched()
 				cancel()
 				if _, err := s.end(); !errors.Is(err, context.Canceled) {
 					t.Error(err)
@@ -449,7 +433,7 @@ func TestHostileNoise(t *testing.T) {
 					if strings.Contains(answer.Header.Get("Content-Type"), "html") {
 						checkGuarded(t, answer)
 					}
-					s.tellsNothing(what, answer)
+					s.revealsNothing(what, answer)
 				}
 			}
 			s.holds()
@@ -504,49 +488,37 @@ func TestHostilePipeline(t *testing.T) {
 				}
 				checkGuarded(t, answers[i])
 			}
-			if login, err := s.end(); err != nil || login.User.ID != annaID || s.w.Counters().Exchanges != 1 {
-				t.Errorf("%v, %v after %d exchanges", login.User, err, s.w.Counters().Exchanges)
-			}
+			s.succeeds()
 			s.gone()
 		})
 	}
 }
 
-// While the code is being redeemed nothing else is taken, and nothing is told.
+// While the code is being redeemed, no other answer is taken and nothing is revealed.
 func TestHostileWhileRedeeming(t *testing.T) {
-	// during has attack run while the server is asked for tokens.
-	during := func(s *siege, attack func()) {
-		var once sync.Once
-		s.w.inFront(func(rw http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/token") {
-				once.Do(attack)
-			}
-			s.w.Sim.ServeHTTP(rw, r)
-		})
-	}
 	t.Run("others come", func(t *testing.T) {
 		s := besiege(t, t.Context(), loopback, false)
 		answer := s.answer()
 		_, query, _ := strings.Cut(answer, "?")
-		during(s, func() {
+		s.redeem = func() {
 			for range 20 {
 				s.turnedAway("GET /callback?code=CODE&state=STATE HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
 				s.turnedAway("GET /callback?error=access_denied&state=STATE HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
 				s.turnedAway("GET /callback?"+query+" HTTP/1.1\r\nHost: HOST", http.StatusNotFound) // the same again
 				s.turnedAway("GET /callback?done HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
 			}
-		})
-		page := s.w.browse(answer)
+		}
+		page := browse(t, answer)
 		s.succeeds()
 		if !strings.Contains(page.body, "Anna de Vries") {
 			t.Error(page.body)
 		}
 		s.gone()
 	})
-	t.Run("who brought it leaves", func(t *testing.T) {
+	t.Run("the browser leaves", func(t *testing.T) {
 		s := besiege(t, t.Context(), mappedTLS, false)
 		socket := s.connect()
-		during(s, func() { socket.Close() })
+		s.redeem = func() { socket.Close() }
 		if _, err := io.WriteString(s.through(socket), s.fill("GET /callback?code=CODE&state=STATE HTTP/1.1\r\nHost: HOST\r\n\r\n")); err != nil {
 			t.Fatal(err)
 		}
@@ -555,20 +527,12 @@ func TestHostileWhileRedeeming(t *testing.T) {
 	})
 }
 
-// Once Login has returned nothing of it is left, however it ended.
+// After the sign-in nothing of it is left, however it ended.
 func TestHostileEnds(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		s := besiege(t, t.Context(), loopback, false)
-		s.w.browse(s.RedirectURI + "?error=access_denied&state=" + s.state())
+		browse(t, s.RedirectURI+"?error=access_denied&state="+s.State)
 		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
-			t.Error(err)
-		}
-		s.gone()
-	})
-	t.Run("the code is no good", func(t *testing.T) {
-		s := besiege(t, t.Context(), mappedTLS, false)
-		s.w.browse(s.RedirectURI + "?code=" + strings.Repeat("x", 30) + "&state=" + s.state())
-		if _, err := s.end(); !errors.Is(err, fault.ErrLoginNeeded) {
 			t.Error(err)
 		}
 		s.gone()
@@ -619,8 +583,8 @@ func TestHostileText(t *testing.T) {
 	for name, text := range texts {
 		t.Run("of the server, "+name, func(t *testing.T) {
 			s := besiege(t, t.Context(), loopback, false)
-			q := url.Values{"error": {"denied" + text}, "error_description": {"because" + text}, "state": {s.state()}}
-			page := s.w.browse(s.RedirectURI + "?" + q.Encode())
+			q := url.Values{"error": {"denied" + text}, "error_description": {"because" + text}, "state": {s.State}}
+			page := browse(t, s.RedirectURI+"?"+q.Encode())
 			_, err := s.end()
 			if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "denied") || len(err.Error()) > 2000 {
 				t.Errorf("%.300q", err)
@@ -648,52 +612,59 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
-// A port that somebody else has, on whatever address the browser might try, is
-// told before an address is shown; who has it first keeps it.
+// A port in use, on whatever address the browser might try, is an error of Open that
+// names the port. The program that had it first is not disturbed.
 func TestHostileHolder(t *testing.T) {
 	for _, test := range []struct {
 		redirect, holder string
 		only             string // the system where the holder is in the way; empty: all
 	}{
-		{loopback, "0.0.0.0", "linux"}, // elsewhere a single address may be listened on beside all of them, and comes first
+		{loopback, "127.0.0.1", ""},
+		{mappedTLS, "127.0.0.1", ""},
+		{"http://localhost:%s/callback", "127.0.0.1", ""},
+		{"http://localhost:%s/callback", "::1", ""},
+		{loopback, "0.0.0.0", "linux"}, // elsewhere a single address can be listened on beside all of them, and takes precedence
 		{"http://localhost:%s/callback", "::", "linux"},
 		{mappedTLS, "0.0.0.0", "linux"},
 		{"http://localhost:%s/callback", "another sign-in", ""},
 		{mappedTLS, "another sign-in", ""},
 	} {
-		t.Run(test.holder+" and "+test.redirect[:5], func(t *testing.T) {
+		t.Run(test.holder+" and "+test.redirect[:10], func(t *testing.T) {
 			if test.only != "" && test.only != runtime.GOOS {
 				t.Skip("only on ", test.only)
 			}
+			fails := func(p config.Settings) {
+				t.Helper()
+				u, _ := url.Parse(p.RedirectURI)
+				_, err := callback.Open(t.Context(), callback.Options{Settings: p, Certificates: tokenstore.NewFiles(t.TempDir(), nil)})
+				for _, err := range []error{err, callback.Try(t.Context(), p)} {
+					if !errors.Is(err, callback.ErrPort) || !errors.Is(err, fault.ErrConfig) || !strings.Contains(err.Error(), u.Port()) {
+						t.Errorf("got %v", err)
+					}
+				}
+			}
 			if test.holder == "another sign-in" {
 				s := besiege(t, t.Context(), test.redirect, false)
-				_, err := s.c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("the second was shown") }})
-				if !errors.Is(s.w.tell(err), callback.ErrPort) || !errors.Is(err, fault.ErrConfig) {
-					t.Errorf("the second: %v", err)
-				}
-				s.holds() // the first is not disturbed
+				fails(config.Settings{RedirectURI: s.RedirectURI})
+				s.holds()
 				return
 			}
-			if test.holder == "::" {
+			if strings.Contains(test.holder, ":") {
 				needIPv6(t)
 			}
-			w := newWorld(t, exactLife, exactsim.Config{})
-			c := w.onLoopback(test.redirect)
-			u, _ := url.Parse(c.Profile.RedirectURI)
+			t.Parallel()
+			p := settings(t, test.redirect)
+			u, _ := url.Parse(p.RedirectURI)
 			holder, err := net.Listen("tcp", net.JoinHostPort(test.holder, u.Port()))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer holder.Close()
-			w.quiet(func() {
-				_, err = c.Login(t.Context(), exactauth.LoginOptions{Show: func(exactauth.Invitation) { t.Error("an address was shown") }})
-			})
-			if !errors.Is(w.tell(err), callback.ErrPort) || !strings.Contains(err.Error(), u.Port()) {
-				t.Errorf("got %v", err)
-			}
+			fails(p)
 			holder.Close()
-			s := w.sit(t.Context(), c, exactauth.LoginOptions{}) // nothing of the first try is in the way
-			w.browse(s.URL)
+			refuses(t, u.Port()) // nothing of the first try is left
+			s := sit(t.Context(), t, callback.Options{Settings: p})
+			browse(t, s.answer())
 			s.succeeds()
 		})
 	}
