@@ -50,7 +50,7 @@ func TestArrows(t *testing.T) {
 		"internal/tokenstore/storetest": {"internal/record", "internal/tokenstore"},
 		"internal/auth0":                {"internal/callback", "internal/config", "internal/fault"},
 		"internal/auth0/auth0sim":       {"internal/exactsim"},
-		"internal/exactapi":             {"internal/fault"},
+		"internal/exactapi":             {"internal/fault", "internal/record"},
 		"tools/vt":                      {},
 		"tools/chromiumtest":            {},
 	}

@@ -263,10 +263,10 @@ func (s *tokenSource) notice(text string) {
 }
 
 // forProxy is the Token of exactapi.TransportConfig.
-func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
+func (s *tokenSource) forProxy(ctx context.Context) (record.Token, error) {
 	t, err := s.token(ctx)
 	if ctx.Err() != nil { // the proxy is ending
-		return exactapi.Token{}, err
+		return t, err
 	}
 	failed := s.failing
 	s.failing = err != nil
@@ -280,12 +280,12 @@ func (s *tokenSource) forProxy(ctx context.Context) (exactapi.Token, error) {
 			s.app.Say("exactauth: %v", err)
 			s.app.Say("exactauth: hint: requests are answered with %d until that is fixed%s", refusal.Status, hint)
 		}
-		return exactapi.Token{}, refusal
+		return t, refusal
 	}
 	if failed {
 		s.app.Note("there is a live token again")
 	}
-	return exactapi.Token{Access: t.Access, Expires: t.ExpiresAt}, nil
+	return t, nil
 }
 
 // refusal is the HTTP answer that corresponds to the exit code and the words on

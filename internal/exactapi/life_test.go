@@ -16,6 +16,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // At Exact, a job of 25 minutes takes two and a half lives of a token; here it takes
@@ -136,8 +137,8 @@ func TestRefusedToken(t *testing.T) {
 	defer upstream.Close()
 	var given atomic.Value
 	given.Store("first")
-	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(context.Context) (exactapi.Token, error) {
-		return exactapi.Token{Access: fault.NewSecret(given.Load().(string)), Expires: time.Now().Add(time.Hour)}, nil
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(context.Context) (record.Token, error) {
+		return record.Token{Access: fault.NewSecret(given.Load().(string)), ExpiresAt: time.Now().Add(time.Hour)}, nil
 	}})
 	s.get("/x")
 	change := func(to string) {
@@ -183,7 +184,7 @@ func TestWithoutAToken(t *testing.T) {
 			refusal{Code: "temporary", Message: "later", Retryable: true, RetryAt: until.UTC().Truncate(time.Second)}},
 		{errors.New("something with a token in it"), 502, refusal{Code: "token", Message: "there is no live access token"}},
 	} {
-		s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (exactapi.Token, error) { return exactapi.Token{}, test.err }})
+		s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (record.Token, error) { return record.Token{}, test.err }})
 		status, h, body := s.get(mePath)
 		if got := readRefusal(t, body); status != test.status || got != test.want {
 			t.Errorf("%v: status %d, %+v", test.err, status, got)
@@ -202,9 +203,9 @@ func TestAnnouncedTokenIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
 	var calls atomic.Int64
-	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (record.Token, error) {
 		if calls.Add(1) < 3 {
-			return exactapi.Token{}, &exactapi.Refusal{Status: http.StatusServiceUnavailable, Code: "temporary", Message: "soon", Until: time.Now().Add(50 * time.Millisecond)}
+			return record.Token{}, &exactapi.Refusal{Status: http.StatusServiceUnavailable, Code: "temporary", Message: "soon", Until: time.Now().Add(50 * time.Millisecond)}
 		}
 		return constant("t")(ctx)
 	}})
@@ -220,7 +221,7 @@ func TestCancelledRequestLeavesTheTokenCall(t *testing.T) {
 	defer upstream.Close()
 	asked, go_ := make(chan struct{}), make(chan struct{})
 	var calls, ended atomic.Int64
-	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(ctx context.Context) (record.Token, error) {
 		if calls.Add(1) == 1 {
 			close(asked)
 		}
@@ -258,12 +259,12 @@ func TestCancelledRequestLeavesTheTokenCall(t *testing.T) {
 func TestCloseWaitsForTheToken(t *testing.T) {
 	t.Parallel()
 	asked, saved := make(chan struct{}), atomic.Bool{}
-	s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(ctx context.Context) (exactapi.Token, error) {
+	s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(ctx context.Context) (record.Token, error) {
 		close(asked)
 		<-ctx.Done()
 		time.Sleep(50 * time.Millisecond)
 		saved.Store(true)
-		return exactapi.Token{}, ctx.Err()
+		return record.Token{}, ctx.Err()
 	}})
 	answer := make(chan string, 1)
 	go func() {

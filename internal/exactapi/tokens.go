@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // tokens calls a source of tokens once for all requests that wait. Only the source
 // knows when a token is due, and whether the user has signed in or out; so a token
 // is kept for a second, or less if it lives for seconds only.
 type tokens struct {
-	source func(context.Context) (Token, error)
+	source func(context.Context) (record.Token, error)
 	now    func() time.Time
 	ctx    context.Context // of the source
 	end    context.CancelFunc
@@ -27,23 +28,23 @@ type tokens struct {
 type sourceCall struct {
 	done  chan struct{} // closed when the results are there
 	ended bool          // the same, for those that hold the lock
-	token Token
+	token record.Token
 	err   error
 	until time.Time // when the source must be called again; zero after an error
 }
 
-func newTokens(source func(context.Context) (Token, error), now func() time.Time) *tokens {
+func newTokens(source func(context.Context) (record.Token, error), now func() time.Time) *tokens {
 	t := &tokens{source: source, now: now}
 	t.ctx, t.end = context.WithCancel(context.Background())
 	return t
 }
 
 // get returns a live token. The end of ctx ends the wait, not the source's call.
-func (t *tokens) get(ctx context.Context) (Token, error) {
+func (t *tokens) get(ctx context.Context) (record.Token, error) {
 	t.mu.Lock()
 	if t.ctx.Err() != nil {
 		t.mu.Unlock()
-		return Token{}, t.ctx.Err()
+		return record.Token{}, t.ctx.Err()
 	}
 	call := t.last
 	if call == nil || call.ended && !t.now().Before(call.until) {
@@ -56,7 +57,7 @@ func (t *tokens) get(ctx context.Context) (Token, error) {
 	case <-call.done:
 		return call.token, call.err
 	case <-ctx.Done():
-		return Token{}, context.Cause(ctx)
+		return record.Token{}, context.Cause(ctx)
 	}
 }
 
@@ -66,7 +67,7 @@ func (t *tokens) get(ctx context.Context) (Token, error) {
 const patience = 15 * time.Second
 
 func (t *tokens) ask(call *sourceCall) {
-	var token Token
+	var token record.Token
 	var err error
 	for last := t.now().Add(patience); ; {
 		token, err = t.source(t.ctx)
@@ -81,14 +82,14 @@ func (t *tokens) ask(call *sourceCall) {
 	call.token, call.err, call.ended = token, err, true
 	if err == nil {
 		now := t.now()
-		call.until = now.Add(min(time.Second, token.Expires.Sub(now)/24))
+		call.until = now.Add(min(time.Second, token.ExpiresAt.Sub(now)/24))
 	}
 	close(call.done)
 }
 
 // refused makes the next get call the source, if token is the current one: the
 // user may have signed in again.
-func (t *tokens) refused(token Token) {
+func (t *tokens) refused(token record.Token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.last.token.Access.Reveal() == token.Access.Reveal() {

@@ -22,13 +22,8 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
-
-// Token is a live access token.
-type Token struct {
-	Access  fault.Secret
-	Expires time.Time // by this machine's clock
-}
 
 // TransportConfig has what a [Transport] needs.
 type TransportConfig struct {
@@ -43,7 +38,7 @@ type TransportConfig struct {
 	// is cancelled must not cancel the token of the others. If the error is a
 	// *Refusal whose Until is seconds away, Token is called again at that time,
 	// and requests wait for it.
-	Token func(ctx context.Context) (Token, error)
+	Token func(ctx context.Context) (record.Token, error)
 
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -188,7 +183,7 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 
 // once sends the request and ends its turn. The refusal is the limit that an
 // answer 429 is about; it is nil for other answers.
-func (t *Transport) once(req *http.Request, again bool, token Token, turn *turn, r *report) (*http.Response, *Refusal, error) {
+func (t *Transport) once(req *http.Request, again bool, token record.Token, turn *turn, r *report) (*http.Response, *Refusal, error) {
 	out := req.Clone(req.Context())
 	if again && req.GetBody != nil {
 		body, err := req.GetBody()
@@ -225,18 +220,18 @@ func below(base string, u *url.URL) bool {
 }
 
 // token returns a live token.
-func (t *Transport) token(ctx context.Context) (Token, error) {
+func (t *Transport) token(ctx context.Context) (record.Token, error) {
 	token, err := t.tokens.get(ctx)
 	var refusal *Refusal
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return token, err
 	case errors.As(err, &refusal):
-		return Token{}, refusal
+		return record.Token{}, refusal
 	case t.tokens.ctx.Err() != nil:
-		return Token{}, ending()
+		return record.Token{}, ending()
 	}
-	return Token{}, sourceError{err}
+	return record.Token{}, sourceError{err}
 }
 
 // discard reads the rest of an answer, so that its connection can be used again.

@@ -12,6 +12,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // transport returns a transport that ends with the test, and a client that uses it.
@@ -53,8 +54,8 @@ func TestPagesThroughATransport(t *testing.T) {
 func TestTransportWithoutAToken(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []error{fault.ErrLoginNeeded, fault.ErrTemporary, fault.ErrConfig} {
-		_, c := transport(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (exactapi.Token, error) {
-			return exactapi.Token{}, fault.New(kind, "no token")
+		_, c := transport(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1", Token: func(context.Context) (record.Token, error) {
+			return record.Token{}, fault.New(kind, "no token")
 		}})
 		for _, err := range exactapi.Records[struct{}](t.Context(), c, mePath) {
 			if !errors.Is(err, kind) || err.Error() != "no token" {

@@ -25,6 +25,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -99,9 +100,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func constant(token string) func(context.Context) (exactapi.Token, error) {
-	return func(context.Context) (exactapi.Token, error) {
-		return exactapi.Token{Access: fault.NewSecret(token), Expires: time.Now().Add(10 * time.Minute)}, nil
+func constant(token string) func(context.Context) (record.Token, error) {
+	return func(context.Context) (record.Token, error) {
+		return record.Token{Access: fault.NewSecret(token), ExpiresAt: time.Now().Add(10 * time.Minute)}, nil
 	}
 }
 
@@ -229,7 +230,7 @@ func (e *exact) login(t testing.TB) {
 	}
 }
 
-func (e *exact) token(ctx context.Context) (exactapi.Token, error) {
+func (e *exact) token(ctx context.Context) (record.Token, error) {
 	e.calls.Add(1)
 	t, err := e.client.Token(ctx, exactauth.Want{})
 	var later *fault.WaitError
@@ -238,7 +239,7 @@ func (e *exact) token(ctx context.Context) (exactapi.Token, error) {
 	} else if err != nil {
 		err = &exactapi.Refusal{Status: http.StatusBadGateway, Code: "token", Message: err.Error()}
 	}
-	return exactapi.Token{Access: t.Access, Expires: t.ExpiresAt}, err
+	return t, err
 }
 
 // atOnce runs n requests at the same moment and counts the answers by status.
