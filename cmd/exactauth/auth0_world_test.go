@@ -117,7 +117,7 @@ func unescape(ts *testscript.TestScript, text string) string {
 }
 
 func (w *world) newTenant(ts *testscript.TestScript) {
-	t := auth0sim.New(auth0sim.Config{})
+	t := auth0sim.New(nil)
 	server := httptest.NewServer(t)
 	t.SetOrigin(server.URL)
 	w.tenants, w.servers, w.seen = append(w.tenants, t), append(w.servers, server), 0

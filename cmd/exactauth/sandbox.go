@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,12 +39,13 @@ func (a *app) sandboxCmd() *cobra.Command {
 		Use:     "sandbox [flags] [-- CMD [ARG...]]",
 		GroupID: "try",
 		Short:   "A local Exact Online to try things on",
-		Long: `Runs a strict simulator of Exact Online on this machine: its sign-in and consent
-pages, its token endpoint with every rule and odd error, current/Me and divisions.
+		Long: `Serves a simulated Exact Online on this machine, as strict as the real one: the
+sign-in and consent pages, the token endpoint with its rules and errors, current/Me
+and divisions.
 
-Alone it prints what a program needs to use it, and serves until Ctrl-C. With CMD it
-runs that with a profile that is set up and signed in at the simulator, apart from
-your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is gone.`,
+Without CMD it prints the settings that a program needs, and serves until Ctrl-C.
+With CMD it runs CMD with a profile that is set up and signed in at the simulator,
+separate from your own profiles. --demo shows a sign-in, a refresh and whoami.`,
 		Example: `  exactauth sandbox --demo
   exactauth sandbox -- sh -c 'exactauth token; exactauth whoami'
   exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s`,
@@ -69,9 +69,9 @@ your own profiles. With --demo it shows a sign-in, a refresh and whoami, and is 
 func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) error {
 	switch {
 	case o.demo && len(command) > 0:
-		return usagef("--demo and a command: give one of them")
+		return usagef("--demo runs no command")
 	case o.tokenLife < time.Second:
-		return usagef("--token-life %s: want a second or more", o.tokenLife)
+		return usagef("--token-life %s: want at least 1s", o.tokenLife)
 	case o.demo:
 		o.tokenLife, o.autoApprove = 3*time.Second, true
 	}
@@ -80,176 +80,141 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 		return err
 	}
 	defer b.close()
-	if _, err := config.Settle(b.profile.Name, b.values()); err != nil {
-		return err
-	}
 	switch {
 	case o.demo:
 		return a.demo(ctx, b)
 	case len(command) > 0:
 		return a.inSandbox(ctx, b, command)
 	}
-	// Of its own, so that nothing of it stays among the user's records.
-	dir, err := os.MkdirTemp("", "exactauth-sandbox-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := a.describeSandbox(b, dir); err != nil {
+	if err := a.describeSandbox(b); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-// sandbox is a running simulator with the cast.
+// sandbox is a running simulator with the cast, and a profile for it.
 type sandbox struct {
 	sim     *exactsim.Sim
 	server  *http.Server
+	values  config.Values
 	profile config.Settings
+	dir     string // for configuration and records, separate from the user's own
 }
 
 func newSandbox(o sandboxOptions) (*sandbox, error) {
 	host, _, err := net.SplitHostPort(o.addr)
-	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if err != nil || !config.IsLoopback(host) {
 		return nil, usagef("--addr %q: want a loopback address and a port, as 127.0.0.1:8080", o.addr)
 	}
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return nil, usagef("--addr: %w", err)
 	}
-	redirect := o.redirectURI
-	if redirect == "" {
-		addr, err := quietAddr()
-		if err != nil {
-			listener.Close()
-			return nil, err
-		}
-		redirect = "http://" + addr + "/callback"
-	}
-
-	b := &sandbox{
-		sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove}),
-		profile: config.Settings{
-			Name:        "sandbox",
-			BaseURL:     "http://" + listener.Addr().String(),
-			ClientID:    exactsim.ClientID,
-			RedirectURI: redirect,
-		},
-	}
-	b.sim.AddCast(redirect)
+	b := &sandbox{sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove})}
 	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
 	go b.server.Serve(listener) // ends with close
+
+	redirect := o.redirectURI
+	if redirect == "" {
+		redirect, err = freeRedirectURI()
+	}
+	b.sim.AddCast(redirect)
+	b.values = config.Values{"base_url": "http://" + listener.Addr().String(), "client_id": exactsim.ClientID, "redirect_uri": redirect}
+	if err == nil {
+		b.profile, err = config.Settle("sandbox", b.values)
+	}
+	if err == nil {
+		b.dir, err = os.MkdirTemp("", "exactauth-sandbox-")
+	}
+	if err != nil {
+		b.close()
+		return nil, err
+	}
 	return b, nil
 }
 
-// quietAddr gives an address to listen on later: one that is free, and below the
-// ports that systems give away, so that nobody is given it until then.
-func quietAddr() (string, error) {
+func (b *sandbox) close() {
+	b.server.Close()
+	os.RemoveAll(b.dir)
+}
+
+// freeRedirectURI returns a redirect URI on a port that is free now, and that is
+// below the range from which systems choose ports, so that it stays free until a
+// login listens there.
+func freeRedirectURI() (string, error) {
 	var err error
 	for range 50 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 14000+mathrand.IntN(6000))
 		var l net.Listener
 		if l, err = net.Listen("tcp", addr); err == nil {
-			return addr, l.Close()
+			return "http://" + addr + "/callback", l.Close()
 		}
 	}
 	return "", err
 }
 
-func (b *sandbox) close() { b.server.Close() }
+func (b *sandbox) stateDir() string { return filepath.Join(b.dir, "state") }
 
-// values are the settings of the sandbox's profile.
-func (b *sandbox) values() config.Values {
-	return config.Values{"base_url": b.profile.BaseURL, "client_id": b.profile.ClientID, "redirect_uri": b.profile.RedirectURI}
-}
-
-func (b *sandbox) client(dir string) *exactauth.Client {
+// client returns a client as a process of its own has it.
+func (b *sandbox) client() *exactauth.Client {
 	return &exactauth.Client{
 		Profile:      b.profile,
-		Store:        tokenstore.NewFiles(dir, nil),
+		Store:        tokenstore.NewFiles(b.stateDir(), nil),
 		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(exactsim.ClientSecret), nil },
 	}
 }
 
-// describeSandbox prints what another program needs. The secret is the
-// simulator's own and ends with it.
-func (a *app) describeSandbox(b *sandbox, dir string) error {
-	p := b.profile
+// describeSandbox prints what another program needs. The secret is good at the
+// simulator only.
+func (a *app) describeSandbox(b *sandbox) error {
+	shown := map[string]string{"client_secret": exactsim.ClientSecret, "state_dir": b.stateDir()}
+	maps.Copy(shown, b.values)
 	if a.JSON {
-		return a.PrintJSON(map[string]string{"base_url": p.BaseURL, "client_id": p.ClientID, "client_secret": exactsim.ClientSecret,
-			"redirect_uri": p.RedirectURI, "region": "nl", "state_dir": dir})
+		shown["region"] = "nl"
+		return a.PrintJSON(shown)
 	}
-	err := a.Print(fmt.Sprintf(`# A simulated Exact Online, region nl. To use it from another shell:
-export EXACTAUTH_BASE_URL=%s
-export EXACTAUTH_CLIENT_ID=%s
-export EXACTAUTH_CLIENT_SECRET=%s
-export EXACTAUTH_REDIRECT_URI=%s
-export EXACTAUTH_PROFILE=sandbox
-export EXACTAUTH_STATE_DIR=%s
-`, p.BaseURL, p.ClientID, exactsim.ClientSecret, p.RedirectURI, dir))
-	a.Say("Then: exactauth login; exactauth token. Sign in as anna@voorbeeld.example with any password.\nServing until Ctrl-C.")
+	shown["profile"] = b.profile.Name
+	text := "# A simulated Exact Online, region nl. To use it from another shell:\n"
+	for _, name := range slices.Sorted(maps.Keys(shown)) {
+		text += fmt.Sprintf("export EXACTAUTH_%s=%s\n", strings.ToUpper(name), shown[name])
+	}
+	err := a.Print(text)
+	a.Say("Then: exactauth login; exactauth token. Sign in as %s with any password.\nServing until Ctrl-C.", exactsim.Anna().Email)
 	return err
 }
 
 // inSandbox runs a command with a profile that is ready to use.
 func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error {
-	dir, err := os.MkdirTemp("", "exactauth-sandbox-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	env := func(name string) string { return map[string]string{"EXACTAUTH_CONFIG_DIR": dir}[name] }
-	p := b.profile
-	c := b.client(filepath.Join(dir, "state"))
+	c := b.client()
 	if err := c.SetClientSecret(ctx, fault.NewSecret(exactsim.ClientSecret), false); err != nil {
 		return err
 	}
-	err = config.Change(ctx, env, a.Note, func(conf *config.Config) error {
-		conf.Default = p.Name
-		conf.Profiles[p.Name] = b.values()
+	inDir := func(name string) string { return map[string]string{"EXACTAUTH_CONFIG_DIR": b.dir}[name] }
+	err := config.Change(ctx, inDir, a.Note, func(conf *config.Config) error {
+		conf.Default = b.profile.Name
+		conf.Profiles[b.profile.Name] = b.values
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// Signed in as if the person had pasted where the browser ended.
+	// Signed in as if the person had pasted the code.
 	c.Profile.Listen = "none"
-	pasted, paste := io.Pipe()
-	defer pasted.Close()
-	_, err = c.Login(ctx, exactauth.LoginOptions{Paste: pasted, Show: func(i exactauth.Invitation) {
-		u, _ := url.Parse(i.URL) // of our own making
-		end := url.Values{"code": {b.sim.NewCode(p.ClientID, exactsim.AnnaID, p.RedirectURI)}, "state": {u.Query().Get("state")}}
-		go fmt.Fprintln(paste, p.RedirectURI+"?"+end.Encode())
-	}})
-	if err != nil {
+	code := b.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, b.profile.RedirectURI)
+	if _, err := c.Login(ctx, exactauth.LoginOptions{Paste: strings.NewReader(code + "\n")}); err != nil {
 		return err
 	}
-	return a.runInside(ctx, command, append(withoutOwn(os.Environ()),
-		"EXACTAUTH_CONFIG_DIR="+dir, "EXACTAUTH_STATE_DIR="+filepath.Join(dir, "state")))
-}
 
-// withoutOwn drops what would lead the child past its sandbox.
-func withoutOwn(env []string) []string {
-	var kept []string
-	for _, kv := range env {
-		if !strings.HasPrefix(kv, "EXACTAUTH_") {
-			kept = append(kept, kv)
-		}
-	}
-	return kept
-}
-
-// runInside runs a command; "exactauth" is this very program where no other is
-// installed.
-func (a *app) runInside(ctx context.Context, command, env []string) error {
+	// No setting of the user's own leads the command out of the sandbox.
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") })
+	env = append(env, "EXACTAUTH_CONFIG_DIR="+b.dir, "EXACTAUTH_STATE_DIR="+b.stateDir())
+	// Where no exactauth is installed, "exactauth" is this program.
 	path, err := findCommand(command[0])
 	if self, selfErr := os.Executable(); selfErr == nil && filepath.Base(self) == "exactauth" {
-		if _, missing := exec.LookPath("exactauth"); missing != nil {
-			env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
-			if command[0] == "exactauth" {
-				path, err = self, nil
-			}
+		env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
+		if err != nil && command[0] == "exactauth" {
+			path, err = self, nil
 		}
 	}
 	if err != nil {
@@ -258,59 +223,57 @@ func (a *app) runInside(ctx context.Context, command, env []string) error {
 	return a.runChild(ctx, path, command, env)
 }
 
-// demo shows the whole of it: the real login, the real life of a token, against
-// the simulator.
+// demo shows a real login and the real life of a token, at the simulator.
 func (a *app) demo(ctx context.Context, b *sandbox) error {
-	dir, err := os.MkdirTemp("", "exactauth-demo-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, 30*time.Second))
 	defer cancel()
-	c := b.client(dir)
-	// All of it is the result, for eyes: a line that could not be written is no harm.
-	tell := func(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
-	tell("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
+	c := b.client()
+	// A person reads all of it, so a line that could not be written does no harm.
+	say := func(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+	say("A simulated Exact Online runs at %s. Its tokens live 3 seconds, Exact's 600.", b.profile.BaseURL)
 
-	tell("\n$ exactauth login")
+	say("\n$ exactauth login")
 	done, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
-		tell("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
+		say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 		if a.CanOpen() {
 			a.Open(i.URL)
-			go followAfter(ctx, 3*time.Second, i.URL) // if it does not come
+			go follow(ctx, 3*time.Second, i.URL) // in case it does not come
 		} else {
-			tell("(There is no browser here, so the demo goes there itself.)")
-			go followAfter(ctx, 0, i.URL)
+			say("(There is no browser here, so the demo goes there itself.)")
+			go follow(ctx, 0, i.URL)
 		}
 	}})
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{{"Signed in as", done.User.String()}, {"Current division", fmt.Sprint(done.User.Division)}}.String()))
+	fmt.Fprint(a.Out, term.Table{{"Signed in as", done.User.String()}, {"Current division", fmt.Sprint(done.User.Division)}})
 
-	tell("\n$ exactauth token")
+	say("\n$ exactauth token")
 	first, err := c.Token(ctx, exactauth.Want{})
 	if err != nil {
 		return err
 	}
-	tell("%s", shortened(first.Access))
+	say("%s", shortened(first.Access))
 
-	tell("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
-	tell("\n$ for i in $(seq 24); do exactauth token & done")
+	say("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
+	say("\n$ for i in $(seq 24); do exactauth token & done")
 	select {
 	case <-time.After(time.Until(first.ExpiresAt)):
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	same, err := askAtOnce(ctx, b, dir, 24)
+	tokens, err := askAtOnce(ctx, b, 24)
 	if err != nil {
 		return err
 	}
+	different := map[string]bool{}
+	for _, t := range tokens {
+		different[t.Reveal()] = true
+	}
 	n := b.sim.Counters()
-	tell("%s\n24 answers, %d token, %d refresh at the server, %d errors", shortened(same[0]), distinct(same), n.RefreshesIssued, n.TokenErrors)
+	say("%s\n24 answers, %d token, %d refresh at the server, %d errors", shortened(tokens[0]), len(different), n.RefreshesIssued, n.TokenErrors)
 
-	tell("\n$ exactauth whoami")
+	say("\n$ exactauth whoami")
 	t, err := c.Token(ctx, exactauth.Want{})
 	if err != nil {
 		return err
@@ -319,50 +282,33 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	tell("%s", strings.TrimSpace(term.Table{{"User", me.String()}, {"Current division", fmt.Sprint(me.Division)}, {"Exact Online", b.profile.BaseURL}}.String()))
-	tell("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
+	fmt.Fprint(a.Out, term.Table{{"User", me.String()}, {"Current division", fmt.Sprint(me.Division)}, {"Exact Online", b.profile.BaseURL}})
+	say("\nNothing is left behind. At the real Exact: exactauth setup, then exactauth login.")
 	return nil
 }
 
-// askAtOnce asks as n scripts would: each with a store of its own on dir.
-func askAtOnce(ctx context.Context, b *sandbox, dir string, n int) ([]fault.Secret, error) {
+// askAtOnce asks for a token as n scripts would.
+func askAtOnce(ctx context.Context, b *sandbox, n int) ([]fault.Secret, error) {
 	tokens, errs := make([]fault.Secret, n), make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			t, err := b.client(dir).Token(ctx, exactauth.Want{})
+			t, err := b.client().Token(ctx, exactauth.Want{})
 			tokens[i], errs[i] = t.Access, err
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err // the others met with the same
-		}
-	}
-	return tokens, nil
+	return tokens, cmp.Or(errs...) // one of them: the others have the same cause
 }
 
-func distinct(secrets []fault.Secret) int {
-	seen := map[string]bool{}
-	for _, s := range secrets {
-		seen[s.Reveal()] = true
-	}
-	return len(seen)
-}
-
-// shortened shows enough of a token to tell it from another.
+// shortened shows enough of a token to distinguish it from another.
 func shortened(s fault.Secret) string {
-	const shown = 24
 	text := s.Reveal()
-	if len(text) <= shown {
-		return "…"
-	}
-	return fmt.Sprintf("%s… (%d characters)", text[:shown], len(text))
+	return fmt.Sprintf("%.24s… (%d characters)", text, len(text))
 }
 
-// followAfter goes where a browser would go, unless ctx ends before.
-func followAfter(ctx context.Context, pause time.Duration, address string) {
+// follow goes to an address as a browser does, after a pause.
+func follow(ctx context.Context, pause time.Duration, address string) {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
@@ -372,10 +318,7 @@ func followAfter(ctx context.Context, pause time.Duration, address string) {
 	if err != nil {
 		return
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return // the login's time limit tells the person
+	if resp, err := http.DefaultClient.Do(req); err == nil { // otherwise the login times out and says so
+		resp.Body.Close()
 	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body)
 }

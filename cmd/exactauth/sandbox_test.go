@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// What all of them meet with is told once, in one line.
+// A failure that all have in common is reported once, in one line.
 func TestAskAtOnceFails(t *testing.T) {
 	b, err := newSandbox(sandboxOptions{addr: "127.0.0.1:0", tokenLife: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.close()
-	_, err = askAtOnce(t.Context(), b, t.TempDir(), 3)
+	_, err = askAtOnce(t.Context(), b, 3)
 	if codeOf(err) != exitLogin || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%q, code %d", err, codeOf(err))
 	}

@@ -43,7 +43,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Sim: auth0sim.New(auth0sim.Config{}), t: t, secret: exactsim.ClientSecret}
+	w := &world{Sim: auth0sim.New(nil), t: t, secret: exactsim.ClientSecret}
 	server := httptest.NewServer(w.Sim)
 	t.Cleanup(server.Close)
 	w.url = server.URL

@@ -1,6 +1,7 @@
 package exactsim
 
 import (
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -87,9 +88,7 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	default:
 		a = serveFeed(c, to, s.divisions(list, user, user.Divisions[i]))
 	}
-	for name, v := range headers {
-		a.header[name] = v
-	}
+	maps.Copy(a.header, headers)
 	return a
 }
 
@@ -112,22 +111,19 @@ func me(u User, c *call) feed {
 // user can open, system/AllDivisions all there are, hrm/Divisions those of the
 // licence of the division in the address (Exact KB "REST API reference").
 func (s *Sim) divisions(list string, u User, at Division) feed {
-	visible := slices.Clone(u.Divisions)
+	visible := u.Divisions
 	hid, main, model := "Hid", "IsMainDivision", "Exact.Web.Api.Models.System.Division"
 	switch list {
 	case "system/AllDivisions":
 		for _, other := range s.users {
-			for _, d := range other.Divisions {
-				if !slices.ContainsFunc(visible, func(have Division) bool { return have.Code == d.Code }) {
-					visible = append(visible, d)
-				}
-			}
+			visible = slices.Concat(visible, other.Divisions)
 		}
 	case "hrm/Divisions":
 		hid, main, model = "HID", "Main", "Exact.Web.Api.Models.HRM.Division"
-		visible = slices.DeleteFunc(visible, func(d Division) bool { return d.CustomerName != at.CustomerName })
+		visible = slices.DeleteFunc(slices.Clone(visible), func(d Division) bool { return d.CustomerName != at.CustomerName })
 	}
-	slices.SortFunc(visible, func(a, b Division) int { return a.Code - b.Code })
+	visible = slices.SortedStableFunc(slices.Values(visible), func(a, b Division) int { return a.Code - b.Code })
+	visible = slices.CompactFunc(visible, func(a, b Division) bool { return a.Code == b.Code })
 	f := feed{model: model, key: "Code"}
 	for _, d := range visible {
 		f.entities = append(f.entities, entity{

@@ -24,7 +24,7 @@ func authorizePath(kv ...string) string {
 	return "/api/oauth2/auth?" + q.Encode()
 }
 
-// browser gives w a cookie jar, as a browser has.
+// browser returns a world whose client keeps cookies.
 func browser(t *testing.T, c exactsim.Config) *world {
 	w := newWorld(t, c)
 	jar, err := cookiejar.New(nil)
@@ -100,7 +100,7 @@ func TestPages(t *testing.T) {
 	w.tokens(w.exchange(u.Query().Get("code")))
 	w.want(w.submit("/sandbox/consent", "request", key, "answer", "allow"), 400, "no longer in use")
 
-	// The session goes straight to consent, unless told otherwise.
+	// The session goes straight to consent, but for force_login.
 	r = w.get(authorizePath("state", ""))
 	w.want(r, 200, "<h1>Install unlisted app</h1>")
 	r = w.submit("/sandbox/consent", "request", w.formKey(r), "answer", "cancel")

@@ -3,8 +3,8 @@ package exactsim
 import "fmt"
 
 // The cast is an app and two people of a company that does not exist, for every
-// sandbox, demo and test. The identifiers have the form of Exact's own, and the
-// mail addresses end in .example, which belongs to nobody (RFC 2606).
+// sandbox, demo and test. The identifiers have the form of Exact's own. The mail
+// addresses end in .example, a domain that is never registered (RFC 2606).
 const (
 	ClientID     = "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11"
 	ClientSecret = "noRealSecret" // 12 characters, as at Exact
@@ -19,8 +19,8 @@ type Cast struct {
 }
 
 // AddCast adds an app with this redirect URI, then Anna, who can open two
-// divisions, then Bob, who can open one of them. To change one of the cast, give
-// it back to AddApp or AddUser.
+// divisions, then Bob, who can open one of them. To change one of the cast, call
+// AddApp or AddUser with the changed value.
 func (s *Sim) AddCast(redirectURI string) Cast {
 	c := Cast{
 		App: App{
@@ -39,7 +39,7 @@ func (s *Sim) AddCast(redirectURI string) Cast {
 	return c
 }
 
-// Anna returns the one whom Config.AutoApprove signs in.
+// Anna returns the first of the cast, the user whom Config.AutoApprove signs in.
 func Anna() User {
 	return User{
 		ID: AnnaID, UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example",

@@ -1,7 +1,7 @@
 // Package exactsim is a local Exact Online to try an OAuth client on: the sign-in,
 // the token endpoint, and as much of the REST API as shows who signed in.
 //
-// A [Sim] is an [http.Handler]. Serve it at any address, and give the client that
+// A [Sim] is an [http.Handler]. Serve it at any address, and have the client use that
 // address in place of https://start.exactonline.nl:
 //
 //	sim := exactsim.New(exactsim.Config{})
@@ -45,6 +45,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -351,7 +352,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	// A request that the fault commits is carried out before the delay, so that
-	// a client that gives up waiting does not undo it.
+	// it is carried out even if the client stops waiting.
 	c.fault = s.arrive(c)
 	var a answer
 	if c.fault.commits() {
@@ -372,11 +373,8 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a = c.fault.spoil(a, c)
 	s.log(c, a, false)
 
-	h := w.Header()
-	for k, v := range a.header {
-		h[k] = v
-	}
-	h.Set("Date", s.now().UTC().Format(http.TimeFormat))
+	maps.Copy(w.Header(), a.header)
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	c.fault.send(w, a)
 }
 

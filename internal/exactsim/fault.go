@@ -102,8 +102,8 @@ type Fault struct {
 	// that are made of the right reply always do.
 	Commit bool
 
-	// Delay comes before the reply, in real time. A client that gives up does
-	// not undo what was committed.
+	// Delay comes before the reply, in real time. A committed request stays
+	// carried out if the client stops waiting.
 	Delay time.Duration
 
 	Status     int    // of the kinds that send one; each has its default

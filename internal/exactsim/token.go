@@ -77,7 +77,8 @@ func (s *Sim) newCode(k grantKey, redirectURI string, now time.Time) string {
 	return text
 }
 
-// rotate gives g a new refresh token in place of used, which is 0 after a sign-in.
+// rotate makes a new refresh token for g in place of generation used, which is 0
+// after a sign-in.
 func (s *Sim) rotate(c *call, g *grant, used int) string {
 	g.previous = 0
 	if s.cfg.Rotation == Grace {

@@ -22,17 +22,6 @@ import (
 	"time"
 )
 
-// Config is the behaviour of a tenant. With its zero value Anna signs in, and
-// Exact is not asked.
-type Config struct {
-	// Now is the clock, time.Now if nil.
-	Now func() time.Time
-
-	// Exact makes the requests to Exact Online. If it is nil, every sign-in is
-	// that of exactsim.Anna.
-	Exact *http.Client
-}
-
 // app is an application of the tenant. Its secret is empty if it is public.
 type app struct {
 	id, name, secret string
@@ -48,9 +37,9 @@ type Refusal struct{ Code, Description string }
 
 // Sim is a tenant. It is safe for concurrent use.
 type Sim struct {
-	cfg Config
-	key *rsa.PrivateKey
-	mux *http.ServeMux
+	exact *http.Client // nil: every sign-in is that of exactsim.Anna
+	key   *rsa.PrivateKey
+	mux   *http.ServeMux
 
 	mu          sync.Mutex // guards all below; not held while Exact is asked
 	own         string     // origin of the tenant's own domain
@@ -84,22 +73,18 @@ type connection struct {
 	disabled          bool
 }
 
-// New returns a tenant without apps, connections and managers.
-func New(c Config) *Sim {
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	s := &Sim{cfg: c, key: newKey(), managers: map[string]*manager{}, tokens: map[string][]string{},
+// New returns a tenant without apps, connections and managers. It makes its requests
+// to Exact Online with exact. If that is nil, Exact is not asked: every sign-in is
+// that of exactsim.Anna.
+func New(exact *http.Client) *Sim {
+	s := &Sim{exact: exact, key: newKey(), managers: map[string]*manager{}, tokens: map[string][]string{},
 		pending: map[string]*flow{}, access: map[string]*flow{}, secrets: map[string]string{}}
 	s.mux = s.routes()
 	return s
 }
 
 func newKey() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err) // it never fails
-	}
+	key, _ := rsa.GenerateKey(rand.Reader, 2048) // never fails
 	return key
 }
 
@@ -212,7 +197,7 @@ func (s *Sim) Disable(name string) {
 	})
 }
 
-// AddDomain gives the tenant a custom domain with a status, as "ready".
+// AddDomain adds a custom domain with a status, as "ready".
 func (s *Sim) AddDomain(domain, status string) {
 	s.lock(func() {
 		s.domains = append(s.domains, map[string]any{"custom_domain_id": "cd_1", "domain": domain, "status": status,
@@ -223,10 +208,10 @@ func (s *Sim) AddDomain(domain, status string) {
 // AddLog adds an entry to the tenant's log.
 func (s *Sim) AddLog(entry map[string]any) { s.lock(func() { s.logs = append(s.logs, entry) }) }
 
-// Limit refuses the next n requests with status 429, which tells the client to
-// wait that long, in whole seconds.
+// Limit refuses the next n requests with status 429. Its headers say that the limit
+// ends after wait, in whole seconds.
 func (s *Sim) Limit(n int, wait time.Duration) {
-	s.lock(func() { s.limited, s.limitTill = n, s.cfg.Now().Add(wait).Unix() })
+	s.lock(func() { s.limited, s.limitTill = n, time.Now().Add(wait).Unix() })
 }
 
 // Refuse makes /authorize send the browser back with r. The zero Refusal ends that.
@@ -292,7 +277,7 @@ func (c *connection) shown(options bool) Connection {
 
 // ServeHTTP answers one request.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
+	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 	limited := s.limited > 0 && r.URL.Path != "/authorize" && r.URL.Path != "/login/callback"
