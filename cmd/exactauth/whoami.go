@@ -23,7 +23,7 @@ func (a *app) whoamiCmd() *cobra.Command {
 		GroupID: "daily",
 		Short:   "Show who is signed in, by asking Exact",
 		Long: `Asks Exact Online who the access token belongs to and which division (company)
-is current. The current division moves when the user switches company in the
+is current. The current division changes when the user switches company in the
 browser, so pin one for scripts: "exactauth use --division CODE".`,
 		Example: `  exactauth whoami
   exactauth whoami --divisions --json`,
@@ -32,6 +32,28 @@ browser, so pin one for scripts: "exactauth use --division CODE".`,
 	}
 	cmd.Flags().BoolVar(&divisions, "divisions", false, "list the divisions that the user can open")
 	return cmd
+}
+
+// identity is the JSON of whoami.
+type identity struct {
+	UserID          string      `json:"user_id"`
+	UserName        string      `json:"user_name"`
+	FullName        string      `json:"full_name"`
+	Email           string      `json:"email"`
+	Language        string      `json:"language"`
+	CurrentDivision int         `json:"current_division"`
+	Division        int         `json:"division,omitempty"`
+	BaseURL         string      `json:"base_url"`
+	Profile         string      `json:"profile"`
+	Divisions       *[]division `json:"divisions,omitempty"`
+}
+
+type division struct {
+	Code         int    `json:"code"`
+	Description  string `json:"description"`
+	CustomerName string `json:"customer_name"`
+	Status       string `json:"status"`
+	Main         bool   `json:"main"`
 }
 
 func (a *app) whoami(ctx context.Context, divisions bool) error {
@@ -47,39 +69,50 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	if err != nil {
 		return err
 	}
-	var list []exactapi.Division
+	out := identity{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, nil}
 	if divisions {
-		list, err = exactapi.Divisions(ctx, c.API(t), me.Division)
+		out.Divisions = &[]division{}
+		list, err := exactapi.Divisions(ctx, c.API(t), me.Division)
 		var refused *fault.ServerError
 		switch {
 		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):
-			a.Note(fmt.Sprintf("%v; only the current one is known", err)) // some licences have neither list
+			a.Note(fmt.Sprintf("%v; only the current division is known", err)) // some licences have neither list
 		case err != nil:
 			return err
+		}
+		for _, d := range list {
+			*out.Divisions = append(*out.Divisions, division{d.Code, d.Description, d.CustomerName, divisionStatus(d.Status), d.Main})
 		}
 	}
 	a.noteMoved(ctx, p, c, me)
 	if a.JSON {
-		return a.whoamiJSON(p, me, divisions, list)
+		return a.PrintJSON(out)
 	}
-	var shown term.Table
-	shown.Add("User", me)
-	shown.Add("User name", me.UserName)
-	shown.Add("Current division", me.Division)
+	var about term.Table
+	about.Add("User", me)
+	about.Add("User name", me.UserName)
+	about.Add("Current division", me.Division)
 	if p.Division != 0 {
-		shown.Add("Pinned division", p.Division)
+		about.Add("Pinned division", p.Division)
 	}
-	shown.Add("Exact Online", p.BaseURL)
-	shown.Add("Profile", p.Name)
-	text := shown.String()
+	about.Add("Exact Online", p.BaseURL)
+	about.Add("Profile", p.Name)
+	text := about.String()
 	if divisions {
-		rows := term.Table{{"DIVISION", "NAME", "LICENCE", "STATUS"}}
-		for _, d := range list {
-			rows.Add(d.Code, d.Description, d.CustomerName, statusWord(d.Status))
+		list := term.Table{{"DIVISION", "NAME", "LICENCE", "STATUS"}}
+		for _, d := range *out.Divisions {
+			list.Add(d.Code, d.Description, d.CustomerName, d.Status)
 		}
-		text += "\n" + a.Fit(rows)
+		text += "\n" + a.Fit(list)
 	}
 	return a.Print(text)
+}
+
+func divisionStatus(code int) string {
+	if words := [...]string{"inactive", "active", "archived"}; code >= 0 && code < len(words) {
+		return words[code]
+	}
+	return fmt.Sprint(code)
 }
 
 // noteMoved prints a note if the current division is not the one that scripts get, or
@@ -96,48 +129,6 @@ func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Cli
 	if err != nil || s.User.Division == 0 || s.User.Division == me.Division {
 		return
 	}
-	a.Note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it moves with the browser, so pin one: exactauth use --division %d",
+	a.Note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it changes with the browser, so pin one: exactauth use --division %d",
 		s.User.Division, me.Division, s.User.Division))
-}
-
-func (a *app) whoamiJSON(p config.Settings, me record.User, divisions bool, list []exactapi.Division) error {
-	type division struct {
-		Code         int    `json:"code"`
-		Description  string `json:"description"`
-		CustomerName string `json:"customer_name"`
-		Status       string `json:"status"`
-		Main         bool   `json:"main"`
-	}
-	out := struct {
-		UserID          string      `json:"user_id"`
-		UserName        string      `json:"user_name"`
-		FullName        string      `json:"full_name"`
-		Email           string      `json:"email"`
-		Language        string      `json:"language"`
-		CurrentDivision int         `json:"current_division"`
-		Division        int         `json:"division,omitempty"`
-		BaseURL         string      `json:"base_url"`
-		Profile         string      `json:"profile"`
-		Divisions       *[]division `json:"divisions,omitempty"`
-	}{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, nil}
-	if divisions {
-		ds := make([]division, 0, len(list))
-		for _, d := range list {
-			ds = append(ds, division{d.Code, d.Description, d.CustomerName, statusWord(d.Status), d.Main})
-		}
-		out.Divisions = &ds
-	}
-	return a.PrintJSON(out)
-}
-
-func statusWord(status int) string {
-	switch status {
-	case 0:
-		return "inactive"
-	case 1:
-		return "active"
-	case 2:
-		return "archived"
-	}
-	return fmt.Sprint(status)
 }
