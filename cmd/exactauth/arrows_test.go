@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/exactauth/exactauth/"
 
-// imports gives what each package of the module imports, tests not counted.
+// imports returns the imports of each package of the module, without those of tests.
 // Programs other than exactauth have "tool/" before their names.
 func imports(t *testing.T, flags ...string) map[string][]string {
 	t.Helper()
@@ -32,9 +32,9 @@ func imports(t *testing.T, flags ...string) map[string][]string {
 	return all
 }
 
-// Which package may import which: cmd all of them, the others next to nothing.
+// Which package may import which: cmd all of them, the others almost none.
 func TestArrows(t *testing.T) {
-	allowed := map[string][]string{ // of our own; a package that is missing here is a decision to make
+	allowed := map[string][]string{ // our own packages; for a new one decide what it may import
 		"internal/fault":                {},
 		"internal/record":               {"internal/fault"},
 		"internal/exactauth":            {"internal/callback", "internal/config", "internal/exactapi", "internal/fault", "internal/record"},
@@ -77,12 +77,12 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// The environment and the standard streams are cmd's: what is below gets them handed in.
+// Only cmd uses the environment and the standard streams, and passes them to what is below.
 func TestNothingBelowTouchesTheWorld(t *testing.T) {
 	forbidden := map[string]bool{"Getenv": true, "LookupEnv": true, "Environ": true, "Args": true,
 		"Stdin": true, "Stdout": true, "Stderr": true, "Exit": true}
 	set := token.NewFileSet()
-	packages := map[string]bool{} // those that were looked at
+	packages := map[string]bool{} // those that the test has seen
 	internal := filepath.Join("..", "..", "internal")
 	err := filepath.WalkDir(internal, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
@@ -112,13 +112,13 @@ func TestNothingBelowTouchesTheWorld(t *testing.T) {
 	}
 	for _, pkg := range []string{"exactauth", "tokenstore", "tokenstore/pgstore", "auth0/auth0sim"} {
 		if !packages[pkg] {
-			t.Errorf("%s was not looked at", pkg)
+			t.Errorf("%s was not seen", pkg)
 		}
 	}
 }
 
-// The program stays small: what drags the world in is not linked. A process pays
-// at its start for all that is linked, whether it needs it or not.
+// The program stays small: it links no large library. Whatever is linked slows the
+// start down, whether it is used or not.
 func TestDependencies(t *testing.T) {
 	for _, dep := range dependencies(t, "cmd/exactauth") {
 		for _, heavy := range []string{"viper", "grpc", "protobuf", "opentelemetry", "appengine", "cloud.google.com", "k8s.io",
@@ -129,7 +129,7 @@ func TestDependencies(t *testing.T) {
 			}
 		}
 	}
-	// The front is there for its start alone.
+	// The front exists for its fast start.
 	for _, dep := range dependencies(t, "cmd/exactauth-front") {
 		first, _, _ := strings.Cut(dep, "/")
 		switch {
@@ -144,7 +144,7 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// dependencies gives all that a program of the module links.
+// dependencies returns all packages that a program of the module links.
 func dependencies(t *testing.T, program string) []string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-deps", module+program).Output()

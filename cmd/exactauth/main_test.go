@@ -19,8 +19,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The scripts run the real program, in processes of its own, against a
-// simulated Exact Online in this one, and ask the simulator what happened.
+// The scripts run the real program, in processes of its own, against a simulated Exact
+// Online in this process, and ask the simulator what happened.
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -80,7 +80,7 @@ func (t *scriptT) Log(args ...any) {
 	t.T.Log(log)
 }
 
-// scripts numbers them, so that each can have a loopback address of its own.
+// scripts counts the scripts, so that each can have a loopback address of its own.
 var scripts atomic.Int32
 
 func setupScript(e *testscript.Env) error {
@@ -136,8 +136,8 @@ func setupScript(e *testscript.Env) error {
 	return nil
 }
 
-// freePlace gives a loopback address for the redirect URI, which must be known
-// before the program listens there. Linux has so many that nobody else gets it.
+// freePlace returns a loopback address for the redirect URI, which must be known before
+// the program listens there. Linux has so many that each script gets its own.
 func freePlace() (host, port string) {
 	if runtime.GOOS == "linux" {
 		n := scripts.Add(1)
@@ -150,11 +150,11 @@ func freePlace() (host, port string) {
 	return "127.0.0.1", port
 }
 
-// ports counts those that freePort has given.
+// ports counts the ports that freePort has returned.
 var ports atomic.Int32
 
-// freePort gives a port that nothing listens on and that nobody is given before
-// it is used: each once, from below the range that systems give away.
+// freePort returns a port that nothing listens on, each port once. They are below the
+// range from which systems assign ports, so that no other process gets one meanwhile.
 func freePort() (string, error) {
 	const first, count = 26000, 6000
 	for range count {
@@ -174,7 +174,7 @@ func required(what string) bool {
 func scriptCondition(cond string) (bool, error) {
 	ok, err := available(cond)
 	if err == nil && !ok && required(cond) {
-		err = fmt.Errorf("%s is not to be had here, and EXACTAUTH_TEST_REQUIRE asks for it", cond)
+		err = fmt.Errorf("%s is missing here, and EXACTAUTH_TEST_REQUIRE asks for it", cond)
 	}
 	return ok, err
 }

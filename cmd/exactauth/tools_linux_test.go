@@ -16,7 +16,7 @@ import (
 
 func inode(info fs.FileInfo) string { return fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino) }
 
-// unprivilegedMain runs a command for which permissions count even if it is root's.
+// unprivilegedMain runs a command to which permissions apply even as root.
 func unprivilegedMain() {
 	runtime.LockOSThread()
 	const dropCapability, chown, dacOverride, dacReadSearch = 24, 0, 1, 2
@@ -30,7 +30,7 @@ func unprivilegedMain() {
 	replaceSelf(os.Args[1:])
 }
 
-// canMount reports whether this user may mount, and is asked of the system.
+// canMount reports whether this user may mount, by trying it.
 var canMount = sync.OnceValue(func() bool {
 	dir, err := os.MkdirTemp("", "exactauth-mount-")
 	if err != nil {
@@ -55,7 +55,7 @@ func cmdTmpfs(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// openTerminal gives the two ends of a terminal: ours and the program's.
+// openTerminal returns the two ends of a terminal: ours and the program's.
 func openTerminal() (us, them *os.File, err error) {
 	us, err = os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -69,7 +69,7 @@ func openTerminal() (us, them *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if columns, err := strconv.Atoi(os.Getenv("TTY_COLUMNS")); err == nil { // else it does not tell
+	if columns, err := strconv.Atoi(os.Getenv("TTY_COLUMNS")); err == nil { // without a size it reports none
 		if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}); err != nil {
 			return nil, nil, err
 		}
@@ -78,7 +78,7 @@ func openTerminal() (us, them *os.File, err error) {
 	return us, them, err
 }
 
-// terminalModes gives the modes that a shell's prompt relies on, of those that are on.
+// terminalModes returns which of the modes that a shell's prompt relies on are on.
 func terminalModes(us *os.File) (string, error) {
 	t, err := unix.IoctlGetTermios(int(us.Fd()), unix.TCGETS)
 	if err != nil {

@@ -25,13 +25,13 @@ import (
 	"github.com/exactauth/exactauth/tools/vt"
 )
 
-// Programs for scripts, beside exactauth itself.
+// The programs that scripts run beside exactauth itself.
 
-// browserMain is a web browser with a person before it. Its last argument is the
-// address, or @FILE, a file with the address alone on a line. TEST_BROWSER says
-// what the person does: allow (the default), deny, stop before the way back to
-// this machine, or fail to start. What it saw goes to $BROWSER_LOG, the address
-// it ended on to $BROWSER_LOG.end.
+// browserMain is a web browser and the person who uses it. Its last argument is the
+// address, or @FILE, a file with the address alone on a line. TEST_BROWSER says what
+// happens: allow (the default), deny, stop before the way back to this machine, or fail
+// to start. It writes what it saw to $BROWSER_LOG, and the last address to
+// $BROWSER_LOG.end.
 func browserMain() {
 	if err := browse(os.Args[len(os.Args)-1]); err != nil {
 		fmt.Fprintln(os.Stderr, "browser:", err)
@@ -176,12 +176,12 @@ func togetherMain() {
 	}
 }
 
-// asMain: as NAME CMD [ARG...] runs CMD with its output in NAME.out and
-// NAME.err, what is appended to NAME.in as its input, its number in NAME.pid and
-// in the end its exit code in NAME.exit.
+// asMain: as NAME CMD [ARG...] runs CMD. Its output goes to NAME.out and NAME.err, its
+// input is what is appended to NAME.in, its process id is in NAME.pid and in the end its
+// exit code in NAME.exit.
 //
-// as -tty NAME CMD [ARG...] gives it a terminal for all three, TTY_COLUMNS wide, and
-// tells in NAME.modes which of "echo" and "lines" it has in the end.
+// as -tty NAME CMD [ARG...] runs CMD on a terminal that is TTY_COLUMNS wide, and writes
+// to NAME.modes which of "echo" and "lines" the terminal has in the end.
 func asMain() {
 	args := os.Args[1:]
 	onTerminal := args[0] == "-tty"
@@ -267,8 +267,8 @@ func replaceSelf(args []string) {
 	os.Exit(127)
 }
 
-// cmdScreen: screen NAME makes NAME.screen of NAME.out: what a person sees on the
-// terminal of "as -tty NAME" in the end.
+// cmdScreen: screen NAME writes to NAME.screen what a person finally sees on the terminal
+// of "as -tty NAME".
 func cmdScreen(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: screen NAME")

@@ -8,7 +8,7 @@ import (
 
 // Paste returns a reader of the lines that a person pastes, however long they are.
 // On a terminal they are not shown, only their length, since they hold a code.
-// restore gives the terminal its modes back.
+// restore restores the terminal's modes.
 func (t *Terminal) Paste() (lines io.Reader, restore func(), err error) {
 	if !IsTerminal(t.In) {
 		return t.In, func() {}, nil

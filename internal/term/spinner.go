@@ -62,7 +62,7 @@ func (t *Terminal) spin(ctx context.Context, what string, end time.Time, word st
 		for i := 0; ctx.Err() == nil; i++ {
 			if inForeground(t.Err) {
 				t.draw(spinnerLine(frames[i%len(frames)], what, end, word, columns(t.Err)))
-			} else { // the job was stopped and resumed in the background: the shell's own line is there now
+			} else { // the job was stopped and resumed in the background: the shell's line is there now
 				t.release()
 			}
 			select {

@@ -42,7 +42,7 @@ func TestSpinnerLine(t *testing.T) {
 	}
 }
 
-// Lines that stay are whole, whoever writes them while a line comes and goes.
+// Lines that stay are whole while another line comes and goes.
 func TestLinesStayWhole(t *testing.T) {
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -93,8 +93,8 @@ func TestLinesStayWhole(t *testing.T) {
 	}
 }
 
-// A spinner is over when it says so: it draws nothing afterwards and leaves no
-// goroutine, also if nobody reads what it draws.
+// Once over has returned the spinner draws nothing and leaves no goroutine, even if
+// nothing reads the terminal.
 func TestSpinnerEnds(t *testing.T) {
 	for _, read := range []bool{true, false} {
 		t.Run(fmt.Sprint("read ", read), func(t *testing.T) {

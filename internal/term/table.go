@@ -57,7 +57,7 @@ func (t Table) widths() []int {
 }
 
 // Fit returns a table as a result. In a terminal that is too narrow the widest columns
-// are shortened, anywhere else it is whole.
+// are shortened; anywhere else it is whole.
 func (t *Terminal) Fit(table Table) string {
 	if room := columns(t.Out); room > 0 {
 		ellipsis := "..."

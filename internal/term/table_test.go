@@ -17,7 +17,7 @@ func TestWidth(t *testing.T) {
 		"\u1112\u1161\u11ab":     2, // 한 in its parts
 		"🚀 B.V.":                 7,
 		"ไทย":                    3,
-		"กำ":                     2, // with a vowel that stands alone
+		"กำ":                     2, // with a vowel of its own width
 		"שָׁלוֹם":                4,
 		"Ω é ß €":                7,
 	} {
@@ -94,7 +94,7 @@ func TestTableFits(t *testing.T) {
 		if widest > room || room < 150 && widest < room {
 			t.Errorf("in %d columns it takes %d:\n%s", room, widest, text)
 		}
-		// The widest column alone gives way.
+		// Only the widest column is shortened.
 		if room >= 60 && (!strings.Contains(text, "Voorbeeld Groep") || !strings.Contains(text, "Voorbeeld B.V.")) {
 			t.Errorf("in %d columns:\n%s", room, text)
 		}
@@ -102,7 +102,7 @@ func TestTableFits(t *testing.T) {
 			t.Errorf("in %d columns:\n%s", room, text)
 		}
 	}
-	// Nothing gets so narrow that nobody can read it.
+	// No column gets too narrow to read.
 	if text := shrunk(5); !strings.Contains(text, "Voorbeeld…") || !strings.Contains(text, "123456") {
 		t.Errorf("in 5 columns:\n%s", text)
 	}

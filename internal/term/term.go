@@ -39,7 +39,7 @@ type Terminal struct {
 	Env      func(string) string
 
 	JSON    bool // a program reads the results and errors
-	NoInput bool // nobody answers questions
+	NoInput bool // no person answers questions
 	Shared  bool // other programs write to the terminal too: nothing may come and go
 
 	answers *bufio.Reader // of In, from the first question on
