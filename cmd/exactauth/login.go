@@ -34,7 +34,7 @@ address from its address bar and paste it here. Its code is valid for 3 minutes.
 
 $BROWSER names another browser. A failed login leaves the existing login untouched.`,
 		Example: `  exactauth login
-  exactauth login --no-browser           on a server: open it elsewhere and paste
+  exactauth login --no-browser           on a server: open it elsewhere, paste
   exactauth login --force-login -p acme  with another account than the browser's`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
