@@ -33,7 +33,6 @@ type world struct {
 	sim    *exactsim.Sim
 	server *http.Server
 	asked  atomic.Int64 // requests of any kind
-	offset atomic.Int64 // of the simulator's clock, in nanoseconds
 
 	dir   string
 	extra []string     // environment variables
@@ -43,10 +42,7 @@ type world struct {
 // newWorld signs in with a program, by pasting the code as a person would.
 func newWorld(dir, program string, extra ...string) (_ *world, err error) {
 	w := &world{dir: dir, extra: extra, store: tokenstore.NewFiles(filepath.Join(dir, "state"), nil)}
-	w.sim = exactsim.New(exactsim.Config{
-		TokenLife: life, MinuteLimit: -1, DailyLimit: -1,
-		Now: func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) },
-	})
+	w.sim = exactsim.New(exactsim.Config{TokenLife: life, MinuteLimit: -1, DailyLimit: -1})
 	w.sim.AddCast(redirectURI)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -103,7 +99,7 @@ func (w *world) call(stdin, program string, args ...string) (string, error) {
 
 // expire ends the token's life, in the record and at the simulator.
 func (w *world) expire(ctx context.Context) error {
-	w.offset.Add(int64(life))
+	w.sim.Advance(life)
 	return w.store.Update(ctx, profile, func(_ context.Context, old []byte) ([]byte, error) {
 		r, err := record.Decode(old)
 		if err != nil {
