@@ -131,7 +131,7 @@ func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	}
 	return &exactauth.Client{
 		Profile:      p,
-		Store:        l.records(),
+		Store:        l.records,
 		Shared:       l.shared != nil,
 		Certificates: l.certificates(),
 		ClientSecret: func(ctx context.Context) (fault.Secret, error) { return a.clientSecret(ctx, p) },

@@ -122,13 +122,13 @@ func (a *app) doctor(ctx context.Context, offline bool) error {
 	if err != nil || first == nil {
 		return err
 	}
-	return &told{codeOf(first)}
+	return &reported{codeOf(first)}
 }
 
-// told ends the program with an exit code when all has been said.
-type told struct{ code exitCode }
+// reported ends the program with an exit code after the errors were printed.
+type reported struct{ code exitCode }
 
-func (t *told) Error() string { return "something is wrong; see above" }
+func (*reported) Error() string { return "the errors above" }
 
 func (e *examination) text() string {
 	width := 0

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// usageError is a command line or a configuration that cannot be meant.
+// usageError is a wrong command line or configuration.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -27,7 +26,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// hinted is an error that knows best what to type next.
+// hinted is an error with a hint of its own.
 type hinted struct {
 	err  error
 	hint string
@@ -36,7 +35,7 @@ type hinted struct {
 func (e *hinted) Error() string { return e.err.Error() }
 func (e *hinted) Unwrap() error { return e.err }
 
-// exitCode is a way to end, as scripts see it.
+// exitCode is how the program ends, as scripts see it.
 type exitCode int
 
 const (
@@ -48,12 +47,12 @@ const (
 	exitTemporary
 	exitStore
 
-	// What shells and env(1) say of a command that cannot be run.
+	// As shells and env(1) end for a command that they cannot run.
 	exitNotExecutable exitCode = 126
 	exitNotFound      exitCode = 127
 )
 
-// words gives the code's name in JSON and its meaning for people.
+// words returns the code's name in JSON and its meaning for people.
 func (c exitCode) words() (name, meaning string) {
 	switch c {
 	case exitNotExecutable:
@@ -63,12 +62,12 @@ func (c exitCode) words() (name, meaning string) {
 	}
 	w := [...][2]string{
 		exitOK:         {"ok", "done"},
-		exitUnexpected: {"unexpected", "something unexpected"},
+		exitUnexpected: {"unexpected", "unexpected error"},
 		exitConfig:     {"config", "wrong command line, unknown profile, or wrong configuration"},
-		exitDenied:     {"denied", "the person refused or cancelled, or nobody signed in in time"},
+		exitDenied:     {"denied", "the person refused or cancelled, or did not sign in in time"},
 		exitLogin:      {"login_needed", "a person must sign in: exactauth login"},
 		exitTemporary:  {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
-		exitStore:      {"store", "the store cannot be used (full, locked, no permission, no key, database away, damaged record)"},
+		exitStore:      {"store", "the store cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
 	}[c]
 	return w[0], w[1]
 }
@@ -97,42 +96,38 @@ func codeOf(err error) exitCode {
 	return exitUnexpected
 }
 
-// exit tells the error, if there is one, and gives the exit code.
+// exit reports the error, if there is one, and returns the program's exit code.
 func (a *app) exit(err error) int {
-	if err == nil {
-		return 0
-	}
 	var signal *interrupted
-	if errors.As(err, &signal) {
-		if term.IsTerminal(a.Err) {
-			a.Say("") // the shell's prompt is not to follow the ^C
-		}
-		return 128 + int(signal.signal) // who pressed Ctrl-C needs no explanation
-	}
 	var child *exec.ExitError
-	if errors.As(err, &child) {
+	var status *checked
+	var several *reported
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &signal):
+		if term.IsTerminal(a.Err) {
+			a.Say("") // so that the shell's prompt does not follow the ^C
+		}
+		return 128 + int(signal.signal) // the person who pressed Ctrl-C knows why
+	case errors.As(err, &child):
 		return childStatus(child)
+	case errors.As(err, &status):
+		return int(status.verdict)
+	case errors.As(err, &several):
+		return int(several.code)
 	}
-	var said *checked
-	if errors.As(err, &said) {
-		return int(said.verdict)
-	}
-	var all *told
-	if errors.As(err, &all) {
-		return int(all.code)
-	}
-	return int(a.tell(err))
+	return int(a.report(err))
 }
 
-// tell says what went wrong and what can be done about it, and gives the exit code
-// for it.
-func (a *app) tell(err error) exitCode {
+// report prints the error and what can be done about it, and returns its exit code.
+func (a *app) report(err error) exitCode {
 	code, text, hint := codeOf(err), err.Error(), a.hint(err)
 	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
-		text = "the time was over: " + text
+		text = "timed out: " + text
 	}
 	if a.JSON {
-		a.sayJSON(code, text, hint)
+		a.reportJSON(code, text, hint, a.profileIn(err))
 		return code
 	}
 	a.Say("exactauth: %s", text)
@@ -142,9 +137,18 @@ func (a *app) tell(err error) exitCode {
 	return code
 }
 
-// graver gives the one of two codes that more has to be done about: what will pass
-// by itself counts least, what nobody thought of most.
-func graver(c, d exitCode) exitCode {
+// profileIn returns the name of the profile that the error is about, or otherwise of
+// the one that the command line names.
+func (a *app) profileIn(err error) string {
+	if about := (*fault.ProfileError)(nil); errors.As(err, &about) {
+		return about.Profile
+	}
+	return a.profileName
+}
+
+// worse returns the one of two codes that needs more work: a temporary failure
+// least, an unexpected one most.
+func worse(c, d exitCode) exitCode {
 	ranks := []exitCode{exitOK, exitTemporary, exitLogin, exitDenied, exitConfig, exitStore, exitUnexpected}
 	if slices.Index(ranks, c) < slices.Index(ranks, d) {
 		return d
@@ -152,7 +156,7 @@ func graver(c, d exitCode) exitCode {
 	return c
 }
 
-func (a *app) sayJSON(code exitCode, text, hint string) {
+func (a *app) reportJSON(code exitCode, text, hint, profile string) {
 	type failure struct {
 		Code      string `json:"code"`
 		Message   string `json:"message"`
@@ -161,34 +165,35 @@ func (a *app) sayJSON(code exitCode, text, hint string) {
 		Retryable bool   `json:"retryable"` // whether the same call can succeed later without a person
 	}
 	name, _ := code.words()
-	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, a.profileName, code == exitTemporary}})
+	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, profile, code == exitTemporary}})
 	if err != nil { // strings and a bool
 		panic(err)
 	}
 	a.Say("%s", b)
 }
 
-// hint says what to type. Only here do errors meet the names of commands.
+// hint returns what to type after an error. Only here do errors meet the names of
+// commands.
 func (a *app) hint(err error) string {
-	var h *hinted
+	var own *hinted
 	var later *fault.WaitError
 	var tooLong *exactauth.LifeError
 	var store *tokenstore.Error
 	var moved *exactauth.MovedError
 	var command *commandError
 	p := ""
-	if a.profileName != "" {
-		p = " --profile " + a.profileName
+	if name := a.profileIn(err); name != "" {
+		p = " --profile " + name
 	}
 	switch {
-	case errors.As(err, &h):
-		return h.hint
+	case errors.As(err, &own):
+		return own.hint
 	case configHint(err) != "":
 		return configHint(err)
 	case errors.Is(err, term.ErrNoAnswer):
 		return "answer by flags instead; see --help"
 	case errors.As(err, &command) && command.code == exitNotFound:
-		return "see that it is installed and in PATH, or name it with its directory"
+		return "check that it is installed and in PATH, or name it with its directory"
 	case errors.As(err, &command):
 		return "make it executable: chmod +x"
 	case errors.Is(err, record.ErrNewer):
@@ -197,42 +202,48 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
-	case errors.As(err, &store) && errors.Is(err, context.DeadlineExceeded):
-		return "the other process may be refreshing this very login; call again, or allow more time with --timeout"
-	case errors.As(err, &store) && store.Late:
-		return fmt.Sprintf(`what Exact answered could not be kept; mend that, and if the next call says so, sign in again: "exactauth login%s"`, p)
-	case errors.As(err, &store) && strings.HasPrefix(store.Name, "postgres://"):
-		return "nothing was spent or changed; see that the database can be reached and that its role may write the table, and call again"
-	case errors.As(err, &store) && strings.HasPrefix(store.Name, "seal key"):
-		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, and call again; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
-	case errors.As(err, &store) && store.Op == "open" && strings.HasPrefix(store.Name, "record "):
-		return fmt.Sprintf(`nothing was spent or changed; to change how it is sealed: "exactauth setup%s --seal HOW"`, p)
-	case errors.As(err, &moved):
-		return fmt.Sprintf(`name its place: "exactauth setup%s --store ..."; or give it up: "exactauth logout --forget%s"`, p, p)
 	case errors.As(err, &store):
-		return "nothing was spent or changed; mend that (disk space, owner, permissions) and call again"
+		return storeHint(store.Kind, p)
+	case errors.As(err, &moved):
+		return fmt.Sprintf(`name its new store: "exactauth setup%s --store ..."; or remove the profile here: "exactauth logout --forget%s"`, p, p)
 	case errors.Is(err, fault.ErrLoginNeeded):
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
 	case errors.Is(err, fault.ErrDenied):
-		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", country or client id are wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
+		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.As(err, &tooLong):
 		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
+	case errors.As(err, &later) && later.Waits:
+		return fmt.Sprintf("retry in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
 	case errors.As(err, &later):
-		if !later.Waits {
-			return fmt.Sprintf("call again in %s", rough(time.Until(later.Until)))
-		}
-		return fmt.Sprintf("call again in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
+		return fmt.Sprintf("retry in %s", rough(time.Until(later.Until)))
 	case errors.Is(err, fault.ErrTemporary):
-		return "call again later; nothing is lost"
+		return "retry later; nothing is lost"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "call again, or allow more time with --timeout"
+		return "retry, or allow more time with --timeout"
 	case errors.Is(err, fault.ErrConfig):
-		return fmt.Sprintf(`correct it: "exactauth setup%s"; what else may be wrong: "exactauth doctor%[1]s"`, p)
+		return fmt.Sprintf(`correct it: "exactauth setup%s"; to find other mistakes: "exactauth doctor%[1]s"`, p)
 	}
 	return ""
 }
 
-// rough rounds a duration up to what a person would say.
+// storeHint is hint for a store that failed.
+func storeHint(kind tokenstore.Kind, p string) string {
+	switch kind {
+	case tokenstore.Database:
+		return "nothing was spent or changed; check that the database can be reached and that its role may write the table, then retry"
+	case tokenstore.Lock:
+		return "the other process may be refreshing this login; retry, or allow more time with --timeout"
+	case tokenstore.SealKey:
+		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, then retry; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
+	case tokenstore.Seal:
+		return fmt.Sprintf(`nothing was spent or changed; to change how it is sealed: "exactauth setup%s --seal HOW"`, p)
+	case tokenstore.Late: // after a request to Exact, or without one
+		return fmt.Sprintf(`the change could not be saved; if Exact had just sent tokens, they are lost; fix the store and retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
+	}
+	return "nothing was spent or changed; fix the disk space, owner or permissions, then retry"
+}
+
+// rough rounds a duration up, to seconds or minutes.
 func rough(d time.Duration) time.Duration {
 	unit := time.Second
 	if d > 5*time.Minute {
@@ -242,7 +253,7 @@ func rough(d time.Duration) time.Duration {
 }
 
 func exitCodesTopic() *cobra.Command {
-	text := "exactauth ends with one of these exit codes:\n\n"
+	text := "The exit codes of exactauth:\n\n"
 	codes := []exitCode{exitNotExecutable, exitNotFound}
 	for code := exitStore; code >= exitOK; code-- {
 		codes = append([]exitCode{code}, codes...)
@@ -261,7 +272,7 @@ With --json an error is one JSON object on stderr:
              "profile": "...", "retryable": false}}
 
 "exec -- CMD", "proxy -- CMD" and "sandbox -- CMD" end as CMD does, with 128+N if
-signal N killed it. "status --check" ends as monitoring plug-ins do: 0 all is well,
+signal N killed it. "status --check" ends as monitoring plug-ins do: 0 OK,
 1 warning, 2 critical, 3 unknown.`
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: text}
 }

@@ -58,11 +58,11 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 		}
 		if err != nil {
 			// At once, since the next one has another name and another hint.
-			worst = graver(worst, a.tell(err))
+			worst = worse(worst, a.report(err))
 		}
 	}
 	if worst != exitOK {
-		return &told{worst}
+		return &reported{worst}
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
-// absolute makes a file in a flag's value the same from everywhere.
+// absolute makes the path of a file in a flag's value absolute.
 func absolute(value, prefix string) string {
 	if file, ok := strings.CutPrefix(value, prefix); ok && file != "" {
 		if whole, err := filepath.Abs(file); err == nil {
@@ -27,14 +27,16 @@ func absolute(value, prefix string) string {
 	return value
 }
 
-// place is where a profile's record lives, and what opens it.
+// place is where a profile's record is stored, and how.
 type place struct {
-	store, seal string // as the profile has them
-	files       *tokenstore.Files
-	shared      *pgstore.Store // nil: the files are it
-	hasty       *pgstore.Store // the same, for who keeps what it does not take
-	key         *seal.Key      // nil: records lie open
-	warn        func(string)
+	files  *tokenstore.Files // this machine's
+	shared *pgstore.Store    // nil if the record is in files
+	key    *seal.Key         // nil without a seal
+
+	raw     record.Store // files or shared: the record as it is stored
+	direct  record.Store // raw, with its records opened
+	spool   *spool.Store // shared with this machine's spool, opened; nil without shared
+	records record.Store // what a client uses: spool or direct
 }
 
 func (a *app) place(p config.Settings) (*place, error) {
@@ -42,14 +44,18 @@ func (a *app) place(p config.Settings) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &place{store: p.Store, seal: p.Seal, files: tokenstore.NewFiles(dir, a.Note), warn: a.Note}
+	l := &place{files: tokenstore.NewFiles(dir, a.Note)}
+	l.raw = l.files
 	switch file, ok := strings.CutPrefix(p.Seal, config.SealAge); {
 	case ok:
 		l.key = seal.File(file)
 	case p.Seal == config.SealKeyring:
 		l.key = seal.Keyring(a.keyringReady)
 	}
+	opened := func(s record.Store) record.Store { return seal.New(s, l.key, exactauth.IsNote) }
 	if p.Store == config.StoreFile || p.Store == "" {
+		l.direct = opened(l.files)
+		l.records = l.direct
 		return l, nil
 	}
 	address := p.Store
@@ -61,13 +67,16 @@ func (a *app) place(p config.Settings) (*place, error) {
 	if l.shared, err = pgstore.New(address); err != nil {
 		return nil, usagef("store %s: %w", redacted(p.Store), err)
 	}
-	l.hasty = l.shared.Hasty()
-	a.opened = append(a.opened, l.shared.Close, l.hasty.Close)
+	spooled := l.shared.Spooled()
+	a.opened = append(a.opened, l.shared.Close, spooled.Close)
+	l.raw, l.direct = l.shared, opened(l.shared)
+	l.spool = spool.New(opened(spooled), opened(l.files), exactauth.Latest, a.Note)
+	l.records = l.spool
 	return l, nil
 }
 
-// readAddress reads a database URL, which may hold a password, from a file that
-// other users must not read.
+// readAddress reads a database URL, which may contain a password, from a file that
+// must be closed to other users.
 func readAddress(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -87,7 +96,7 @@ func readAddress(file string) (string, error) {
 	return address, nil
 }
 
-// redacted is a profile's store as it may be shown.
+// redacted returns a profile's store without passwords and options.
 func redacted(store string) string {
 	if shown, err := pgstore.Shown(store); err == nil {
 		return shown
@@ -95,82 +104,36 @@ func redacted(store string) string {
 	if store == config.StoreFile || strings.HasPrefix(store, config.StoreInFile) {
 		return store
 	}
-	return "(not understood)" // it may hold a password
+	return "(not understood)" // it may contain a password
 }
 
-// shown says for people where records are.
-func (l *place) shown() string {
-	if l.shared != nil {
-		return l.shared.String()
-	}
-	return "the files of one machine"
-}
-
-// records is the place as a client uses it.
-func (l *place) records() record.Store {
-	if l.shared == nil {
-		return l.bare()
-	}
-	return l.kept()
-}
-
-// kept is a shared place with what this machine keeps for the others.
-func (l *place) kept() *spool.Store {
-	return spool.New(l.sealed(l.hasty), l.sealed(l.files), exactauth.Latest, l.warn)
-}
-
-// bare is the place without what this machine keeps for the others.
-func (l *place) bare() record.Store { return l.sealed(l.raw()) }
-
-// raw is the same without the seal.
-func (l *place) raw() record.Store {
-	if l.shared == nil {
-		return l.files
-	}
-	return l.shared
-}
-
-// holdsSealed reports whether there is a sealed record.
-func (l *place) holdsSealed(ctx context.Context, name string) bool {
-	b, err := l.raw().Read(ctx, name)
-	return err == nil && seal.Sealed(b)
-}
-
-func (l *place) sealed(raw record.Store) record.Store {
-	if l.key == nil {
-		return raw
-	}
-	return seal.New(raw, l.key).Except(exactauth.IsNote)
-}
-
-// certificates is where the listener's own certificate and key are kept: on this
-// machine, and in the open as nobody else vouches for them either. A profile with
-// a seal leaves no key about, and makes them anew.
+// certificates returns where the listener's own certificate and its key are stored:
+// on this machine, and not sealed, as only this machine trusts them. With a seal they
+// are not stored, and made for each login, so that no key is on the disk.
 func (l *place) certificates() record.Store {
 	if l.key != nil {
-		return unkept{}
+		return forgetful{}
 	}
 	return l.files
 }
 
-// unkept is a store that forgets.
-type unkept struct{}
+// forgetful is a store that stores nothing.
+type forgetful struct{}
 
-func (unkept) Read(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
+func (forgetful) Read(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
 
-func (unkept) Update(ctx context.Context, _ string, change record.Change) error {
-	_, err := change(ctx, nil)
-	if errors.Is(err, record.ErrUnchanged) {
-		return nil
+func (forgetful) Update(ctx context.Context, _ string, change record.Change) error {
+	if _, err := change(ctx, nil); !errors.Is(err, record.ErrUnchanged) {
+		return err
 	}
-	return err
+	return nil
 }
 
-func (unkept) Delete(context.Context, string) error { return nil }
+func (forgetful) Delete(context.Context, string) error { return nil }
 
-// moveRecord brings the profile's record from its place of before to the place of
-// p, and gives what is to be done once the configuration names that.
-func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after func(context.Context) error, err error) {
+// moveRecord moves the profile's record from the store and seal of before to those of
+// p. The caller calls finish once the configuration names the new ones.
+func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (finish func(context.Context) error, err error) {
 	from, err := a.place(before)
 	if err != nil {
 		return nil, err
@@ -179,57 +142,61 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (after 
 	if err != nil {
 		return nil, err
 	}
-	same := from.store == to.store || from.shared != nil && to.shared != nil && from.shared.Same(to.shared)
-	// What others sealed there needs their key, and a new one in its place would hide that.
-	if to.key != nil && (same && from.seal != to.seal || !to.holdsSealed(ctx, p.Name)) {
-		made, err := to.makeKey(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if made {
-			a.Say("A new key was made: %s. Keep a copy of it: without it nobody can open what it seals.", to.key)
+	same := before.Store == p.Store || from.shared != nil && to.shared != nil && from.shared.Same(to.shared)
+	if to.key != nil {
+		b, err := to.raw.Read(ctx, p.Name)
+		// Records that others sealed there need the key of those. A new key in its place
+		// would hide that it is missing.
+		if same && before.Seal != p.Seal || err != nil || !seal.Sealed(b) {
+			if err := a.makeKey(ctx, to); err != nil {
+				return nil, err
+			}
 		}
 	}
 	nothing := func(context.Context) error { return nil }
+	if same && before.Seal == p.Seal {
+		return nothing, nil
+	}
 	if same {
-		if from.seal == to.seal {
-			return nothing, nil
-		}
 		if to.shared != nil {
 			if err := seal.Change(ctx, to.files, spool.Name(p.Name), to.key, from.key); err != nil {
 				return nil, err
 			}
 		}
-		return nothing, seal.Change(ctx, to.raw(), p.Name, to.key, from.key)
+		return nothing, seal.Change(ctx, to.raw, p.Name, to.key, from.key)
 	}
 	if from.shared != nil {
-		if err := from.kept().Settle(ctx, p.Name); err != nil {
+		if err := from.spool.Settle(ctx, p.Name); err != nil {
 			return nil, err
 		}
 	}
-	old := &exactauth.Client{Profile: before, Store: from.bare(), Notice: a.Note}
-	if err := old.MoveTo(ctx, to.bare(), to.shown()); err != nil {
+	where := "the files of one machine"
+	if to.shared != nil {
+		where = to.shared.String()
+	}
+	old := &exactauth.Client{Profile: before, Store: from.direct, Notice: a.Note}
+	if err := old.MoveTo(ctx, to.direct, where); err != nil {
 		return nil, err
 	}
-	// Before the configuration names the new place: afterwards nobody would come
-	// back here to clear up after a setup that was killed.
-	if err := old.Moved(ctx); err != nil {
-		return nil, err
+	// Before the configuration names the new store: after that, a setup that was killed
+	// and is repeated would not come back to clear up here.
+	if err := old.Moved(ctx); err != nil || from.shared != nil {
+		return nothing, err
 	}
-	if from.shared != nil {
-		return nothing, nil
-	}
-	return func(ctx context.Context) error { return from.files.Delete(ctx, p.Name) }, nil // nobody else looks there
+	return func(ctx context.Context) error { return from.files.Delete(ctx, p.Name) }, nil // no other machine looks for the note there
 }
 
-// makeKey makes the key unless it is there. A keyring lets a second maker replace
-// the key of the first, so one at a time asks.
-func (l *place) makeKey(ctx context.Context) (made bool, err error) {
-	err = l.files.Update(ctx, "seal.key", func(ctx context.Context, _ []byte) ([]byte, error) {
-		if made, err = l.key.Make(ctx); err != nil {
+// makeKey makes the key if there is none. It holds a lock meanwhile, because in a
+// keyring the key of a second process would replace that of the first.
+func (a *app) makeKey(ctx context.Context, l *place) error {
+	return l.files.Update(ctx, "seal.key", func(ctx context.Context, _ []byte) ([]byte, error) {
+		made, err := l.key.Make(ctx)
+		if err != nil {
 			return nil, err
+		}
+		if made {
+			a.Say("A new key was made: %s. Keep a copy of it: without the key, nobody can open what it seals.", l.key)
 		}
 		return nil, record.ErrUnchanged
 	})
-	return made, err
 }

@@ -330,7 +330,10 @@ type failing struct {
 }
 
 func (s *failing) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
-	fault := &tokenstore.Error{Op: "write", Name: "there", Err: errBoom, Late: s.late}
+	fault := &tokenstore.Error{Op: "write", Name: "there", Err: errBoom}
+	if s.late {
+		fault.Kind = tokenstore.Late
+	}
 	if !s.late {
 		return fault
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,33 +16,27 @@ import (
 )
 
 const (
-	lockSuffix = ".lock" // beside the record, never removed: two processes must lock the same file
-	roomSuffix = ".tmp"  // one name suffices, since only the lock's holder uses it
+	lockSuffix = ".lock" // the lock file beside a record; never removed, as all processes must lock the same file
+	roomSuffix = ".tmp"  // the file that becomes the record; only the holder of the lock uses it
 
-	// lockPoll is how often a waiting process tries the lock. A waiter sees
-	// the winner's record at most this much after it was saved.
+	// lockPoll is how often a waiting process tries the lock.
 	lockPoll = 10 * time.Millisecond
-
-	// minRoom is made for a record that does not exist yet. An Exact record
-	// takes 2 to 4 KiB, the longest codes and tokens seen 1 KiB each.
-	minRoom = 16 << 10
 )
 
 // Files is a store of one file per record in one directory. The directory is
-// the user's own (0700), the files too (0600), whatever the umask says; what is
-// found more open than that is mended and said, what belongs to somebody else
-// or is no regular file is refused. It is safe for use by many processes and
-// goroutines at once.
+// the user's own (0700), and so are the files (0600), whatever the umask. Files
+// corrects wider permissions and warns; it refuses what belongs to another user
+// or is not a regular file. Many processes and goroutines can use it at once.
 //
-// The lock is the operating system's, so it ends with the process that holds
-// it. On network file systems that do not keep such locks it must not be used.
+// The operating system ends the lock of a process that dies. Network file systems
+// without such locks must not be used.
 type Files struct {
 	dir  string
 	warn func(string)
 }
 
-// NewFiles returns the store in dir, which is made when the first record is.
-// Words about what was mended go to warn, which may be nil.
+// NewFiles returns the store in dir. The first Update makes dir. warn, which may be
+// nil, is called with a sentence when permissions were corrected.
 func NewFiles(dir string, warn func(string)) *Files {
 	if warn == nil {
 		warn = func(string) {}
@@ -51,8 +44,8 @@ func NewFiles(dir string, warn func(string)) *Files {
 	return &Files{dir: dir, warn: warn}
 }
 
-// Read returns the record, or fs.ErrNotExist. It takes no lock: a rename replaces
-// records whole, so it sees the old one or the new one, the latter perhaps a
+// Read returns the record, or fs.ErrNotExist. It takes no lock: a record is replaced
+// by a rename, so Read sees the old one or the new one, the latter perhaps a
 // moment before it is durable.
 func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	if err := CheckName(name); err != nil {
@@ -66,54 +59,38 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	return s.read(root, name)
 }
 
-// Update changes the record name under its lock. It calls change with the
-// record as it is now (nil if there is none) after it has made room for a
-// result three times as large, and returns when the result is durable. While
-// change runs nobody else changes this record; other records are not held up.
-//
-// If the lock cannot be had until ctx ends, if there is no room or no
-// permission, change is not called. If change fails, its error is returned and
-// the record stays as it was; record.ErrUnchanged and an equal result are no
-// error, and nothing is written. change must
-// neither alter old nor give an empty result, as only Delete deletes, nor one of
-// more than MaxRecord, which could not be read again.
+// Update changes the record under its lock; see record.Store. Updates of other
+// records do not wait for it. If the lock cannot be had before ctx ends, or there is
+// no room or no permission, change is not called.
 func (s *Files) Update(ctx context.Context, name string, change record.Change) error {
 	return s.locked(ctx, name, func(root *os.Root) error {
 		old, err := s.read(root, name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// What is there may be from a process that was killed before it was
-		// durable, and change may spend it or leave it at that. The directories
-		// come before the record, since nobody looks at them once it is there.
+		// The process that wrote the record may have been killed before the record was
+		// durable, and change may use up what is in it, or leave it. The directories
+		// above are synced before there is a record, because no later Update does.
 		err = syncDir(root)
 		if err == nil && old == nil {
 			err = syncAbove(s.dir)
 		}
 		if err != nil {
-			return &Error{Op: "sync", Name: "state directory " + s.dir, Err: err}
+			return s.failed("sync", err)
 		}
-		room, err := makeRoom(root, name, max(3*len(old), minRoom))
+		room, err := makeRoom(root, name, Room(old))
 		if err != nil {
-			return &Error{Op: "make room for", Name: s.path(name), Err: err}
+			return &Error{Directory, "make room for", s.path(name), err}
 		}
 		defer room.discard()
 
 		changed, err := change(ctx, old)
-		switch {
-		case errors.Is(err, record.ErrUnchanged):
-			return nil
-		case err != nil:
+		write, err := Result(s.path(name), old, changed, err)
+		if !write {
 			return err
-		case len(changed) == 0:
-			return &Error{Op: "write", Name: s.path(name), Err: errors.New("the new record is empty")}
-		case len(changed) > MaxRecord:
-			return &Error{Op: "write", Name: s.path(name), Err: fmt.Errorf("it has %d bytes; no record is as large as that", len(changed)), Late: true}
-		case bytes.Equal(changed, old):
-			return nil
 		}
 		if err := room.save(changed); err != nil {
-			return &Error{Op: "write", Name: s.path(name), Err: err, Late: true}
+			return &Error{Late, "write", s.path(name), err}
 		}
 		return nil
 	})
@@ -126,20 +103,25 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 		return CheckName(name)
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
-		// The room, too: a process that was killed may have left a record in it.
+		// A process that was killed may have left a record in the room.
 		for _, n := range []string{name, name + roomSuffix} {
 			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return &Error{Op: "delete", Name: s.path(n), Err: err}
+				return &Error{Directory, "delete", s.path(n), err}
 			}
 		}
 		if err := syncDir(root); err != nil {
-			return &Error{Op: "delete", Name: s.path(name), Err: err}
+			return &Error{Directory, "delete", s.path(name), err}
 		}
 		return nil
 	})
 }
 
 func (s *Files) path(name string) string { return filepath.Join(s.dir, name) }
+
+// failed returns an error about the directory.
+func (s *Files) failed(op string, err error) error {
+	return &Error{Directory, op, "state directory " + s.dir, err}
+}
 
 // locked runs f on the opened directory while this process holds the record's lock.
 func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error) error {
@@ -150,36 +132,37 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 		return context.Cause(ctx)
 	}
 	if err := makeDirs(s.dir); err != nil {
-		return &Error{Op: "make", Name: "state directory " + s.dir, Err: err}
+		return s.failed("make", err)
 	}
 	root, err := s.open()
-	if errors.Is(err, fs.ErrNotExist) { // though it was made: it is a link to nowhere
-		return &Error{Op: "open", Name: "state directory " + s.dir, Err: err}
+	if errors.Is(err, fs.ErrNotExist) { // though makeDirs made it: it is a link to nothing
+		return s.failed("open", err)
 	} else if err != nil {
 		return err
 	}
 	defer root.Close()
 
 	if err := makeLock(root, name+lockSuffix); err != nil {
-		return &Error{Op: "lock", Name: s.path(name), Err: err}
+		return &Error{Directory, "lock", s.path(name), err}
 	}
-	// A new handle per call: a shared one would let two goroutines in.
+	// A new handle per call: two goroutines with the same one would both get the lock.
 	lock := flock.New(s.path(name)+lockSuffix, flock.SetPermissions(0o600))
 	began := time.Now()
-	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			err = fmt.Errorf("another process has held it for the %s that this one waited: %w", time.Since(began).Round(time.Millisecond), err)
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		}
-		return &Error{Op: "lock", Name: s.path(name), Err: err}
+	_, err = lock.TryLockContext(ctx, lockPoll)
+	switch {
+	case err == nil:
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Lock, "lock", s.path(name), fmt.Errorf("another process has held it for the %s that this one waited: %w", time.Since(began).Round(time.Millisecond), err)}
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		return &Error{Directory, "lock", s.path(name), err}
 	}
 	defer lock.Close()
 	return f(root)
 }
 
-// makeDirs makes what is missing of dir, 0700 whatever the umask says.
+// makeDirs makes dir and the missing directories above it, 0700 whatever the umask.
 func makeDirs(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -188,7 +171,7 @@ func makeDirs(dir string) error {
 		return err
 	}
 	switch err := os.Mkdir(dir, 0o700); {
-	case errors.Is(err, fs.ErrExist): // another process was quicker
+	case errors.Is(err, fs.ErrExist): // another process was faster
 		return nil
 	case err != nil:
 		return err
@@ -199,7 +182,7 @@ func makeDirs(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// makeLock makes the lock file, 0600 whatever the umask says.
+// makeLock makes the lock file, 0600 whatever the umask.
 func makeLock(root *os.Root, name string) error {
 	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -208,30 +191,32 @@ func makeLock(root *os.Root, name string) error {
 		return err
 	}
 	defer f.Close()
+	return makePrivate(f)
+}
+
+// makePrivate undoes what the umask took: 0777 would leave a file that nobody can open.
+func makePrivate(f *os.File) error {
 	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	return nil
 }
 
-// open opens the directory, after a look at whose it is.
+// open opens the directory and checks its owner and permissions.
 func (s *Files) open() (*os.Root, error) {
-	fail := func(err error) (*os.Root, error) {
-		return nil, &Error{Op: "open", Name: "state directory " + s.dir, Err: err}
-	}
 	root, err := os.OpenRoot(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	} else if err != nil {
-		return fail(err)
+		return nil, s.failed("open", err)
 	}
 	info, err := root.Stat(".")
 	if err == nil {
 		err = ownedByUs(info)
 	}
 	if err == nil && tooOpen(info) {
-		// A directory with the sticky bit is shared on purpose, as /tmp is:
-		// closing it would break what others do there.
+		// A directory with the sticky bit is shared on purpose, as /tmp is: to make it
+		// private would break what others do there.
 		if info.Mode()&fs.ModeSticky != 0 {
 			err = errors.New("it is shared with other users; name a directory of its own")
 		} else if err = root.Chmod(".", 0o700); err == nil {
@@ -240,18 +225,19 @@ func (s *Files) open() (*os.Root, error) {
 	}
 	if err != nil {
 		root.Close()
-		return fail(err)
+		return nil, s.failed("open", err)
 	}
 	return root, nil
 }
 
+// read reads the record from the opened directory.
 func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 	defer func() {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			err = &Error{Op: "read", Name: s.path(name), Err: err}
+			err = &Error{Directory, "read", s.path(name), err}
 		}
 	}()
-	// Before it is opened, since opening a pipe would wait for a writer.
+	// Before the file is opened, because opening a pipe would wait for its writer.
 	info, err := root.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -274,21 +260,12 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 		s.warn(fmt.Sprintf("record %s was open to other users (%04o); it is 0600 now", s.path(name), info.Mode().Perm()))
 	}
 	if info.Size() > MaxRecord {
-		return nil, fmt.Errorf("it has %d bytes; no record is as large as that", info.Size())
+		return nil, tooLarge(info.Size())
 	}
-	b := make([]byte, 0, info.Size()+1)
-	for {
-		n, err := f.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if err == io.EOF {
-			return b, nil
-		} else if err != nil {
-			return nil, err
-		}
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-	}
+	// To the end: a longer record may have taken this one's place since Lstat.
+	b := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	_, err = b.ReadFrom(f)
+	return b.Bytes(), err
 }
 
 func kind(m fs.FileMode) string {
@@ -302,8 +279,8 @@ func kind(m fs.FileMode) string {
 	}
 }
 
-// room is the file that will become the record: it exists, has its blocks and
-// is synced before anything is spent, so that a full disk is found out in time.
+// room is the file that will become the record. It exists, has its blocks and is
+// synced before anything is spent, so that a full disk is found out in time.
 type room struct {
 	root *os.Root
 	name string // of the record
@@ -311,7 +288,7 @@ type room struct {
 }
 
 func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
-	// One may be left by a process that was killed; the lock says it is nobody's.
+	// A process that was killed may have left one, which is not in use: we hold the lock.
 	if err := root.Remove(name + roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -325,18 +302,18 @@ func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
 			r.discard()
 		}
 	}()
-	if err := f.Chmod(0o600); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err // a umask such as 0777 would leave a record that cannot be read
+	if err := makePrivate(f); err != nil {
+		return nil, err
 	}
-	// Bytes that are not zero, since some file systems give those no blocks.
+	// Not zeros, for which some file systems allocate no blocks.
 	if _, err := f.Write(bytes.Repeat([]byte{' '}, size)); err != nil {
 		return nil, err
 	}
 	return r, f.Sync()
 }
 
-// commit makes data the record: written, synced, renamed, and the directory
-// synced, because a rename alone is atomic but not durable.
+// commit makes data the record: write, sync, rename, and sync the directory,
+// because a rename alone is atomic but not durable.
 func (r *room) commit(data []byte) error {
 	if _, err := r.f.WriteAt(data, 0); err != nil {
 		return err
@@ -358,14 +335,14 @@ func (r *room) commit(data []byte) error {
 	return syncDir(r.root)
 }
 
-// save commits data. What change did may be undone by nobody, so a moment's fault
-// of the disk is waited out, each time in a new room.
+// save commits data. change cannot be undone, so save retries transient disk
+// errors, each time in a new room.
 func (r *room) save(data []byte) error {
 	first := r.commit(data)
 	err := first
 	for pause := 50 * time.Millisecond; err != nil && pause < 2*time.Second; pause *= 2 {
 		time.Sleep(pause)
-		r.discard() // first, since the next one has the same name
+		r.discard() // first, because the next one has the same name
 		var again *room
 		if again, err = makeRoom(r.root, r.name, len(data)); err == nil {
 			*r = *again
@@ -378,13 +355,12 @@ func (r *room) save(data []byte) error {
 	return err
 }
 
-// discard gives the room back if it was not needed.
+// discard removes a room that did not become the record.
 func (r *room) discard() {
 	if r.f == nil {
 		return
 	}
 	r.f.Close()
 	r.f = nil
-	// If it stays, the next Update removes it.
-	_ = r.root.Remove(r.name + roomSuffix)
+	_ = r.root.Remove(r.name + roomSuffix) // the next Update removes what stays
 }

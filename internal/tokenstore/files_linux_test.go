@@ -87,7 +87,7 @@ func TestFilesCannotSave(t *testing.T) {
 			return []byte("new"), nil
 		})
 		var fault *tokenstore.Error
-		if !errors.As(err, &fault) || !fault.Late || !errors.Is(err, syscall.ENOTDIR) || !errors.Is(err, syscall.ENOTEMPTY) || strings.Contains(err.Error(), "\n") {
+		if !errors.As(err, &fault) || fault.Kind != tokenstore.Late || !errors.Is(err, syscall.ENOTDIR) || !errors.Is(err, syscall.ENOTEMPTY) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("Update: %v; want a Late error with both causes", err)
 		}
 		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "old" {

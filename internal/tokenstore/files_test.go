@@ -157,7 +157,7 @@ func TestFilesRefuses(t *testing.T) {
 		{"huge", func(t *testing.T, dir string) {
 			os.WriteFile(filepath.Join(dir, "a"), nil, 0o600)
 			os.Truncate(filepath.Join(dir, "a"), 1<<30)
-		}, "no record is as large"},
+		}, "a record has 4194304 at most"},
 		{"somebody else's record", func(t *testing.T, dir string) {
 			needRoot(t)
 			os.WriteFile(filepath.Join(dir, "a"), []byte("x"), 0o600)

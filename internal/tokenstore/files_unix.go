@@ -12,8 +12,8 @@ import (
 	"github.com/exactauth/exactauth/internal/durable"
 )
 
-// ownedByUs refuses what another user could have put there, root not excepted:
-// a record that root wrote is one that its user cannot change any more.
+// ownedByUs returns an error for a file that another user may have put there, root
+// included: the user could not change a record that root wrote.
 func ownedByUs(info fs.FileInfo) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("it belongs to user %d and this is user %d", st.Uid, os.Geteuid())
@@ -34,10 +34,10 @@ func syncDir(root *os.Root) error {
 	return d.Sync()
 }
 
-// syncAbove syncs the directories above dir as far as this user can have made
-// them, lest a power cut takes a new directory away with the first record in it.
-// That dir exists says nothing: a process that made it may have been killed
-// before it came to this.
+// syncAbove syncs the directories above dir that this user can have made, because a
+// power cut could otherwise remove a new directory and the first record in it.
+// It does so also if dir exists: the process that made dir may have been killed
+// before it synced.
 func syncAbove(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -54,10 +54,10 @@ func syncAbove(dir string) error {
 		}
 		ours := ownedByUs(info) == nil
 		if err := durable.SyncDir(above); err != nil && ours {
-			return err // a directory of others may be closed to us, and needs no sync by us
+			return err // another user's directory may be closed to us, and need no sync by us
 		}
 		if !ours {
-			return nil // in it, at most, we made the one below
+			return nil // we can have made a directory in it, but none above
 		}
 		dir = above
 	}

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// On Windows the directory lies in the user's own profile, whose access list
-// keeps others out; there are no owner and mode bits to look at.
+// On Windows the directory is in the user's own profile, whose access list keeps
+// other users out; files have no owner and mode bits to check.
 func ownedByUs(fs.FileInfo) error { return nil }
 func tooOpen(fs.FileInfo) bool    { return false }
 
-// rename tries again while a virus scanner or an indexer holds the file: a
-// moment's sharing violation must not cost a login.
+// rename retries while a virus scanner or an indexer holds the file: a short
+// sharing violation must not lose a login.
 func rename(root *os.Root, from, to string) error {
 	const sharingViolation = syscall.Errno(32)
 	for pause := time.Millisecond; ; pause *= 2 {
@@ -26,6 +26,6 @@ func rename(root *os.Root, from, to string) error {
 	}
 }
 
-// Windows has no fsync of a directory; NTFS journals the rename itself.
+// Windows cannot sync a directory; NTFS journals the rename itself.
 func syncDir(*os.Root) error { return nil }
 func syncAbove(string) error { return nil }

@@ -587,7 +587,7 @@ func sealed(raw recordStore, key *seal.Key) recordStore {
 	if key == nil {
 		return raw
 	}
-	return seal.New(raw, key)
+	return seal.New(raw, key, nil)
 }
 
 // records is the store as all machines see it.

@@ -1,11 +1,11 @@
 // Package pgstore keeps tokenstore records in a table of a PostgreSQL database,
-// so that several machines share one login. Record and lock are one row, held by
-// one transaction from before the change until its result is committed; the
+// so that several machines can share one login. Record and lock are one row, which
+// one transaction holds from before the change until the result is committed. The
 // server frees the lock when the machine that held it dies.
 //
-// It speaks PostgreSQL's protocol with plain statements only, for what else
-// speaks it. What the driver's URL and the PG* variables of the environment may
-// say is in the documentation of libpq and of github.com/jackc/pgx/v5/pgconn.
+// It sends plain statements only, so that other databases with PostgreSQL's protocol
+// can be used. For what a URL and the PG* variables of the environment can set, see
+// the documentation of libpq and of github.com/jackc/pgx/v5/pgconn.
 package pgstore
 
 import (
@@ -14,7 +14,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"github.com/jackc/pgx/v5/pgconn"
 	"io/fs"
 	"net/url"
 	"slices"
@@ -23,13 +22,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// schema makes the table. A Store runs it when it finds no table; where its role
-// may not, somebody who may runs it once.
+// schema makes the table. A Store runs it if there is no table; if its role must not,
+// another role that may runs it once.
 const schema = `CREATE TABLE IF NOT EXISTS exactauth_records (
   name    text PRIMARY KEY,
   record  bytea NOT NULL,
@@ -39,43 +40,41 @@ const schema = `CREATE TABLE IF NOT EXISTS exactauth_records (
 )`
 
 const (
-	// idleLimit is how long the server lets a transaction hold a row while it
-	// hears nothing: longer than the longest refresh, which takes 60 s.
+	// idleLimit is how long the server lets a transaction hold a row without a
+	// statement: longer than the longest refresh, which takes 60 s.
 	idleLimit = 120 * time.Second
 
 	// lockLimit bounds the wait for a row if the caller's context does not.
 	lockLimit = 5 * time.Minute
 
-	// A save gets saveLimit, and if its outcome is unknown againLimit once more on
-	// a new connection. They are short because until then the result is nowhere.
+	// A commit gets saveLimit; if its outcome is unknown, a second one on a new
+	// connection gets againLimit. They are short because until then the result
+	// exists in this process only. With a spool there is one commit, with spoolLimit.
 	saveLimit  = 5 * time.Second
-	hastyLimit = 2 * time.Second // for a caller who can keep it elsewhere
 	againLimit = 3 * time.Second
+	spoolLimit = 2 * time.Second
 
-	// connectLimit is for a server that does not answer at all, if the URL does
-	// not say (connect_timeout); refusedLimit for one that refuses, as while it is
-	// started again.
+	// connectLimit is for a server that does not answer, if the URL sets no
+	// connect_timeout; refusedLimit is for one that refuses connections, as during
+	// its restart.
 	connectLimit = 10 * time.Second
 	refusedLimit = 3 * time.Second
-
-	// minRoom is the file store's.
-	minRoom = 16 << 10
 )
 
-// Store is a store of one row per record. It is safe for use by many processes,
-// machines and goroutines at once.
+// Store is a store of one row per record. Many processes, machines and goroutines
+// can use it at once.
 type Store struct {
-	config *pgconn.Config
-	shown  string
-	hasty  bool // what cannot be committed at once is the caller's to keep
+	config  *pgconn.Config
+	shown   string
+	spooled bool // see Spooled
 
 	mu   sync.Mutex
-	idle *pgconn.PgConn // one that is open and in no transaction
+	idle *pgconn.PgConn // open and in no transaction; nil if there is none
 }
 
-// New returns the store in the database that a URL names, as
-// postgres://user@host:5432/database?sslmode=verify-full. No connection is made
-// yet. Errors do not repeat the URL, which may hold a password.
+// New returns the store in the database that a URL names, for example
+// postgres://user@host:5432/database?sslmode=verify-full. It does not connect
+// yet. Errors do not repeat the URL, which can contain a password.
 func New(address string) (*Store, error) {
 	shown, err := Shown(address)
 	if err != nil {
@@ -90,14 +89,14 @@ func New(address string) (*Store, error) {
 		return nil, fmt.Errorf("%s: %s", shown, why)
 	}
 	config.RuntimeParams["application_name"] = "exactauth"
-	if config.ConnectTimeout <= 0 || config.ConnectTimeout == 2*time.Minute { // the driver's, if nothing is said
+	if config.ConnectTimeout <= 0 || config.ConnectTimeout == 2*time.Minute { // the driver's default
 		config.ConnectTimeout = connectLimit
 	}
 	return &Store{config: config, shown: shown}, nil
 }
 
-// Shown gives a database URL as it may be shown: without its password and its
-// options. It fails for what is no such URL.
+// Shown returns a database URL without its password and options. It fails for text
+// that is not such a URL.
 func Shown(address string) (string, error) {
 	u, err := url.Parse(address)
 	switch {
@@ -116,26 +115,27 @@ func Shown(address string) (string, error) {
 	return shown.String(), nil
 }
 
-// HasPassword reports whether there is a password in a database URL.
+// HasPassword reports whether a database URL contains a password. A URL that cannot
+// be read counts as one that does.
 func HasPassword(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
-		return strings.Contains(address, "://") // for all that can be told
+		return strings.Contains(address, "://")
 	}
 	_, has := u.User.Password()
 	return has || u.Query().Has("password") || u.Query().Has("sslpassword")
 }
 
-// Hasty gives the same store for a caller who has another place for a result: it
-// does not try again to commit one before it gives a Late error, because until then
-// the result is nowhere.
-func (s *Store) Hasty() *Store { return &Store{config: s.config, shown: s.shown, hasty: true} }
+// Spooled returns a store in the same database for a caller that keeps a result
+// elsewhere when it cannot be committed: the store commits once only before it
+// returns a Late error, because until then the result exists in this process only.
+func (s *Store) Spooled() *Store { return &Store{config: s.config, shown: s.shown, spooled: true} }
 
-// String gives the address without password and options.
+// String returns the address without password and options.
 func (s *Store) String() string { return s.shown }
 
-// Same reports whether two stores are the same table, for all that their addresses
-// tell. Passwords, TLS and time limits do not count.
+// Same reports whether two stores are the same table, as far as their addresses
+// show. Passwords, TLS and time limits do not count.
 func (s *Store) Same(other *Store) bool {
 	for _, name := range []string{"search_path", "options"} {
 		if s.config.RuntimeParams[name] != other.config.RuntimeParams[name] {
@@ -145,7 +145,7 @@ func (s *Store) Same(other *Store) bool {
 	return s.shown == other.shown
 }
 
-// Close gives the connections back.
+// Close closes the connections.
 func (s *Store) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,11 +161,11 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	if err := tokenstore.CheckName(name); err != nil {
 		return nil, err
 	}
-	var record []byte
+	var found []byte
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
 		rows, err := query(ctx, c, `SELECT record FROM exactauth_records WHERE name = $1`, name)
 		if err == nil && len(rows) == 1 {
-			record = rows[0][0]
+			found = rows[0][0]
 		}
 		return err
 	})
@@ -173,26 +173,25 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 		s.give(c)
 	}
 	switch {
-	case is(err, undefinedTable), err == nil && len(record) == 0:
+	case is(err, undefinedTable), err == nil && len(found) == 0:
 		return nil, fs.ErrNotExist
-	case err != nil && ctx.Err() != nil && !late(ctx):
+	case err != nil && timedOut(ctx) && !isConnect(err):
+		return nil, s.failed("read", name, errors.New("it did not answer in time"))
+	case err != nil && ctx.Err() != nil && !timedOut(ctx):
 		return nil, context.Cause(ctx)
-	case err != nil && late(ctx) && !isConnect(err):
-		return nil, s.fail("read", name, errors.New("it did not answer in time"))
 	case err != nil:
-		return nil, s.fail("read", name, err)
+		return nil, s.failed("read", name, err)
 	}
-	return record, nil
+	return found, nil
 }
 
-// Update changes the record name while its row is locked. It calls change with
-// the record as it is now (nil if there is none) after it has written a result
-// three times as large into the row, which is undone again, and returns when the
-// result is committed and flushed.
+// Update changes the record while its row is locked; see record.Store. To make room,
+// it writes a long result into the row first, in the same transaction. The
+// result is committed and flushed when Update returns.
 //
-// If the lock cannot be had until ctx ends, or the database is read-only, full or
-// not ours to write, change is not called. If the result could not be committed,
-// or not surely, also on a second connection, the error is Late.
+// If the lock cannot be had before ctx ends, or the database is read-only, full or
+// closed to this role, change is not called. If the result could not be committed,
+// or the outcome is unknown, also on a second connection, the error is Late.
 func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
 	if err := tokenstore.CheckName(name); err != nil {
 		return err
@@ -211,30 +210,17 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 		if err != nil {
 			return err
 		}
-		_, err = query(ctx, c, `UPDATE exactauth_records SET room = $2 WHERE name = $1`, name, noise(max(3*len(held.record), minRoom)))
+		_, err = query(ctx, c, `UPDATE exactauth_records SET room = $2 WHERE name = $1`, name, noise(tokenstore.Room(held.record)))
 		return err
 	})
-	switch {
-	case err == nil:
-	case lockedOut(ctx, err):
-		return s.failLock(name, began)
-	case ctx.Err() != nil && !late(ctx):
-		return context.Cause(ctx)
-	default:
-		return s.fail("lock and make room for", name, err)
+	if err != nil {
+		return s.notLocked(ctx, "lock and make room for", name, began, err)
 	}
 	defer func() { s.give(c) }() // which ends it if the transaction is not over, as after a panic
 
 	changed, err := change(ctx, held.record)
-	switch {
-	case errors.Is(err, record.ErrUnchanged):
-		err = nil
-	case err != nil:
-	case len(changed) == 0:
-		err = s.fail("write", name, errors.New("the new record is empty"))
-	case len(changed) > tokenstore.MaxRecord:
-		err = &tokenstore.Error{Op: "write", Name: s.place(name), Err: fmt.Errorf("it has %d bytes; no record is as large as that", len(changed)), Late: true}
-	case !bytes.Equal(changed, held.record):
+	write, err := tokenstore.Result(s.place(name), held.record, changed, err)
+	if write {
 		return s.save(ctx, c, name, held, changed)
 	}
 	// If this fails, the connection is ended, and with it the transaction.
@@ -244,27 +230,24 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 	return err
 }
 
-// save commits the result. A commit whose outcome is unknown is looked for, and
-// repeated if it did not happen, on a new connection: the version tells.
+// save commits the result. If the outcome is unknown, it looks on a new connection
+// whether the version was raised, and commits again if not.
 func (s *Store) save(ctx context.Context, c *pgconn.PgConn, name string, held *row, result []byte) error {
 	limit := saveLimit
-	if s.hasty {
-		limit = hastyLimit
+	if s.spooled {
+		limit = spoolLimit
 	}
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	err := write(saving, c, name, held.version, result)
-	switch {
-	case err == nil:
-		return nil
-	case s.hasty:
-		return &tokenstore.Error{Op: "write", Name: s.place(name), Err: cause(err), Late: true}
+	if err != nil && !s.spooled {
+		end(c) // so that its lock does not outlive it
+		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), againLimit)
+		defer cancel()
+		err = s.saveAgain(again, name, held, result)
 	}
-	end(c) // so that its lock does not outlive it
-	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), againLimit)
-	defer cancel()
-	if err := s.saveAgain(again, name, held, result); err != nil {
-		return &tokenstore.Error{Op: "write", Name: s.place(name), Err: err, Late: true}
+	if err != nil {
+		return &tokenstore.Error{Kind: tokenstore.Late, Op: "write", Name: s.place(name), Err: cause(err)}
 	}
 	return nil
 }
@@ -272,26 +255,23 @@ func (s *Store) save(ctx context.Context, c *pgconn.PgConn, name string, held *r
 func (s *Store) saveAgain(ctx context.Context, name string, held *row, result []byte) error {
 	c, err := s.connect(ctx)
 	if err != nil {
-		return cause(err)
+		return err
 	}
 	defer end(c)
 	now, err := lock(ctx, c, name)
 	switch {
 	case err != nil:
-		return cause(err)
+		return err
 	case now.version == held.version+1 && bytes.Equal(now.record, result):
-		return nil // it had happened
+		return nil // the first commit took place
 	case now.version != held.version:
 		return errors.New("another machine has changed it meanwhile")
 	}
-	if err := write(ctx, c, name, now.version, result); err != nil {
-		return cause(err)
-	}
-	return nil
+	return write(ctx, c, name, now.version, result)
 }
 
-// Delete removes the record when its lock is free, also the lock of one that is
-// only being made. Deleting what does not exist is no error.
+// Delete removes the record when its lock is free, also while another transaction
+// makes it. Deleting what does not exist is no error.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := tokenstore.CheckName(name); err != nil {
 		return err
@@ -314,27 +294,26 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return nil
 	case is(err, undefinedTable):
 		return nil
-	case lockedOut(ctx, err):
-		return s.failLock(name, began)
-	case ctx.Err() != nil && !late(ctx):
+	}
+	return s.notLocked(ctx, "delete", name, began, err)
+}
+
+// notLocked returns the error of a call that changed nothing.
+func (s *Store) notLocked(ctx context.Context, op, name string, began time.Time, err error) error {
+	switch {
+	case is(err, lockNotAvailable), timedOut(ctx) && !isConnect(err):
+		return &tokenstore.Error{Kind: tokenstore.Lock, Op: "lock", Name: s.place(name),
+			Err: fmt.Errorf("another process or machine has held it for the %s that this one waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded)}
+	case ctx.Err() != nil && !timedOut(ctx):
 		return context.Cause(ctx)
 	}
-	return s.fail("delete", name, err)
-}
-
-// lockedOut reports whether the lock could not be had in time.
-func lockedOut(ctx context.Context, err error) bool {
-	return is(err, lockNotAvailable) || late(ctx) && !isConnect(err)
-}
-
-func (s *Store) failLock(name string, began time.Time) error {
-	return s.fail("lock", name, fmt.Errorf("somebody else has held it for the %s that this process waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded))
+	return s.failed(op, name, err)
 }
 
 func (s *Store) place(name string) string { return s.shown + " record " + name }
 
-func (s *Store) fail(op, name string, err error) error {
-	return &tokenstore.Error{Op: op, Name: s.place(name), Err: cause(err)}
+func (s *Store) failed(op, name string, err error) error {
+	return &tokenstore.Error{Kind: tokenstore.Database, Op: op, Name: s.place(name), Err: cause(err)}
 }
 
 // row is a locked row.
@@ -343,9 +322,10 @@ type row struct {
 	version int64  // how often it was changed
 }
 
-// begin opens a transaction with its limits, all of them local to it, since a
-// pooler may hand the connection to somebody else after. A commit counts when it
-// is flushed, whatever the server's default says.
+// begin returns the statements that open a transaction with its limits. All limits
+// are local to the transaction, because a pooler may hand the connection to another
+// client afterwards. A commit counts once it is flushed, whatever the server's
+// default is.
 func begin(ctx context.Context) string {
 	wait := lockLimit
 	if until, ok := ctx.Deadline(); ok {
@@ -359,11 +339,11 @@ SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synch
 		wait.Milliseconds(), (wait + saveLimit).Milliseconds(), idleLimit.Milliseconds())
 }
 
-// lock begins a transaction and locks the row of that name, which it makes if
-// there is none: what does not exist cannot be locked.
+// lock begins a transaction and locks the row of that name. It makes the row if there
+// is none, because only a row can be locked.
 func lock(ctx context.Context, c *pgconn.PgConn, name string) (*row, error) {
-	// The server is to notice when this machine is gone, also while it waits for
-	// the lock. Not every server knows these settings, and none needs them.
+	// So that the server notices when this machine is gone, also while it waits for
+	// the lock. Not every server has these settings, and none needs them.
 	for _, statement := range []string{
 		`SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3`,
 		`SET client_connection_check_interval = 1000`,
@@ -384,7 +364,7 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) (*row, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(rows) == 0 { // deleted by who held it before
+		if len(rows) == 0 { // its last holder deleted it
 			if err := run(ctx, c, `ROLLBACK`); err != nil {
 				return nil, err
 			}
@@ -414,8 +394,8 @@ func write(ctx context.Context, c *pgconn.PgConn, name string, version int64, re
 	return commit(ctx, c)
 }
 
-// commit commits. A server that had to roll back answers as if all was well but
-// for the word.
+// commit commits. A server that had to roll back reports no error; only the command
+// tag differs.
 func commit(ctx context.Context, c *pgconn.PgConn) error {
 	results, err := c.Exec(ctx, `COMMIT`).ReadAll()
 	if err != nil {
@@ -427,15 +407,15 @@ func commit(ctx context.Context, c *pgconn.PgConn) error {
 	return nil
 }
 
-// makeTable makes the table, in the transaction's place.
+// makeTable ends the transaction and makes the table.
 func makeTable(ctx context.Context, c *pgconn.PgConn) error {
 	if err := run(ctx, c, `ROLLBACK`); err != nil {
 		return err
 	}
 	err := run(ctx, c, schema)
-	// Somebody else may be making it at this very moment: IF NOT EXISTS does not
-	// see what is not committed, and then a catalogue's key is there twice.
-	if is(err, uniqueViolation) || is(err, duplicateTable) || is(err, duplicateObject) {
+	// Another process may be making it at this moment: IF NOT EXISTS does not see
+	// what is not committed, and the catalogue then has a duplicate key.
+	if is(err, uniqueViolation, duplicateTable, duplicateObject) {
 		err = run(ctx, c, schema)
 	}
 	return err
@@ -447,8 +427,8 @@ func run(ctx context.Context, c *pgconn.PgConn, statements string) error {
 	return err
 }
 
-// query runs one statement. Parameters are strings, sent as text, or []byte, sent
-// as they are; a first column comes back as it is, others as text.
+// query runs one statement. It sends string parameters as text and []byte parameters
+// as binary. It returns the first column as binary and others as text.
 func query(ctx context.Context, c *pgconn.PgConn, statement string, params ...any) ([][][]byte, error) {
 	values, formats := make([][]byte, len(params)), make([]int16, len(params))
 	for i, p := range params {
@@ -463,7 +443,7 @@ func query(ctx context.Context, c *pgconn.PgConn, statement string, params ...an
 	return result.Rows, result.Err
 }
 
-// noise gives bytes that no server can make smaller.
+// noise returns bytes that no server can compress.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails
@@ -471,8 +451,8 @@ func noise(n int) []byte {
 }
 
 // try runs work on a connection, and once more on a new one if the first was an
-// idle one that has died meanwhile: what work does before it commits can be done
-// again. It hands the connection over, unless it fails.
+// idle one that has died: what work does before it commits can be done again. It
+// returns the connection, unless it fails.
 func (s *Store) try(ctx context.Context, work func(*pgconn.PgConn) error) (*pgconn.PgConn, error) {
 	for c := s.take(); ; c = nil {
 		fresh := c == nil
@@ -494,7 +474,7 @@ func (s *Store) try(ctx context.Context, work func(*pgconn.PgConn) error) (*pgco
 	}
 }
 
-// take gives the idle connection, nil if there is none.
+// take returns the idle connection, or nil.
 func (s *Store) take() *pgconn.PgConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -503,7 +483,7 @@ func (s *Store) take() *pgconn.PgConn {
 	return c
 }
 
-// give puts a connection aside for the next call, if it is fit for one.
+// give keeps a connection for the next call, or ends it if it is of no use for one.
 func (s *Store) give(c *pgconn.PgConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -514,15 +494,14 @@ func (s *Store) give(c *pgconn.PgConn) {
 	end(c)
 }
 
-// end ends a connection and with it the transaction that it may be in.
+// end ends a connection and with it its transaction.
 func end(c *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = c.Close(ctx) // it is closed whatever the server makes of it
+	_ = c.Close(ctx) // the connection is closed whatever the server answers
 }
 
-// connect connects. A server that is being started again, or has too many
-// clients at this moment, is asked again.
+// connect connects. It retries while a server restarts or has too many clients.
 func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	began := time.Now()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
@@ -531,19 +510,14 @@ func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 			return c, nil
 		}
 		busy := is(err, tooManyConnections, cannotConnectNow)
-		if !busy && (!errors.Is(err, errRefused) || time.Since(began) > refusedLimit) {
+		if !busy && (!errors.Is(err, errRefused) || time.Since(began) > refusedLimit) || fault.Pause(ctx, pause) != nil {
 			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(pause):
 		}
 	}
 }
 
-// The server's error codes (PostgreSQL documentation, appendix A) that mean
-// something here.
+// The server's error codes (PostgreSQL documentation, appendix A) that this package
+// acts on.
 const (
 	undefinedTable     = "42P01"
 	duplicateTable     = "42P07"
@@ -560,10 +534,10 @@ func is(err error, codes ...string) bool {
 	return errors.As(err, &said) && slices.Contains(codes, said.Code)
 }
 
-// cause says in one line what went wrong. Of the driver's own errors only the
-// text is taken: a time limit of a connection is none of the caller's.
+// cause returns err as one line. It keeps only the text of the driver's own errors,
+// because a connection's time limit is not the caller's.
 func cause(err error) error {
-	if err == nil || errors.Is(err, context.DeadlineExceeded) && !isConnect(err) {
+	if errors.Is(err, context.DeadlineExceeded) && !isConnect(err) {
 		return err
 	}
 	var said *pgconn.PgError
@@ -573,8 +547,9 @@ func cause(err error) error {
 	return errors.New(fault.Printable(err.Error()))
 }
 
-// late reports whether the caller's time is over, and not that it gave up.
-func late(ctx context.Context) bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
+// timedOut reports whether the caller's time is over, rather than that the caller
+// gave up.
+func timedOut(ctx context.Context) bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
 
 func isConnect(err error) bool {
 	var failed *pgconn.ConnectError

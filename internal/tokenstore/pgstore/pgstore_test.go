@@ -170,7 +170,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 		called := false
 		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("new"), nil })
 		var told *tokenstore.Error
-		if called || !errors.As(err, &told) || told.Late {
+		if called || !errors.As(err, &told) || told.Kind != tokenstore.Database {
 			t.Errorf("Update: %v, change called %v", err, called)
 		}
 		if _, err := s.Read(ctx, "a"); !errors.As(err, &told) {
@@ -208,7 +208,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			return []byte("new"), nil
 		})
 		var told *tokenstore.Error
-		if !errors.As(err, &told) || !told.Late {
+		if !errors.As(err, &told) || told.Kind != tokenstore.Late {
 			t.Errorf("Update: %v; want a Late error", err)
 		}
 		cluster.Start(t)
@@ -229,7 +229,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			return []byte("ours"), nil
 		})
 		var told *tokenstore.Error
-		if !errors.As(err, &told) || !told.Late {
+		if !errors.As(err, &told) || told.Kind != tokenstore.Late {
 			t.Errorf("Update: %v; want a Late error", err)
 		}
 		want(t, s, "a", "theirs")

@@ -4,5 +4,5 @@ package pgstore
 
 import "syscall"
 
-// errRefused is what the system says where nobody listens.
+// errRefused is the error of a connection to a port without a listener.
 const errRefused = syscall.ECONNREFUSED

@@ -67,7 +67,7 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 	called := false
 	err := machine().Update(ctx, "a", func(_ context.Context, old []byte) ([]byte, error) { called = true; return old, nil })
 	var fault *tokenstore.Error
-	if called || !errors.As(err, &fault) || fault.Late {
+	if called || !errors.As(err, &fault) || fault.Kind != tokenstore.Database {
 		t.Errorf("Update without a database: %v, change called %v", err, called)
 	}
 	cluster.Start(t)

@@ -12,19 +12,18 @@ import (
 	"github.com/exactauth/exactauth/internal/durable"
 )
 
-// maxKeyFile is far more than any identity file has.
+// maxKeyFile bounds what is read of a file; identity files are far smaller.
 const maxKeyFile = 64 << 10
 
-// File is the key in an identity file as age-keygen writes it. If there are
-// several identities in it, the first seals and all of them open, so that a key
-// is replaced by putting the new one first. A file that others may read is
-// refused, but for one of root's that the group may read: that is how containers are
-// handed theirs. Make makes the file, 0600, and its directory must be there.
+// File returns the key in an identity file as age-keygen writes it. If the file has
+// several identities, the first seals and all of them open, so a key is replaced by
+// putting the new one first. A file that other users may use is refused; see
+// [OpenToOthers]. Make makes the file, 0600, in a directory that must exist.
 func File(path string) *Key {
 	return &Key{
 		place: "age identity " + path,
 		read: func(context.Context) (string, error) {
-			// Before it is opened, since opening a pipe would wait for a writer.
+			// Before the file is opened, because opening a pipe would wait for its writer.
 			info, err := os.Stat(path)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
@@ -54,13 +53,13 @@ func File(path string) *Key {
 	}
 }
 
-// OpenToOthers reports whether others than its owner may use a file with a secret in
-// it. One of root's may be read by the group: that is how containers are handed theirs.
+// OpenToOthers reports whether other users than its owner may use a file with a
+// secret. The group may read a file of root's: containers get their secrets that way.
 func OpenToOthers(info fs.FileInfo) bool {
 	return runtime.GOOS != "windows" && info.Mode().Perm()&^groupMay(info)&0o077 != 0
 }
 
-// bare takes the path from an error that is told with it anyway.
+// bare removes the path from an error whose message has the path elsewhere.
 func bare(err error) error {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return path.Err

@@ -20,7 +20,7 @@ func TestKeyFileIsNoPipe(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- seal.New(tokenstore.NewFiles(t.TempDir(), nil), seal.File(path)).Update(t.Context(), "a", neverCalled(t))
+		done <- seal.New(tokenstore.NewFiles(t.TempDir(), nil), seal.File(path), nil).Update(t.Context(), "a", neverCalled(t))
 	}()
 	select {
 	case err := <-done:

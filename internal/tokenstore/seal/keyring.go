@@ -9,21 +9,21 @@ import (
 	"github.com/zalando/go-keyring"
 )
 
-// The keyring's item, for "secret-tool lookup service exactauth username seal" and
-// its like. One key serves all profiles of a user; only the key is in the keyring,
-// since its items have limits of 2.5 to 3 kB and no lock.
+// The keyring's item, which for example "secret-tool lookup service exactauth username
+// seal" prints. One key seals the records of all profiles of a user. Only the key is in
+// the keyring, because keyring items are limited to 2.5 to 3 kB and have no lock.
 const (
 	keyringService = "exactauth"
 	keyringUser    = "seal"
 )
 
-// keyringLimit bounds each call: a keyring that is locked may wait for a person to
-// type a password, for ever, and a cron job has none.
+// keyringLimit bounds each call: a locked keyring waits for a person to type a
+// password, and a cron job has no person.
 const keyringLimit = 3 * time.Second
 
-// Keyring is the key in the operating system's keyring: the Secret Service on
-// Linux and BSD, the Keychain on macOS, the Credential Manager on Windows. ready
-// says what is in the way of asking it at all, or nil.
+// Keyring returns the key in the operating system's keyring: the Secret Service on
+// Linux and BSD, the Keychain on macOS, the Credential Manager on Windows. Before each
+// call of the keyring it calls ready, which returns why there is none to call.
 func Keyring(ready func() error) *Key {
 	ask := func(ctx context.Context, call func() error) error {
 		if err := ready(); err != nil {
@@ -32,7 +32,7 @@ func Keyring(ready func() error) *Key {
 		ctx, cancel := context.WithTimeout(ctx, keyringLimit)
 		defer cancel()
 		done := make(chan error, 1)
-		go func() { done <- call() }() // which cannot be called off
+		go func() { done <- call() }() // which cannot be cancelled
 		select {
 		case err := <-done:
 			if err == nil || errors.Is(err, keyring.ErrNotFound) {

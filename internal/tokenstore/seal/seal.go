@@ -1,10 +1,10 @@
 // Package seal keeps the records of any token store as age files
-// (age-encryption.org/v1), so that who gets hold of a disk, a backup, a database
-// or its log has nothing. The key is an age identity, in a file or in the
-// operating system's keyring; "age -d" opens a record.
+// (age-encryption.org/v1), so that a disk, a backup, a database or its log shows no
+// secret. The key is an age identity, in a file or in the operating system's
+// keyring; "age -d" opens a record.
 //
-// A seal that cannot be had is an error before anything is read or changed, and
-// what is not sealed is refused: there is no way from here to plain text.
+// If the key cannot be had, a call fails before it reads or changes a record. A
+// record that is not sealed is refused; nothing falls back to plain text.
 package seal
 
 import (
@@ -26,29 +26,29 @@ import (
 // header begins every age file that this package writes or reads.
 const header = "age-encryption.org/"
 
-// errNoKey is wrapped when a key's place has none. It is not fs.ErrNotExist, which
-// says of a record that nobody has signed in yet.
+// errNoKey is wrapped when there is no key in its place. It is not fs.ErrNotExist,
+// because of a record that means a profile without a login.
 var errNoKey = errors.New("there is no key")
 
-// Sealed reports whether a record is sealed, by whatever key.
+// Sealed reports whether a record is sealed, with whatever key.
 func Sealed(record []byte) bool { return bytes.HasPrefix(record, []byte(header)) }
 
-// Key seals and opens records. It is read from its place when it is first needed,
-// once. A nil Key stands for no seal. See [File] and [Keyring].
+// Key seals and opens records. It is read once, when it is first needed. A nil Key
+// means no seal. See [File] and [Keyring].
 type Key struct {
 	place  string // for people
 	read   func(context.Context) (string, error)
 	create func(ctx context.Context, identities string) error // fails if there is one
 
 	mu         sync.Mutex
-	identities []age.Identity // any of them opens
-	recipient  age.Recipient  // of the first, which seals
+	identities []age.Identity // each of them opens records
+	recipient  age.Recipient  // of the first, which seals records
 }
 
-// String tells where the key is.
+// String returns where the key is.
 func (k *Key) String() string { return k.place }
 
-// Make makes the key unless it is there, and reports whether it did.
+// Make makes the key if there is none, and reports whether it did.
 func (k *Key) Make(ctx context.Context) (made bool, err error) {
 	err = k.open(ctx)
 	if !errors.Is(err, errNoKey) {
@@ -56,16 +56,16 @@ func (k *Key) Make(ctx context.Context) (made bool, err error) {
 	}
 	identity, err := age.GenerateX25519Identity() // which every version of age reads
 	if err != nil {
-		return false, k.fail("make", err)
+		return false, k.failed("make", err)
 	}
 	text := fmt.Sprintf("# exactauth's seal; without this key its sealed records cannot be opened\n# public key: %s\n%s\n", identity.Recipient(), identity)
 	switch err := k.create(ctx, text); {
-	case errors.Is(err, fs.ErrExist): // somebody else was quicker
+	case errors.Is(err, fs.ErrExist): // another process was faster
 		return false, k.open(ctx)
 	case err != nil:
-		return false, k.fail("make", err)
+		return false, k.failed("make", err)
 	}
-	return true, k.open(ctx) // it comes back as it was written, or not at all
+	return true, k.open(ctx) // checks that the place returns what was written
 }
 
 // open reads the key.
@@ -77,14 +77,14 @@ func (k *Key) open(ctx context.Context) error {
 	}
 	text, err := k.read(ctx)
 	if err != nil {
-		return k.fail("read", err)
+		return k.failed("read", err)
 	}
 	if strings.HasPrefix(text, header) || strings.HasPrefix(text, "-----BEGIN AGE") {
-		return k.fail("read", errors.New("it is protected by a passphrase, and there may be nobody to ask for that"))
+		return k.failed("read", errors.New("it is protected by a passphrase, which a script cannot be asked for"))
 	}
 	identities, err := age.ParseIdentities(strings.NewReader(text))
 	if err != nil {
-		return k.fail("read", errors.New("there is no age identity in it, a line that begins with AGE-SECRET-KEY-1")) // age's words repeat the line
+		return k.failed("read", errors.New("there is no age identity in it, a line that begins with AGE-SECRET-KEY-1")) // age's error repeats the line
 	}
 	switch first := identities[0].(type) {
 	case *age.X25519Identity:
@@ -92,14 +92,19 @@ func (k *Key) open(ctx context.Context) error {
 	case *age.HybridIdentity:
 		k.recipient = first.Recipient()
 	default:
-		return k.fail("read", fmt.Errorf("an identity of the kind %T cannot seal", first))
+		return k.failed("read", fmt.Errorf("an identity of the kind %T cannot seal", first))
 	}
 	k.identities = identities
 	return nil
 }
 
-func (k *Key) fail(op string, err error) error {
-	return &tokenstore.Error{Op: op, Name: "seal key, " + k.place, Err: err}
+func (k *Key) failed(op string, err error) error {
+	return &tokenstore.Error{Kind: tokenstore.SealKey, Op: op, Name: "seal key, " + k.place, Err: err}
+}
+
+// notOpened returns the error for a record that the key does not open.
+func notOpened(name string, err error) error {
+	return &tokenstore.Error{Kind: tokenstore.Seal, Op: "open", Name: "record " + name, Err: err}
 }
 
 // seal makes an age file of a record.
@@ -121,7 +126,7 @@ func (k *Key) seal(record []byte) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-// unseal opens an age file, or says why not.
+// unseal opens an age file.
 func (k *Key) unseal(b []byte) ([]byte, error) {
 	sealed := Sealed(b)
 	switch {
@@ -133,52 +138,54 @@ func (k *Key) unseal(b []byte) ([]byte, error) {
 		return nil, errors.New("it is not sealed, though the profile has a seal")
 	}
 	r, err := age.Decrypt(bytes.NewReader(b), k.identities...)
-	if nobody := (*age.NoIdentityMatchError)(nil); errors.As(err, &nobody) {
+	if other := (*age.NoIdentityMatchError)(nil); errors.As(err, &other) {
 		return nil, fmt.Errorf("it is sealed for another key than the one in %s", k.place)
-	} else if err != nil {
-		return nil, fmt.Errorf("unseal: %w", err)
 	}
-	record, err := io.ReadAll(r)
+	var record []byte
+	if err == nil {
+		record, err = io.ReadAll(r)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("unseal: %w", err)
 	}
 	return record, nil
 }
 
-// Store is a store whose records are sealed. The names are not.
-type Store struct {
-	inner record.Store
-	key   *Key
-	bare  func(record []byte) bool
+// store is a store whose records are sealed. Their names are not.
+type store struct {
+	record.Store // where the records are; Delete takes no key
+	key          *Key
+	plain        func(record []byte) bool
 }
 
-// New returns inner with its records sealed by key.
-func New(inner record.Store, key *Key) *Store {
-	return &Store{inner: inner, key: key, bare: func([]byte) bool { return false }}
+// New returns a store that keeps its records in inner, sealed with key; without a key
+// that is inner itself. plain, which may be nil, reports that a record contains no
+// secret: such a record is not sealed, and can be read and replaced with any key.
+func New(inner record.Store, key *Key, plain func(record []byte) bool) record.Store {
+	if key == nil {
+		return inner
+	}
+	if plain == nil {
+		plain = func([]byte) bool { return false }
+	}
+	return &store{inner, key, plain}
 }
 
-// Except leaves the records open for which bare reports that there is no secret in
-// them: they can be read, and replaced, whatever the key.
-func (s *Store) Except(bare func(record []byte) bool) *Store {
-	s.bare = bare
-	return s
-}
-
-// unseal gives a record as it was before it was sealed.
-func (s *Store) unseal(name string, b []byte) ([]byte, error) {
-	if s.bare(b) {
+// unseal opens the record of that name.
+func (s *store) unseal(name string, b []byte) ([]byte, error) {
+	if s.plain(b) {
 		return b, nil
 	}
 	record, err := s.key.unseal(b)
 	if err != nil {
-		return nil, &tokenstore.Error{Op: "open", Name: "record " + name, Err: err}
+		return nil, notOpened(name, err)
 	}
 	return record, nil
 }
 
 // Read returns the opened record, or fs.ErrNotExist.
-func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
-	b, err := s.inner.Read(ctx, name)
+func (s *store) Read(ctx context.Context, name string) ([]byte, error) {
+	b, err := s.Store.Read(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -188,16 +195,15 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	return s.unseal(name, b)
 }
 
-// Update changes a record as the store below does. The key is at hand before that
-// is asked for anything, so that what change gives can surely be sealed.
-func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
+// Update changes the record in the store below. It reads the key first, so that the
+// result of change can be sealed.
+func (s *store) Update(ctx context.Context, name string, change record.Change) error {
 	if err := s.key.open(ctx); err != nil {
 		return err
 	}
-	return s.inner.Update(ctx, name, func(ctx context.Context, b []byte) ([]byte, error) {
+	return s.Store.Update(ctx, name, func(ctx context.Context, b []byte) (_ []byte, err error) {
 		var old []byte
 		if b != nil {
-			var err error
 			if old, err = s.unseal(name, b); err != nil {
 				return nil, err
 			}
@@ -207,22 +213,19 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 		case err != nil || len(changed) == 0:
 			return nil, err
 		case bytes.Equal(changed, old):
-			return b, nil // sealed anew it would differ
-		case s.bare(changed):
+			return nil, record.ErrUnchanged // sealed again it would differ
+		case s.plain(changed):
 			return changed, nil
 		}
 		return s.key.seal(changed)
 	})
 }
 
-// Delete removes a record; that takes no key.
-func (s *Store) Delete(ctx context.Context, name string) error { return s.inner.Delete(ctx, name) }
-
-// Change seals the record name in the store in, where records lie as they are,
-// with the key to instead of whichever of from opens it; nil is no seal. It is one
-// update: there is no moment with two records, or none. A record that to opens
-// already is left alone, so a change that was cut off can be done again. Of a
-// record that does not exist there is nothing to change.
+// Change replaces the seal of the record name in the store in, which must not be a
+// sealed one: whichever key of from opens the record, it is then sealed with the key
+// to. nil is no seal. Change is one update, so at each moment there is exactly one
+// record, and it leaves a record that to opens alone, so it can be repeated after it
+// was cut off. Without a record it does nothing.
 func Change(ctx context.Context, in record.Store, name string, to *Key, from ...*Key) error {
 	if to != nil {
 		if err := to.open(ctx); err != nil {
@@ -234,10 +237,10 @@ func Change(ctx context.Context, in record.Store, name string, to *Key, from ...
 	}
 	return in.Update(ctx, name, func(ctx context.Context, b []byte) ([]byte, error) {
 		if b == nil {
-			return nil, &tokenstore.Error{Op: "open", Name: "record " + name, Err: fs.ErrNotExist}
+			return nil, record.ErrUnchanged
 		}
-		_, fault := to.unseal(b)
-		if fault == nil {
+		_, why := to.unseal(b)
+		if why == nil {
 			return nil, record.ErrUnchanged
 		}
 		for _, k := range from {
@@ -250,8 +253,8 @@ func Change(ctx context.Context, in record.Store, name string, to *Key, from ...
 			if err == nil {
 				return to.seal(record)
 			}
-			fault = err
+			why = err
 		}
-		return nil, &tokenstore.Error{Op: "open", Name: "record " + name, Err: fault}
+		return nil, notOpened(name, why)
 	})
 }

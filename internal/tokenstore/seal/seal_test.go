@@ -95,8 +95,8 @@ func refused(t *testing.T, err error, want string) {
 	t.Helper()
 	var fault *tokenstore.Error
 	switch {
-	case !errors.As(err, &fault), fault.Late:
-		t.Errorf("%v; want a tokenstore.Error that is not late", err)
+	case !errors.As(err, &fault), fault.Kind != tokenstore.SealKey && fault.Kind != tokenstore.Seal:
+		t.Errorf("%v; want a tokenstore.Error about the seal", err)
 	case errors.Is(err, fs.ErrNotExist):
 		t.Errorf("%v: it passes for a record that does not exist", err)
 	case !strings.Contains(err.Error(), want):
@@ -118,7 +118,7 @@ func TestSealedFiles(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() record.Store {
 		dir := filepath.Join(t.TempDir(), "state")
 		path := keyFile(t, identity(t))
-		return func() record.Store { return seal.New(tokenstore.NewFiles(dir, nil), seal.File(path)) }
+		return func() record.Store { return seal.New(tokenstore.NewFiles(dir, nil), seal.File(path), nil) }
 	})
 }
 
@@ -134,7 +134,7 @@ func TestSealedTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(s.Close)
-			return seal.New(s, seal.File(path))
+			return seal.New(s, seal.File(path), nil)
 		}
 	})
 }
@@ -143,7 +143,7 @@ func TestSealedTable(t *testing.T) {
 func TestAgeOpensARecord(t *testing.T) {
 	i := identity(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	put(t, seal.New(files, seal.File(keyFile(t, "# a comment\n", i))), "a", text)
+	put(t, seal.New(files, seal.File(keyFile(t, "# a comment\n", i)), nil), "a", text)
 	sealed := raw(t, files, "a")
 	if !strings.HasPrefix(sealed, "age-encryption.org/v1\n") || strings.Contains(sealed, "works-once") {
 		t.Errorf("it is no age file: %.60q", sealed)
@@ -156,7 +156,7 @@ func TestAgeOpensARecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, seal.New(files, seal.File(keyFile(t, hybrid))), "b", text)
+	put(t, seal.New(files, seal.File(keyFile(t, hybrid)), nil), "b", text)
 	if got := unseal(t, raw(t, files, "b"), hybrid); got != text {
 		t.Errorf("age opens %q", got)
 	}
@@ -174,7 +174,7 @@ func TestOpensWhatAgeSealed(t *testing.T) {
 	w.Close()
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	put(t, files, "a", sealed.String())
-	if got := raw(t, seal.New(files, key), "a"); got != text {
+	if got := raw(t, seal.New(files, key, nil), "a"); got != text {
 		t.Errorf("it is %q", got)
 	}
 }
@@ -183,7 +183,7 @@ func TestOpensWhatAgeSealed(t *testing.T) {
 func TestEqualResultIsNotWritten(t *testing.T) {
 	key, _ := newKey(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	s := seal.New(files, key)
+	s := seal.New(files, key, nil)
 	put(t, s, "a", text)
 	before := raw(t, files, "a")
 	put(t, s, "a", text)
@@ -200,9 +200,9 @@ func TestWrongKey(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
 	other, _ := newKey(t)
-	put(t, seal.New(files, key), "a", text)
+	put(t, seal.New(files, key, nil), "a", text)
 	before := raw(t, files, "a")
-	s := seal.New(files, other)
+	s := seal.New(files, other, nil)
 	_, err := s.Read(t.Context(), "a")
 	refused(t, err, "another key than the one in age identity "+strings.TrimPrefix(other.String(), "age identity "))
 	refused(t, s.Update(t.Context(), "a", neverCalled(t)), "another key")
@@ -217,7 +217,7 @@ func TestWrongKey(t *testing.T) {
 func TestDamagedSeal(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
-	s := seal.New(files, key)
+	s := seal.New(files, key, nil)
 	put(t, s, "a", text)
 	whole := raw(t, files, "a")
 	for _, n := range []int{len("age-encryption.org/v1\n"), 60, len(whole) - 16, len(whole) - 1} {
@@ -238,8 +238,8 @@ func TestDamagedSeal(t *testing.T) {
 func TestMissingKey(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
-	put(t, seal.New(files, key), "a", text)
-	s := seal.New(files, seal.File(filepath.Join(t.TempDir(), "none")))
+	put(t, seal.New(files, key, nil), "a", text)
+	s := seal.New(files, seal.File(filepath.Join(t.TempDir(), "none")), nil)
 	_, err := s.Read(t.Context(), "a")
 	refused(t, err, "there is no key")
 	refused(t, s.Update(t.Context(), "a", neverCalled(t)), "there is no key")
@@ -249,7 +249,7 @@ func TestMissingKey(t *testing.T) {
 	}
 	refused(t, seal.Change(t.Context(), files, "a", seal.File(filepath.Join(t.TempDir(), "none")), key), "there is no key")
 	refused(t, seal.Change(t.Context(), files, "a", nil, seal.File(filepath.Join(t.TempDir(), "none"))), "there is no key")
-	if got := raw(t, seal.New(files, key), "a"); got != text {
+	if got := raw(t, seal.New(files, key, nil), "a"); got != text {
 		t.Errorf("the record is %q", got)
 	}
 }
@@ -258,7 +258,7 @@ func TestMissingKey(t *testing.T) {
 func TestPlainIsRefused(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
-	s := seal.New(files, key)
+	s := seal.New(files, key, nil)
 	for _, plain := range []string{text, "x", " age-encryption.org/v1\n", "-----BEGIN AGE ENCRYPTED FILE-----\n"} {
 		put(t, files, "a", plain)
 		_, err := s.Read(t.Context(), "a")
@@ -277,19 +277,19 @@ func TestExcept(t *testing.T) {
 	note := func(b []byte) bool { return strings.HasPrefix(string(b), "note") }
 	one, i := newKey(t)
 	two, _ := newKey(t)
-	put(t, seal.New(files, one).Except(note), "a", text)
+	put(t, seal.New(files, one, note), "a", text)
 	if got := unseal(t, raw(t, files, "a"), i); got != text {
 		t.Errorf("it is %q", got)
 	}
-	put(t, seal.New(files, one).Except(note), "a", "note 1")
+	put(t, seal.New(files, one, note), "a", "note 1")
 	if got := raw(t, files, "a"); got != "note 1" {
 		t.Errorf("it is %q", got)
 	}
-	other := seal.New(files, two).Except(note)
+	other := seal.New(files, two, note)
 	if got := raw(t, other, "a"); got != "note 1" {
 		t.Errorf("with another key it is %q", got)
 	}
-	_, err := seal.New(files, one).Read(t.Context(), "a")
+	_, err := seal.New(files, one, nil).Read(t.Context(), "a")
 	refused(t, err, "it is not sealed")
 	err = other.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
 		return append(old, text...)[len("note 1"):], nil
@@ -333,7 +333,7 @@ func TestNoIdentityInTheFile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			key := seal.File(keyFile(t, c.text))
-			refused(t, seal.New(tokenstore.NewFiles(t.TempDir(), nil), key).Update(t.Context(), "a", neverCalled(t)), c.want)
+			refused(t, seal.New(tokenstore.NewFiles(t.TempDir(), nil), key, nil).Update(t.Context(), "a", neverCalled(t)), c.want)
 			made, err := key.Make(t.Context())
 			refused(t, err, c.want)
 			if made {
@@ -349,23 +349,23 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 	}
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	path := keyFile(t, identity(t))
-	put(t, seal.New(files, seal.File(path)), "a", text)
+	put(t, seal.New(files, seal.File(path), nil), "a", text)
 	for _, mode := range []fs.FileMode{0o644, 0o640, 0o604, 0o620, 0o602, 0o610} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := seal.New(files, seal.File(path)).Read(t.Context(), "a")
+		_, err := seal.New(files, seal.File(path), nil).Read(t.Context(), "a")
 		refused(t, err, fmt.Sprintf("open to other users (%04o)", mode))
 	}
 	for _, mode := range []fs.FileMode{0o600, 0o400} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		if got := raw(t, seal.New(files, seal.File(path)), "a"); got != text {
+		if got := raw(t, seal.New(files, seal.File(path), nil), "a"); got != text {
 			t.Errorf("%04o: it is %q", mode, got)
 		}
 	}
-	_, err := seal.New(files, seal.File(t.TempDir())).Read(t.Context(), "a")
+	_, err := seal.New(files, seal.File(t.TempDir()), nil).Read(t.Context(), "a")
 	refused(t, err, "not a regular file")
 }
 
@@ -374,9 +374,9 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 func TestRotation(t *testing.T) {
 	older, newer := identity(t), identity(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	put(t, seal.New(files, seal.File(keyFile(t, older))), "a", text)
+	put(t, seal.New(files, seal.File(keyFile(t, older)), nil), "a", text)
 
-	both := seal.New(files, seal.File(keyFile(t, "# new", newer, "\n# old", older)))
+	both := seal.New(files, seal.File(keyFile(t, "# new", newer, "\n# old", older)), nil)
 	if got := raw(t, both, "a"); got != text {
 		t.Fatalf("it is %q", got)
 	}
@@ -384,11 +384,11 @@ func TestRotation(t *testing.T) {
 	if got := unseal(t, raw(t, files, "a"), newer); got != text+"2" {
 		t.Errorf("the new key opens %q", got)
 	}
-	alone := seal.New(files, seal.File(keyFile(t, newer)))
+	alone := seal.New(files, seal.File(keyFile(t, newer)), nil)
 	if got := raw(t, alone, "a"); got != text+"2" {
 		t.Errorf("it is %q", got)
 	}
-	_, err := seal.New(files, seal.File(keyFile(t, older))).Read(t.Context(), "a")
+	_, err := seal.New(files, seal.File(keyFile(t, older)), nil).Read(t.Context(), "a")
 	refused(t, err, "another key")
 }
 
@@ -414,7 +414,7 @@ func TestMake(t *testing.T) {
 		t.Errorf("the public key is not told:\n%s", b)
 	}
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	put(t, seal.New(files, key), "a", text) // the key that was made is the one at hand
+	put(t, seal.New(files, key, nil), "a", text) // the key that was made is the one at hand
 	if got := unseal(t, raw(t, files, "a"), in...); got != text {
 		t.Errorf("it is %q", got)
 	}
@@ -455,7 +455,7 @@ func TestMakeTogether(t *testing.T) {
 				makers++
 				mu.Unlock()
 			}
-			put(t, seal.New(files, key), fmt.Sprint("r", n), text)
+			put(t, seal.New(files, key, nil), fmt.Sprint("r", n), text)
 		})
 	}
 	all.Wait()
@@ -463,7 +463,7 @@ func TestMakeTogether(t *testing.T) {
 		t.Errorf("%d made it", makers)
 	}
 	for n := range 16 {
-		if got := raw(t, seal.New(files, seal.File(path)), fmt.Sprint("r", n)); got != text {
+		if got := raw(t, seal.New(files, seal.File(path), nil), fmt.Sprint("r", n)); got != text {
 			t.Errorf("record %d is %q", n, got)
 		}
 	}
@@ -498,7 +498,7 @@ func TestChange(t *testing.T) {
 		if k == nil {
 			return raw(t, files, "a")
 		}
-		return raw(t, seal.New(files, k), "a")
+		return raw(t, seal.New(files, k, nil), "a")
 	}
 	for _, c := range []struct {
 		name     string
@@ -510,7 +510,7 @@ func TestChange(t *testing.T) {
 				if c.from == nil {
 					put(t, files, "a", text)
 				} else {
-					put(t, seal.New(files, c.from), "a", text)
+					put(t, seal.New(files, c.from, nil), "a", text)
 				}
 				switch how {
 				case "cut off before":
@@ -561,7 +561,7 @@ func TestChangeRefuses(t *testing.T) {
 		}
 	}
 
-	put(t, seal.New(files, one), "a", text)
+	put(t, seal.New(files, one, nil), "a", text)
 	before := raw(t, files, "a")
 	refused(t, seal.Change(t.Context(), files, "a", nil), "it is sealed, and the profile has no seal")
 	refused(t, seal.Change(t.Context(), files, "a", nil, nil), "it is sealed, and the profile has no seal")
@@ -574,7 +574,7 @@ func TestChangeRefuses(t *testing.T) {
 	if err := seal.Change(t.Context(), files, "a", two, nil, three, one); err != nil {
 		t.Error(err)
 	}
-	if got := raw(t, seal.New(files, two), "a"); got != text {
+	if got := raw(t, seal.New(files, two, nil), "a"); got != text {
 		t.Errorf("it is %q", got)
 	}
 

@@ -162,7 +162,7 @@ func (s *Store) update(ctx context.Context, name string, change record.Change) (
 		})
 		var late *tokenstore.Error
 		switch {
-		case errors.As(err, &late) && late.Late && len(result) > 0:
+		case errors.As(err, &late) && late.Kind == tokenstore.Late && len(result) > 0:
 			notTaken = err
 			if alone {
 				result = append([]byte(aloneLine), result...)

@@ -22,7 +22,7 @@ type shared struct {
 	away, loses bool
 }
 
-var errAway = &tokenstore.Error{Op: "read", Name: "shared", Err: errors.New("away")}
+var errAway = &tokenstore.Error{Kind: tokenstore.Database, Op: "read", Name: "shared", Err: errors.New("away")}
 
 func (s *shared) Read(ctx context.Context, name string) ([]byte, error) {
 	if s.away {
@@ -40,7 +40,7 @@ func (s *shared) Update(ctx context.Context, name string, change func(context.Co
 			if _, err := change(ctx, old); err != nil {
 				return nil, err
 			}
-			return nil, &tokenstore.Error{Op: "write", Name: "shared", Err: errors.New("away"), Late: true}
+			return nil, &tokenstore.Error{Op: "write", Name: "shared", Err: errors.New("away"), Kind: tokenstore.Late}
 		})
 	}
 	return s.Files.Update(ctx, name, change)
@@ -210,7 +210,7 @@ func (s full) Update(ctx context.Context, name string, change func(context.Conte
 		if _, err := change(ctx, old); err != nil {
 			return nil, err
 		}
-		return nil, &tokenstore.Error{Op: "write", Name: "kept", Err: errors.New("full"), Late: true}
+		return nil, &tokenstore.Error{Op: "write", Name: "kept", Err: errors.New("full"), Kind: tokenstore.Late}
 	})
 }
 

@@ -159,7 +159,7 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		write(t, s, "a", "old")
 		err := s.Update(ctx, "a", set(bytes.Repeat([]byte("x"), tokenstore.MaxRecord+1)))
 		var fault *tokenstore.Error
-		if !errors.As(err, &fault) || !fault.Late {
+		if !errors.As(err, &fault) || fault.Kind != tokenstore.Late {
 			t.Errorf("Update: %v; want a Late error", err)
 		}
 		want(t, s, "a", "old")
