@@ -13,7 +13,7 @@ type Event struct {
 	Time      time.Time // of the reply
 	Method    string
 	Path      string
-	GrantType string // of a token request: "authorization_code", "refresh_token", "other" or ""
+	GrantType string // of a token request: "authorization_code" or "refresh_token", otherwise ""
 
 	// Outcome is what was decided. It is empty if a fault, or a client that
 	// did not wait, kept the request from being carried out.
@@ -105,18 +105,14 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 	})
 }
 
-// grantType is the grant type of a token request, if it is one that a log can
-// hold.
+// grantType is the grant type of a token request, if there is such a type: what a
+// client sent in its place might be a secret.
 func (c *call) grantType() string {
-	if c.endpoint != TokenEndpoint {
+	t := c.form.Get("grant_type")
+	if c.endpoint != TokenEndpoint || t != "authorization_code" && t != "refresh_token" {
 		return ""
 	}
-	switch t := c.form.Get("grant_type"); t {
-	case "authorization_code", "refresh_token", "":
-		return t
-	default:
-		return "other"
-	}
+	return t
 }
 
 // Counters are totals since New. Requests are counted when they arrive, also
@@ -170,9 +166,6 @@ func (s *Sim) arrive(c *call) Fault {
 	case DivisionsEndpoint, APIEndpoint:
 		n.APIRequests++
 	}
-	if c.URL.Path == redirectedPath {
-		n.RedirectsFollowed++
-	}
 	return s.takeFault(c.endpoint)
 }
 
@@ -182,22 +175,15 @@ func (s *Sim) count(c *call, a answer) {
 	if c.endpoint == TokenEndpoint && a.status >= 400 && a.outcome != Blocked {
 		n.TokenErrors++
 	}
-	switch a.outcome {
-	case Issued:
-		if c.grantType() == "refresh_token" {
-			n.RefreshesIssued++
-		} else {
-			n.ExchangesIssued++
-		}
-	case TooEarly:
-		n.TooEarly++
-	case OldRefreshToken:
-		n.OldToken++
-	case Unauthorized:
-		n.Unauthorized++
-	case RateLimited:
-		n.RateLimited++
-	case Blocked:
-		n.Blocked++
+	issued := &n.ExchangesIssued
+	if c.grantType() == "refresh_token" {
+		issued = &n.RefreshesIssued
+	}
+	total := map[Outcome]*int{
+		Issued: issued, TooEarly: &n.TooEarly, OldRefreshToken: &n.OldToken, Unauthorized: &n.Unauthorized,
+		RateLimited: &n.RateLimited, Blocked: &n.Blocked, RedirectFollowed: &n.RedirectsFollowed,
+	}[a.outcome]
+	if total != nil {
+		*total++
 	}
 }
