@@ -21,17 +21,21 @@ type span struct{ from, to int }
 type reader struct {
 	unstable.Parser
 	*Config
-	table  []string       // the header above
-	place  int            // its number
-	places int            // how many headers and inline tables there have been
-	headed bool           // there is a header [profiles]
-	made   map[string]int // the place that defines each profile, and under "*" the one that defines all
+	kinds  map[string]Kind // of the settings
+	table  []string        // the header above
+	place  int             // its number
+	places int             // how many headers and inline tables there have been
+	headed bool            // there is a header [profiles]
+	made   map[string]int  // the place that defines each profile, and under "*" the one that defines all
 }
 
 // parse reads the text of the file. A key that is not in the table of settings is an
 // error, since a misspelt one would silently not count.
 func parse(text []byte) (*Config, error) {
-	r := reader{Config: &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}, made: map[string]int{}}
+	r := reader{Config: &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}, made: map[string]int{}, kinds: map[string]Kind{}}
+	for _, t := range Table() {
+		r.kinds[t.Name] = t.Kind
+	}
 	r.Reset(text)
 	for r.NextExpression() {
 		path, at := keys(r.Expression())
@@ -101,14 +105,14 @@ func (r *reader) expression(e *unstable.Node, path []string, at span) error {
 
 // value reads the value of a key in full. place is where the key is.
 func (r *reader) value(path []string, v *unstable.Node, place int) (err error) {
-	setting := slices.IndexFunc(Table(), func(t Setting) bool { return len(path) == 3 && t.Name == path[2] })
+	kind, known := r.kinds[path[len(path)-1]]
 	_, again := r.spans["default."]
 	switch {
 	case len(path) == 1 && path[0] == "default" && again:
 		return errors.New("default is set twice")
 	case len(path) == 1 && path[0] == "default":
 		r.Default, err = scalar(v, Text)
-	case path[0] != "profiles" || len(path) > 3 || len(path) == 3 && setting < 0:
+	case path[0] != "profiles" || len(path) > 3 || len(path) == 3 && !known:
 		return fmt.Errorf("unknown key %s", strings.Join(path, "."))
 	case len(path) == 3:
 		if err := r.claim(path[1], place); err != nil {
@@ -118,7 +122,7 @@ func (r *reader) value(path []string, v *unstable.Node, place int) (err error) {
 		if _, again := values[path[2]]; again {
 			return fmt.Errorf("%s is set twice", path[2])
 		}
-		values[path[2]], err = scalar(v, Table()[setting].Kind)
+		values[path[2]], err = scalar(v, kind)
 	case v.Kind != unstable.InlineTable:
 		err = errors.New("want a table")
 	default: // profiles = {acme = {region = 'nl'}}
