@@ -1,12 +1,12 @@
-// Command exactauth-front stands before exactauth in its packages, under
-// exactauth's name. It prints a live access token, in about half the time that
-// the whole program takes to start, and hands everything else to that: other
-// commands, other flags, and every token that is not plainly live.
+// Command exactauth-front is what packages install under the name exactauth. It
+// prints a live access token, in about half the time that the whole program takes to
+// start, and becomes the whole program for everything else: other commands, other
+// flags, and every token that is not plainly live.
 //
-// A Go program pays at each start for all that is linked into it. This one links
-// nothing that speaks to a network, a database or a keyring, and decides nothing:
-// what it prints the whole program would print too, and where it cannot tell it
-// says nothing. docs/performance.md has the figures and what else was tried.
+// At each start a Go program pays for all that is linked into it. This program links
+// nothing that uses a network, a database or a keyring, and decides nothing: what it
+// prints the whole program would print too, and in doubt it prints nothing.
+// docs/performance.md has the figures and what else was tried.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 			fmt.Fprintf(os.Stderr, "exactauth: standard output: %v\n", err)
 			os.Exit(1)
 		}
-		// The whole program will not fare better, and tells that as it tells all else.
+		// The whole program will fail, too, and report that as it reports everything.
 	}
 	err := become(wholeProgram())
 	fmt.Fprintf(os.Stderr, "exactauth: the rest of the program cannot be run: %v\n"+
@@ -42,13 +42,13 @@ func main() {
 	os.Exit(1)
 }
 
-// wholeProgram gives the places where the whole program may be, the likelier first.
+// wholeProgram returns the places where the whole program may be, the likelier first.
 func wholeProgram() []string {
 	self, err := os.Executable()
 	if err != nil { // there is no /proc
 		return []string{"/usr/lib/exactauth/exactauth-full"} // where Linux packages have it
 	}
-	// A package manager may have made a link of it.
+	// A package manager may have made a link to it.
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
@@ -63,9 +63,8 @@ type request struct {
 	json    bool
 }
 
-// asked reads the command line, which must be "token" with no more than a profile's
-// name and how to print it. Written otherwise than most would, it is left to the
-// whole program.
+// asked reads the command line, which must be "token" with at most a profile's name and
+// a format. Unusual spellings are left to the whole program.
 func asked(args []string) (r request, ok bool) {
 	r.format = "token"
 	for len(args) > 0 {

@@ -19,7 +19,7 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 	completeBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// completeBy offers what a function finds.
+// completeBy offers the values that a function returns.
 func completeBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
 		panic(err) // there is no such flag
@@ -35,10 +35,9 @@ func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobr
 	return conf.Names(), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeDivisions offers the divisions that are known without asking anybody:
-// those that are pinned, and the one that was current at the profile's sign-in.
-// A record elsewhere than in a file that lies open is not looked at: a key in a
-// keyring may have to be unlocked, a database may be far.
+// completeDivisions offers the pinned divisions, and the one that was current at the
+// profile's sign-in. It asks no server and reads only records in files without a seal:
+// a keyring may have to be unlocked, and a database may be slow.
 func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	conf, err := config.Read(a.Env)
 	if err != nil {
@@ -54,7 +53,8 @@ func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]st
 	if len(args) > 0 { // of "use NAME"
 		name = args[0]
 	}
-	if p, err := conf.Resolve(a.Env, name); err == nil && p.Store == config.StoreFile && p.Seal == config.SealNone {
+	p, err := conf.Resolve(a.Env, name)
+	if err == nil && p.Store == config.StoreFile && p.Seal == config.SealNone {
 		if current := a.divisionAtSignIn(p); current > 0 {
 			found[current] = "current when profile " + p.Name + " signed in"
 		}
@@ -66,8 +66,8 @@ func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]st
 	return offers, cobra.ShellCompDirectiveNoFileComp
 }
 
-// divisionAtSignIn is the division that the profile's record tells of, or 0. No
-// command that gives a client secret is run for it.
+// divisionAtSignIn returns the division in the profile's record, or 0. It runs no
+// command that prints a client secret.
 func (a *app) divisionAtSignIn(p config.Settings) int {
 	c, err := a.client(p)
 	if err != nil {

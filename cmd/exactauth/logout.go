@@ -96,7 +96,7 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		if err := c.Forget(ctx); err != nil {
 			return fmt.Errorf("profile %s: %w", name, err)
 		}
-		err = config.Change(ctx, a.Env, a.Note, func(conf *config.Config) error {
+		err = config.Change(ctx, a.Env, func(conf *config.Config) error {
 			delete(conf.Profiles, name)
 			if conf.Default == name {
 				conf.Default = ""

@@ -191,7 +191,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 		return err
 	}
 	inDir := func(name string) string { return map[string]string{"EXACTAUTH_CONFIG_DIR": b.dir}[name] }
-	err := config.Change(ctx, inDir, a.Note, func(conf *config.Config) error {
+	err := config.Change(ctx, inDir, func(conf *config.Config) error {
 		conf.Default = b.profile.Name
 		conf.Profiles[b.profile.Name] = b.values
 		return nil

@@ -16,8 +16,8 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// clientSecret gives the client secret if it comes from the environment, a file
-// or a command; else it is zero and the record's own is used.
+// clientSecret returns the client secret from the environment, a file or a command. It
+// returns a zero secret if none of them is set: then the record has the secret.
 func (a *app) clientSecret(ctx context.Context, p config.Settings) (fault.Secret, error) {
 	if s := strings.TrimSpace(a.Env("EXACTAUTH_CLIENT_SECRET")); s != "" {
 		return fault.NewSecret(s), nil
@@ -40,8 +40,8 @@ func readSecretFile(source, file string) (fault.Secret, error) {
 	return readSecret(source, f)
 }
 
-// readSecret reads a secret, which has 12 characters at Exact, and strips the
-// blanks and line ends that come with files and pasting.
+// readSecret reads a secret, which has 12 characters at Exact, and removes the blanks
+// and line ends around it that come with files and pasting.
 func readSecret(source string, r io.Reader) (fault.Secret, error) {
 	const limit = 4 << 10
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
@@ -51,15 +51,15 @@ func readSecret(source string, r io.Reader) (fault.Secret, error) {
 	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
 	switch {
 	case s == "":
-		return fault.Secret{}, usagef("%s: it gives an empty client secret", source)
+		return fault.Secret{}, usagef("%s: the client secret is empty", source)
 	case len(b) > limit || strings.ContainsAny(s, " \t\r\n\x00"):
-		return fault.Secret{}, usagef("%s: a client secret has no blanks or line ends in it, and at most 4096 characters", source)
+		return fault.Secret{}, usagef("%s: a client secret contains no blanks or line ends, and at most 4096 characters", source)
 	}
 	return fault.NewSecret(s), nil
 }
 
-// runSecretCommand runs a profile's client_secret_command, as "pass show exact",
-// with the shell, as a person would.
+// runSecretCommand runs a profile's client_secret_command, such as "pass show exact",
+// with the shell.
 func (a *app) runSecretCommand(ctx context.Context, command string) (fault.Secret, error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	if runtime.GOOS == "windows" {
@@ -67,13 +67,13 @@ func (a *app) runSecretCommand(ctx context.Context, command string) (fault.Secre
 	}
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, &out, a.Err
-	cmd.WaitDelay = time.Second // what the shell started may outlive it and hold the pipe
-	// That is no fault: what a command that succeeded had to say has been read by then.
+	cmd.WaitDelay = time.Second // a process that the shell started can outlive it and hold the pipe
+	// ErrWaitDelay is no failure: the output of a command that succeeded is complete by then.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		if ctx.Err() != nil {
 			return fault.Secret{}, fmt.Errorf("client_secret_command: %w", context.Cause(ctx))
 		}
-		return fault.Secret{}, usagef("client_secret_command: %v", err) // not a child of ours whose exit code counts
+		return fault.Secret{}, usagef("client_secret_command: %v", err) // not %w: its exit code is not to become ours
 	}
 	return readSecret("client_secret_command", &out)
 }

@@ -260,7 +260,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 		return err
 	}
 	isDefault := false
-	err = config.Change(ctx, a.Env, a.Note, func(conf *config.Config) error {
+	err = config.Change(ctx, a.Env, func(conf *config.Config) error {
 		conf.Default = cmp.Or(conf.Default, p.Name)
 		isDefault = conf.Default == p.Name
 		conf.Profiles[p.Name] = table

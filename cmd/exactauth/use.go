@@ -15,9 +15,9 @@ func (a *app) useCmd() *cobra.Command {
 		Use:     "use [NAME]",
 		GroupID: "setup",
 		Short:   "Choose the default profile, or pin a division",
-		Long: `Makes a profile the default one. With --division it pins the division that scripts
-get as EXACT_DIVISION, whichever one is open in the user's browser; 0 pins none.
-Without NAME that is done to the profile in use.`,
+		Long: `Makes NAME the default profile. With --division it pins the division that scripts get
+as EXACT_DIVISION, whichever division is open in the user's browser; 0 pins none.
+Without NAME --division changes the profile in use.`,
 		Example: `  exactauth use acme
   exactauth use --division 123456
   exactauth use beta --division 0`,
@@ -26,23 +26,23 @@ Without NAME that is done to the profile in use.`,
 		ValidArgsFunction: a.completeProfiles,
 	}
 	cmd.Flags().IntVar(&division, "division", -1, "pin this division for scripts; 0 for none")
-	cmd.Flags().Lookup("division").DefValue = "0" // none is said
+	cmd.Flags().Lookup("division").DefValue = "0" // 0 in the help, for no division
 	completeBy(cmd, "division", a.completeDivisions)
 	return cmd
 }
 
 func (a *app) use(ctx context.Context, args []string, division int) error {
 	if len(args) == 0 && division == -1 {
-		return &hinted{usagef("which profile is to be the default?"), "exactauth use NAME; the names: exactauth profiles"}
+		return &hinted{usagef("no profile named"), "name one: exactauth use NAME; the names: exactauth profiles"}
 	}
 	if division < -1 {
-		return usagef("--division %d: a division's code is a positive number", division)
+		return usagef("--division %d: want a division's code, a positive number", division)
 	}
 	name := a.profileName
 	if len(args) > 0 {
 		name = args[0]
 	}
-	err := config.Change(ctx, a.Env, a.Note, func(conf *config.Config) (err error) {
+	err := config.Change(ctx, a.Env, func(conf *config.Config) (err error) {
 		if name, err = conf.Choose(a.Env, name); err != nil {
 			return err
 		}

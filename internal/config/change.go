@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,9 +19,8 @@ import (
 )
 
 // Change changes the file under a lock; the change is durable when Change returns.
-// What change does not touch stays as a person wrote it, comments and all. Where that
-// cannot be, the whole file is written and note is called.
-func Change(ctx context.Context, env func(string) string, note func(string), change func(*Config) error) error {
+// What change does not touch stays as a person wrote it, comments and all.
+func Change(ctx context.Context, env func(string) string, change func(*Config) error) error {
 	dir, err := Dir(env)
 	if err != nil {
 		return err
@@ -58,69 +56,19 @@ func Change(ctx context.Context, env func(string) string, note func(string), cha
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	edited, whole, err := before.edit(after)
+	text, err := before.edit(after)
+	if err == nil {
+		err = durable.Replace(path, text, func(f *os.File) error { return permitAs(f, path) })
+	}
 	if err != nil {
 		return fileError(path, err)
-	}
-	permit := func(f *os.File) error { // it keeps the old file's permissions; a new file is private
-		old, err := os.Stat(path)
-		if err != nil {
-			return nil
-		}
-		return permitAs(f, old)
-	}
-	if err := durable.Replace(path, edited, permit); err != nil {
-		return fileError(path, err)
-	}
-	if whole && bytes.ContainsRune(before.text, '#') {
-		note(fmt.Sprintf("configuration %s: a part of it could not be changed alone, so all of it was written anew, without its comments", path))
 	}
 	return nil
 }
 
-// edit returns the text of after: the text of c with edits in it, or if the result does
-// not read as after, a whole new one.
-func (c *Config) edit(after *Config) (text []byte, whole bool, err error) {
-	if text, ok := c.splice(after); ok && after.isIn(text) {
-		return text, false, nil
-	}
-	if text := after.encode(); after.isIn(text) {
-		return text, true, nil
-	}
-	return nil, false, errors.New("a value is not valid text")
-}
-
-// isIn reports whether text reads as c.
-func (c *Config) isIn(text []byte) bool {
-	read, err := parse(text)
-	return err == nil && read.Default == c.Default && maps.EqualFunc(read.Profiles, c.Profiles, func(a, b Values) bool {
-		return maps.Equal(a, Values{}.Under(b)) // without what is empty
-	})
-}
-
-// encode writes the whole file.
-func (c *Config) encode() []byte {
-	var b bytes.Buffer
-	if c.Default != "" {
-		fmt.Fprintf(&b, "default = %q\n", c.Default)
-	}
-	for _, name := range c.Names() {
-		if b.Len() > 0 {
-			b.WriteByte('\n')
-		}
-		fmt.Fprintf(&b, "[profiles.%s]\n", name)
-		for _, t := range Table() {
-			if value := c.Profiles[name][t.Name]; value != "" {
-				fmt.Fprintf(&b, "%s = %s\n", t.Name, quoted(value, t.Kind))
-			}
-		}
-	}
-	return b.Bytes()
-}
-
-// splice edits the text of c: a value that changes is replaced where it is, and what is
-// new gets lines of its own. It edits profiles that have headers only.
-func (c *Config) splice(after *Config) (edited []byte, ok bool) {
+// edit returns the text of c, edited to read as after: a value that changes is replaced
+// where it is, and what is new gets lines of its own.
+func (c *Config) edit(after *Config) ([]byte, error) {
 	eol := "\n"
 	if bytes.Contains(c.text, []byte("\r\n")) {
 		eol = "\r\n"
@@ -136,56 +84,46 @@ func (c *Config) splice(after *Config) (edited []byte, ok bool) {
 		text string
 	}
 	var edits []edit
-	remove := func(at span) { // the lines of at, and blank ones behind them
-		at = span{lineStart(at.from), lineEnd(at.to)}
-		for strings.HasPrefix(text[at.to:], eol) {
-			at.to += len(eol)
-		}
-		edits = append(edits, edit{at, ""})
-	}
-	if at, here := c.spans["default."]; c.Default != after.Default {
-		line := fmt.Sprintf("default = %q", after.Default)
+	// put replaces what key names by line. An empty line removes the lines of key, and
+	// blank ones behind them if there is one before. A new line goes to next.
+	put := func(key, line string, next int) {
+		at, here := c.spans[key]
 		switch {
-		case here && after.Default == "":
-			remove(at)
-		case here:
-			edits = append(edits, edit{at, line})
-		default:
-			first := len(text)
-			for name, at := range c.spans {
-				if !strings.Contains(name, ".") { // a header
-					first = min(first, lineStart(at.from))
-				}
+		case !here:
+			at, line = span{next, next}, line+eol
+		case line == "":
+			at = span{lineStart(at.from), lineEnd(at.to)}
+			for (at.from == 0 || strings.HasSuffix(text[:at.from], eol+eol)) && strings.HasPrefix(text[at.to:], eol) {
+				at.to += len(eol)
 			}
-			edits = append(edits, edit{span{first, first}, line + eol + eol})
 		}
+		edits = append(edits, edit{at, line})
 	}
-	fresh := &Config{Profiles: maps.Clone(after.Profiles)}
+
+	if c.Default != after.Default {
+		first, line := len(text), ""
+		if after.Default != "" {
+			line = fmt.Sprintf("default = %q", after.Default)
+		}
+		for name := range c.Profiles {
+			first = min(first, lineStart(c.spans[name].from))
+		}
+		if _, here := c.spans[""]; !here {
+			line += eol
+		}
+		put("", line, first)
+	}
 	for name, values := range c.Profiles {
-		delete(fresh.Profiles, name)
-		header, headed := c.spans[name]
 		changed, keep := after.Profiles[name]
-		switch {
-		case keep && maps.Equal(values, changed):
-			continue
-		case !headed:
-			return nil, false
-		case !keep:
-			remove(header)
+		if !keep {
+			put(name, "", 0)
 			continue
 		}
-		next := lineEnd(header.to)
 		for _, t := range Table() {
-			line := t.Name + " = " + quoted(changed[t.Name], t.Kind)
-			at, here := c.spans[name+"."+t.Name]
-			switch {
-			case values[t.Name] == changed[t.Name]:
-			case here && changed[t.Name] == "":
-				edits = append(edits, edit{span{lineStart(at.from), lineEnd(at.to)}, ""})
-			case here:
-				edits = append(edits, edit{at, line})
-			default:
-				edits = append(edits, edit{span{next, next}, line + eol})
+			if value := changed[t.Name]; value == "" && values[t.Name] != "" {
+				put(name+"."+t.Name, "", 0)
+			} else if value != values[t.Name] {
+				put(name+"."+t.Name, t.encode(value), lineEnd(c.spans[name].to))
 			}
 		}
 	}
@@ -193,19 +131,37 @@ func (c *Config) splice(after *Config) (edited []byte, ok bool) {
 	var b strings.Builder
 	done := 0
 	for _, e := range edits {
-		b.WriteString(text[done:e.from] + e.text)
-		done = e.to
+		b.WriteString(text[done:max(done, e.from)] + e.text)
+		done = max(done, e.to)
 	}
-	b.WriteString(text[done:])
-	result := strings.TrimRight(b.String(), "\r\n") + eol
-	if tables := string(fresh.encode()); tables != "" {
-		result += eol + strings.ReplaceAll(tables, "\n", eol)
+	edited := strings.TrimRight(b.String()+text[done:], "\r\n") + eol
+	for _, name := range after.Names() {
+		if _, had := c.Profiles[name]; had {
+			continue
+		}
+		edited += eol + "[profiles." + name + "]" + eol
+		for _, t := range Table() {
+			if value := after.Profiles[name][t.Name]; value != "" {
+				edited += t.encode(value) + eol
+			}
+		}
 	}
-	return []byte(result), true
+	for _, values := range after.Profiles {
+		values.prune()
+	}
+	got, err := parse([]byte(edited))
+	if err != nil || got.Default != after.Default || !maps.EqualFunc(got.Profiles, after.Profiles, maps.Equal[Values, Values]) {
+		return nil, errors.New("a value is not valid text")
+	}
+	return []byte(edited), nil
 }
 
-// permitAs gives f the permissions of the file that it replaces.
-func permitAs(f *os.File, before fs.FileInfo) error {
+// permitAs gives f the permissions of the file that it replaces. A new file is private.
+func permitAs(f *os.File, path string) error {
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
 	mode := before.Mode().Perm()
 	if !keepGroup(f, before) {
 		mode &^= 0o070 // they were another group's

@@ -96,16 +96,10 @@ func Table() []Setting {
 			}},
 		{Name: "client_secret_command", Removable: true,
 			Help: "command that prints the client secret",
-			set: func(s *Settings, v string) error {
-				s.ClientSecretCommand = v
-				return nil
-			}},
+			set:  func(s *Settings, v string) error { s.ClientSecretCommand = v; return nil }},
 		{Name: "redirect_uri", Env: "EXACTAUTH_REDIRECT_URI", Default: DefaultRedirectURI, Removable: true,
 			Help: "redirect URI exactly as registered",
-			set: func(s *Settings, v string) error {
-				s.RedirectURI = v
-				return CheckRedirectURI(v)
-			}},
+			set:  func(s *Settings, v string) error { s.RedirectURI = v; return CheckRedirectURI(v) }},
 		{Name: "listen", Env: "EXACTAUTH_LISTEN", Removable: true, Offers: []string{"http://127.0.0.1:", "none"},
 			Help: "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none",
 			set: func(s *Settings, v string) error {
@@ -114,22 +108,13 @@ func Table() []Setting {
 			}},
 		{Name: "relay", Kind: Switch, Removable: true,
 			Help: "a relay page at the redirect URI sends the browser on to this machine",
-			set: func(s *Settings, v string) error {
-				s.Relay = v != ""
-				return nil
-			}},
+			set:  func(s *Settings, v string) error { s.Relay = v != ""; return nil }},
 		{Name: "tls_cert", Removable: true,
 			Help: "certificate (PEM file) for the redirect URI's name, instead of exactauth's own",
-			set: func(s *Settings, v string) error {
-				s.TLSCert = v
-				return nil
-			}},
+			set:  func(s *Settings, v string) error { s.TLSCert = v; return nil }},
 		{Name: "tls_key", Removable: true,
 			Help: "key (PEM file) of that certificate",
-			set: func(s *Settings, v string) error {
-				s.TLSKey = v
-				return nil
-			}},
+			set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
 		{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
 			Help: "pin this division for scripts",
 			set: func(s *Settings, v string) error {
@@ -141,16 +126,10 @@ func Table() []Setting {
 			}},
 		{Name: "store", Env: "EXACTAUTH_STORE", Default: StoreFile, Offers: []string{StoreFile, "postgres://", StoreInFile},
 			Help: "where the tokens are stored: file, postgres://USER@HOST/DATABASE, or @FILE with that address in it",
-			set: func(s *Settings, v string) error {
-				s.Store = v
-				return CheckStore(v)
-			}},
+			set:  func(s *Settings, v string) error { s.Store = v; return CheckStore(v) }},
 		{Name: "seal", Env: "EXACTAUTH_SEAL", Default: SealNone, Offers: []string{SealNone, SealKeyring, SealAge},
 			Help: "how the tokens are sealed: none, keyring, or age:FILE with an age identity in it",
-			set: func(s *Settings, v string) error {
-				s.Seal = v
-				return checkSeal(v)
-			}},
+			set:  func(s *Settings, v string) error { s.Seal = v; return checkSeal(v) }},
 	}
 }
 
