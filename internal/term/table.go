@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
-	"golang.org/x/text/width"
+	"github.com/clipperhouse/displaywidth"
 )
 
 // Table is rows of cells, printed in aligned columns.
@@ -92,43 +91,10 @@ func (t Table) shrink(room int, ellipsis string) {
 	}
 }
 
+// Width returns how many columns of a terminal text takes.
+func Width(text string) int { return displaywidth.String(text) }
+
 // cut shortens text to so many columns of a terminal, the ellipsis included.
 func cut(text string, room int, ellipsis string) string {
-	if Width(text) <= room {
-		return text
-	}
-	end, used := 0, Width(ellipsis)
-	for i, r := range text {
-		if used += runeWidth(r); used > room {
-			break
-		}
-		end = i + len(string(r)) // with the marks on the letter before
-	}
-	return text[:end] + ellipsis
-}
-
-// Width returns how many columns of a terminal text takes.
-func Width(text string) (n int) {
-	for _, r := range text {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-// runeWidth counts as wcwidth does, by which most terminals draw: two columns for
-// what is wide in East Asia and for emoji, none for marks on the letter before and
-// for Korean vowels and finals that join it. It looks at one character at a time,
-// since terminals do not agree on sequences, such as families of emoji.
-func runeWidth(r rune) int {
-	if r < 0x300 {
-		return 1
-	}
-	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) || r >= 0x1160 && r <= 0x11FF {
-		return 0
-	}
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
+	return displaywidth.TruncateString(text, room, ellipsis)
 }

@@ -17,7 +17,7 @@ func TestWidth(t *testing.T) {
 		"\u1112\u1161\u11ab":     2, // 한 in its parts
 		"🚀 B.V.":                 7,
 		"ไทย":                    3,
-		"กำ":                     2, // with a vowel of its own width
+		"👨‍👩‍👧":                  2, // a family, in five characters
 		"שָׁלוֹם":                4,
 		"Ω é ß €":                7,
 	} {
