@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-
-	"github.com/exactauth/exactauth/internal/config"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 type logoutOptions struct{ forget, all bool }
@@ -18,19 +18,19 @@ func (a *app) logoutCmd() *cobra.Command {
 		Use:     "logout",
 		GroupID: "setup",
 		Short:   "Remove a profile's tokens from this machine",
-		Long: `Removes the tokens; the client secret stays, so that the next login needs no
-set-up. --forget removes profile, client secret and record too.
+		Long: `Removes the tokens. The client secret stays, so that the next login needs no set-up;
+--forget removes profile, client secret and record too.
 
-Exact has no call that revokes a token: an access token that was handed out lives
-on for up to ten minutes, and the app keeps its permission until it is revoked in
+Exact has no request that revokes a token. An access token that was handed out stays
+valid for up to ten minutes, and the app keeps its permission until you revoke it in
 Exact Online: My Exact Online > Security centre > Permissions for my apps > Revoke.`,
 		Example: `  exactauth logout
   exactauth logout --forget -p acme`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.logout(ctx, o) }),
 	}
-	cmd.Flags().BoolVar(&o.forget, "forget", false, "remove the profile, its client secret and its record as well")
-	cmd.Flags().BoolVar(&o.all, "all", false, "every profile")
+	cmd.Flags().BoolVar(&o.forget, "forget", false, "remove the profile, its client secret and its record too")
+	cmd.Flags().BoolVar(&o.all, "all", false, "log out every profile")
 	return cmd
 }
 
@@ -44,20 +44,20 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 		if err != nil {
 			return err
 		}
-		return a.logoutOne(ctx, name, o.forget)
+		return fault.In(name, a.logoutOne(ctx, conf, name, o.forget))
 	}
 	if a.profileName != "" {
 		return usagef("--all and --profile: give one of them")
 	}
 	worst := exitOK
 	for _, name := range conf.Names() {
-		err := a.logoutOne(ctx, name, o.forget)
+		err := fault.In(name, a.logoutOne(ctx, conf, name, o.forget))
 		var signal *interrupted
 		if errors.As(err, &signal) {
 			return err
 		}
 		if err != nil {
-			// At once, since the next one has another name and another hint.
+			// Now, since the next one is about another profile and has another hint.
 			worst = worse(worst, a.report(err))
 		}
 	}
@@ -67,34 +67,30 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 	return nil
 }
 
-func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
-	a.profileName = name
-	conf, err := config.Read(a.Env)
-	if err != nil {
-		return err
-	}
+// logoutOne logs one profile out. A profile that it forgets need not be a sound one.
+func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, forget bool) error {
 	p, err := conf.Resolve(a.Env, name)
 	if err != nil && !forget {
 		return err
 	}
-	p.Name = name // what is to be forgotten need not be a sound profile
+	p.Name = name
 	if err != nil && config.CheckStore(p.Store) != nil {
-		p.Store, p.Seal = config.StoreFile, config.SealNone // there can be nothing anywhere else
+		p.Store, p.Seal = config.StoreFile, config.SealNone // no other place can have a record
 	}
 	c, err := a.client(p)
 	if err != nil {
-		return fmt.Errorf("profile %s: %w", name, err)
+		return err
 	}
 	if forget {
 		if _, configured := conf.Profiles[name]; !configured {
 			if known, err := c.Known(ctx); err != nil {
-				return fmt.Errorf("profile %s: %w", name, err)
+				return err
 			} else if !known {
 				return conf.Unknown(name)
 			}
 		}
 		if err := c.Forget(ctx); err != nil {
-			return fmt.Errorf("profile %s: %w", name, err)
+			return err
 		}
 		err = config.Change(ctx, a.Env, func(conf *config.Config) error {
 			delete(conf.Profiles, name)
@@ -106,25 +102,25 @@ func (a *app) logoutOne(ctx context.Context, name string, forget bool) error {
 		if err != nil {
 			return err
 		}
-		a.Say("Profile %s, its client secret and its tokens are removed from %s.", name, whence(p))
+		a.Say("Profile %s, its client secret and its tokens are removed from %s.", name, storePlace(p))
 	} else {
 		was, err := c.Logout(ctx)
 		if err != nil {
-			return fmt.Errorf("profile %s: %w", name, err)
+			return err
 		}
 		if !was {
 			a.Say("Profile %s was not signed in.", name)
 			return nil
 		}
-		a.Say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, whence(p))
+		a.Say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, storePlace(p))
 	}
-	a.Say("At Exact an access token that was handed out lives for up to ten minutes more, and the app keeps its permission")
+	a.Say("At Exact an access token that was handed out is valid for up to ten minutes more, and the app keeps its permission")
 	a.Say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
 	return nil
 }
 
-// whence says what a login is removed from.
-func whence(p config.Settings) string {
+// storePlace says where the tokens were.
+func storePlace(p config.Settings) string {
 	if p.Store == config.StoreFile || p.Store == "" {
 		return "this machine"
 	}
