@@ -147,42 +147,31 @@ func read(dir string) (*Config, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		return nil, fileError(path, errors.New("it is a named pipe, not a file"))
 	}
-	var text []byte
 	f, err := os.Open(path)
-	switch {
-	case err == nil:
-		defer f.Close()
-		text, err = readOwn(f, dir)
-	case errors.Is(err, fs.ErrNotExist):
-		err = nil
-	}
-	if open := (*FileError)(nil); errors.As(err, &open) {
-		return nil, err
-	}
-	c := (*Config)(nil)
-	if err == nil {
-		c, err = parse(text)
-	}
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return parse(nil)
+	} else if err != nil {
 		return nil, fileError(path, err)
 	}
-	return c, nil
-}
-
-// readOwn reads the file unless every user of the machine can change it: it can name
-// a command to run and a server to send the secret to.
-func readOwn(f *os.File, dir string) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
-		return nil, &FileError{f.Name(), true, errors.New("every user of this machine can change it")}
+	defer f.Close()
+	// The file can name a command to run and a server to send the secret to.
+	if info, err := f.Stat(); err != nil {
+		return nil, fileError(path, err)
+	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return nil, &FileError{path, true, errors.New("every user of this machine can change it")}
 	}
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
-	return io.ReadAll(f)
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	c, err := parse(text)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	return c, nil
 }
 
 // checkDir refuses a directory in which every user of the machine can replace the

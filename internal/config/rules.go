@@ -56,11 +56,11 @@ func checkClientID(id string) error {
 // which Exact and Auth0 take a client id.
 func IsGUID(s string) bool {
 	for i, r := range s {
+		want := "0123456789abcdef"
 		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if r != '-' {
-				return false
-			}
-		} else if !('0' <= r && r <= '9' || 'a' <= r && r <= 'f') {
+			want = "-"
+		}
+		if !strings.ContainsRune(want, r) {
 			return false
 		}
 	}
@@ -69,13 +69,12 @@ func IsGUID(s string) bool {
 
 func checkBaseURL(s string) error {
 	u, err := parseOrigin(s)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		return fmt.Errorf("%q: http is for loopback addresses only; want https", s)
-	}
-	if s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":") {
+	case s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":"):
 		return fmt.Errorf("%q: want it as %s://%s", s, u.Scheme, strings.TrimSuffix(u.Host, ":"))
 	}
 	return nil
@@ -140,13 +139,12 @@ func checkListen(s string) error {
 		return nil
 	}
 	u, err := parseOrigin(s)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !IsLoopback(u.Hostname()) {
+	case !IsLoopback(u.Hostname()):
 		return fmt.Errorf("%q: want a loopback address, as http://127.0.0.1:8484", s)
-	}
-	if u.Port() == "" {
+	case u.Port() == "":
 		return fmt.Errorf("%q: the port is missing", s)
 	}
 	return nil
@@ -168,10 +166,10 @@ func CheckStore(store string) error {
 		return nil
 	}
 	u, err := url.Parse(store)
-	if err != nil {
+	switch {
+	case err != nil:
 		return errors.New("not a well-formed URL")
-	}
-	if u.Scheme != "postgres" && u.Scheme != "postgresql" || !strings.Contains(store, "://") {
+	case u.Scheme != "postgres" && u.Scheme != "postgresql" || !strings.Contains(store, "://"):
 		return errors.New("want file, a postgres:// URL, or @FILE with that URL in it")
 	}
 	return nil
