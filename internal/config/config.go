@@ -27,7 +27,7 @@ type Config struct {
 	Profiles map[string]Values // by name
 
 	text  []byte          // of the file
-	spans map[string]span // where "default.", the header "acme" and "acme.region" are in it
+	spans map[string]span // where default (""), the profile "acme" and "acme.region" are in it
 }
 
 // FileError is an ErrConfig about the configuration's file or directory.

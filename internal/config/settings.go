@@ -116,7 +116,7 @@ func Table() []Setting {
 			Help: "key (PEM file) of that certificate",
 			set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
 		{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
-			Help: "pin this division for scripts",
+			Help: "division that scripts get as EXACT_DIVISION, whichever one is open in the browser",
 			set: func(s *Settings, v string) error {
 				s.Division, _ = strconv.Atoi(v)
 				if s.Division < 0 {
