@@ -325,7 +325,7 @@ func (e *examination) network(ctx context.Context, p config.Settings) {
 	switch {
 	case probe.Refused == nil:
 		e.ok("app", "%s accepts the client id and redirect URI", p.BaseURL)
-	case exactauth.IsRedirectRefused(probe.Refused):
+	case errors.Is(probe.Refused, exactauth.ErrRedirectURI):
 		e.fail("app", "in the App Center the Redirect URI must be exactly "+p.RedirectURI+", or set the one that is there: exactauth setup -p "+p.Name+" --redirect-uri URI", probe.Refused)
 	default:
 		e.fail("app", "an app works only in the country that it was registered in: exactauth setup -p "+p.Name+

@@ -149,6 +149,9 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 	}
 	if err != nil {
 		out.err, out.Problem = err, err.Error()
+		if named := (*fault.ProfileError)(nil); errors.As(err, &named) {
+			out.Problem = named.Err.Error() // the profile is named beside it
+		}
 	}
 	return out, nil
 }

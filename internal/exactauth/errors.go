@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// TakenError is wrapped by an ErrConfig: the profile is another user's or
-// another client's, and LoginOptions.Replace was not set.
+// TakenError is wrapped by a fault.ErrConfig: the profile is another user's or another
+// client's, and LoginOptions.Replace was not set.
 type TakenError struct {
 	Holder, Newcomer string // users, or clients
 }
 
 func (e *TakenError) Error() string {
-	return "it belongs to " + e.Holder + ", not to " + e.Newcomer + "; the login of before is kept"
+	return "it belongs to " + e.Holder + ", not to " + e.Newcomer + "; the existing login is kept"
 }
 
-// LifeError is wrapped by an ErrConfig: a token was wanted with more life than
-// any has.
+// LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than
+// a new token has.
 type LifeError struct {
 	Life time.Duration // of a new token
 }

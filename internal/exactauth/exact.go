@@ -19,52 +19,52 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// This file alone speaks to the token endpoint and reads Exact's error texts;
-// nothing above it looks at a status or a text again.
+// This file alone speaks to the token endpoint and reads Exact's error texts; nothing
+// above it looks at a status or a text again.
 
-// verdict is what became of one request to the token endpoint.
-type verdict int
+// outcome is what became of one request to the token endpoint.
+type outcome int
 
 const (
-	unanswered  verdict = iota // it may have been carried out, its answer did not arrive
+	unanswered  outcome = iota // it may have been carried out, but its answer did not arrive
 	granted                    // new tokens
 	notSent                    // nothing reached the server, so nothing was spent
 	tooEarly                   // nothing was carried out: the last token issued is not old enough
 	oldToken                   // the refresh token was used before
-	deadToken                  // the refresh token or code has lapsed or never was
+	deadToken                  // the refresh token or code has lapsed or never existed
 	badClient                  // client id, client secret or redirect URI is wrong
 	redirected                 // a redirect, which is not followed
-	unknownNo                  // refused for a reason that is not known
-	numVerdicts                // not a verdict
+	refused                    // refused for an unknown reason
+	numOutcomes                // not an outcome
 )
 
-func (v verdict) String() string {
-	return [numVerdicts]string{"unanswered", "granted", "not sent", "too early", "old token", "dead token", "bad client", "redirected", "refused"}[v]
+func (o outcome) String() string {
+	return [numOutcomes]string{"unanswered", "granted", "not sent", "too early", "old token", "dead token", "bad client", "redirected", "refused"}[o]
 }
 
-// answer is the outcome of one request to the token endpoint.
+// answer is the result of one request to the token endpoint.
 type answer struct {
-	verdict verdict
+	outcome outcome
 	err     error // what went wrong, without secrets; nil if granted
 
 	access  fault.Secret
-	refresh fault.Secret // zero if the answer had none; an error can carry one, too
+	refresh fault.Secret // zero if the answer had none; an error can have one, too
 	life    time.Duration
 
 	sentAt, repliedAt time.Time
 	serverDate        time.Time     // zero if the answer had no Date
-	retryAfter        time.Duration // zero if the answer did not say
+	retryAfter        time.Duration // zero if the answer named no time
 }
 
 func (a *answer) tokens() record.Tokens {
 	return record.Tokens{Access: a.access, Refresh: a.refresh, Life: a.life, RequestedAt: a.sentAt, RepliedAt: a.repliedAt, ServerDate: a.serverDate}
 }
 
-// exactLife is the life of an access token that Exact states (Exact KB, OAuth step 3);
-// it is assumed where an answer states none.
+// exactLife is the life of an access token that Exact states (Exact KB, OAuth step 3).
+// It is assumed if an answer states none.
 const exactLife = 600 * time.Second
 
-// maxAnswer bounds the body of an answer; a granted one has 1 to 3 KiB.
+// maxAnswer is the longest body that is read; a granted answer has 1 to 3 KiB.
 const maxAnswer = 1 << 20
 
 // exchange redeems an authorization code. A code works once, so it is sent once.
@@ -88,42 +88,42 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 		RedirectURL:  c.Profile.RedirectURI,
 		Endpoint: oauth2.Endpoint{
 			TokenURL: c.Profile.BaseURL + "/api/oauth2/token",
-			// Detection would answer any failure with a second request that
-			// spends the same token again.
+			// Detection would follow any failure by a second request that spends
+			// the same token again.
 			AuthStyle: oauth2.AuthStyleInParams,
 		},
 	}
 	client := c.http()
-	rec := &recorder{next: ownConnection(client.Transport), now: c.now}
-	client.Transport = rec
+	seen := &capture{next: ownConnection(client.Transport), now: c.now}
+	client.Transport = seen
 
 	a.sentAt = c.now()
 	token, err := send(context.WithValue(ctx, oauth2.HTTPClient, client), conf)
-	a.repliedAt = rec.repliedAt
+	a.repliedAt = seen.repliedAt
 	if a.repliedAt.Before(a.sentAt) { // no reply, or a clock that was set back meanwhile
 		a.repliedAt = a.sentAt
 	}
-	a.serverDate, _ = http.ParseTime(rec.header.Get("Date"))
-	a.retryAfter = fault.RetryAfter(rec.header.Get("Retry-After"), c.now())
+	a.serverDate, _ = http.ParseTime(seen.header.Get("Date"))
+	a.retryAfter = fault.RetryAfter(seen.header.Get("Retry-After"), c.now())
 
-	found := scan(rec.body)
+	found := scan(seen.body)
 	switch {
 	case err == nil:
-		a.verdict = granted
+		a.outcome = granted
 		a.access, a.refresh = fault.NewSecret(token.AccessToken), fault.NewSecret(found.refresh)
 		a.life = time.Duration(token.ExpiresIn) * time.Second
-	case rec.status == 0:
-		a.verdict = unanswered
-		if !rec.connected.Load() {
-			a.verdict = notSent
+	case seen.status == 0:
+		a.outcome = unanswered
+		if !seen.connected.Load() {
+			a.outcome = notSent
 		}
 		a.err = fault.Transport(err)
 	default:
-		a.verdict, a.err = classify(rec.status, rec.header.Get("Content-Type"), rec.body, found)
+		a.outcome, a.err = classify(seen.status, seen.header.Get("Content-Type"), seen.body, found)
 		// "A failed one may still carry a new refresh token"
-		// (picqer/exact-php-client#559): whatever came is kept.
+		// (picqer/exact-php-client#559).
 		a.refresh = fault.NewSecret(found.refresh)
-		if a.verdict == granted {
+		if a.outcome == granted {
 			a.access, a.life = fault.NewSecret(found.access), time.Duration(found.life)*time.Second
 		}
 	}
@@ -131,14 +131,14 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 		a.life = exactLife
 	}
 	a.life = min(a.life, record.MaxLife)
-	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "verdict", a.verdict.String(),
-		slog.Int("status", rec.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
+	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "outcome", a.outcome.String(),
+		slog.Int("status", seen.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
 	return a
 }
 
-// ownConnection has each request make a connection of its own: one that was idle
-// may be closed by the server just as the request is sent, and then nobody knows
-// whether it was received.
+// ownConnection makes each request open a connection of its own: the server may close
+// an idle one just as the request is sent, and then it is unknown whether the server
+// received the request.
 func ownConnection(next http.RoundTripper) http.RoundTripper {
 	if next == nil {
 		next = http.DefaultTransport
@@ -151,9 +151,9 @@ func ownConnection(next http.RoundTripper) http.RoundTripper {
 	return next
 }
 
-// recorder keeps what x/oauth2 does not hand on: whether a connection came
-// about, the headers, the whole body, and the moment of its last byte.
-type recorder struct {
+// capture keeps what x/oauth2 does not return: whether there was a connection, the
+// headers, the whole body, and the moment of its last byte.
+type capture struct {
 	next http.RoundTripper
 	now  func() time.Time
 
@@ -164,7 +164,7 @@ type recorder struct {
 	repliedAt time.Time
 }
 
-func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { r.connected.Store(true) }}
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
 	resp, err := r.next.RoundTrip(req)
@@ -183,17 +183,17 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// fields are what an answer's JSON object says, as far as it can be read.
-type fields struct {
-	access, refresh  string
-	life             int
-	code, text       string // error and error_description
-	object, complete bool   // it began as a JSON object; and ended as one
+// reply is what an answer's JSON object says, as far as it can be read.
+type reply struct {
+	access, refresh string
+	life            int
+	code, text      string // error and error_description
+	object          bool   // the answer began as a JSON object
 }
 
-// scan reads an answer's fields one by one, so that an object that was cut off
-// after its refresh token still gives the token up.
-func scan(body []byte) (f fields) {
+// scan reads an answer field by field, so that the refresh token is found even if the
+// object was cut off after it.
+func scan(body []byte) (f reply) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -231,49 +231,46 @@ func scan(body []byte) (f fields) {
 			f.text = text
 		}
 	}
-	_, err := dec.Token()
-	f.complete = err == nil
 	return f
 }
 
-// classify judges an answer that x/oauth2 did not accept: by its text first and
-// its status second, since Exact's statuses moved over the years while the
-// texts stayed.
-func classify(status int, contentType string, body []byte, f fields) (verdict, error) {
-	refused := &fault.ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
+// classify judges an answer that x/oauth2 did not accept: by its text first and its
+// status second, since Exact has changed its statuses over the years and not its texts.
+func classify(status int, contentType string, body []byte, f reply) (outcome, error) {
+	why := &fault.ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
 	has := func(words string) bool { return strings.Contains(strings.ToLower(f.text), words) }
 	switch {
 	case f.access != "" && f.refresh != "" && f.code == "" && status/100 == 2:
 		return granted, nil // only its end, or its expires_in, was unreadable
 	case has("not expired"):
-		return tooEarly, refused
+		return tooEarly, why
 	case has("old refresh token"):
-		return oldToken, refused
+		return oldToken, why
 	case has("expired at"), f.code == "invalid_grant", has("signed data extraction"):
-		return deadToken, refused
+		return deadToken, why
 	case f.code == "invalid_client", has("redirect_uri"), has("redirect uri"), has("callback uri"):
-		return badClient, refused
+		return badClient, why
 	case status/100 == 3:
-		return redirected, refused
+		return redirected, why
 	}
-	// What is left says nothing about the token. A refusal counts towards the
-	// errors that block an app, so it is not asked again at once; a fault of the
-	// gateway comes from before the place that counts.
+	// No other answer says anything about the token. A refusal counts towards the errors
+	// that block an app, so it is not followed by another request at once; a fault of the
+	// gateway happens before Exact counts.
 	passing := status/100 == 5 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 	counts := !passing && (status/100 == 4 || f.code != "")
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
-		refused.Description = "an empty answer"
+		why.Description = "an empty answer"
 	case !f.object:
-		refused.Description = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+fault.Printable(contentType))
+		why.Description = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+fault.Printable(contentType))
 	case f.code == "" && status/100 == 2:
-		refused.Description = "an incomplete answer"
+		why.Description = "an incomplete answer"
 	case f.code == "":
-		refused.Description = "a fault of the gateway"
+		why.Description = "a fault of the gateway"
 		counts = false
 	}
 	if counts {
-		return unknownNo, refused
+		return refused, why
 	}
-	return unanswered, refused
+	return unanswered, why
 }

@@ -18,7 +18,7 @@ func TestClassify(t *testing.T) {
 	for _, test := range []struct {
 		status int
 		body   string
-		want   verdict
+		want   outcome
 	}{
 		{400, `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`, tooEarly},
 		{401, `{"error":"access_denied","error_description":"Access Token not expired"}`, tooEarly},
@@ -35,10 +35,10 @@ func TestClassify(t *testing.T) {
 		{400, `{"error":"invalid_request","error_description":"redirect_uri mismatch"}`, badClient},
 		{302, ``, redirected},
 		{307, `<a href="x">x</a>`, redirected},
-		{400, `{"error":"invalid_request"}`, unknownNo},
-		{401, `{"error":"unauthorized_client"}`, unknownNo},
-		{403, `{"error":"access_denied"}`, unknownNo},
-		{200, `{"error":"x"}`, unknownNo},
+		{400, `{"error":"invalid_request"}`, refused},
+		{401, `{"error":"unauthorized_client"}`, refused},
+		{403, `{"error":"access_denied"}`, refused},
+		{200, `{"error":"x"}`, refused},
 		{200, ``, unanswered},
 		{200, " \r\n", unanswered},
 		{200, `{}`, unanswered},
@@ -54,7 +54,7 @@ func TestClassify(t *testing.T) {
 		{500, `{"access_token":"a","refresh_token":"r"}`, unanswered},
 		{503, `<html>`, unanswered},
 		{200, `{"access_token":"a","refresh_token":"r","expires_in":"x`, granted},
-		{200, `{"access_token":"a","refresh_token":"r","error":"x"}`, unknownNo},
+		{200, `{"access_token":"a","refresh_token":"r","error":"x"}`, refused},
 	} {
 		got, err := classify(test.status, page, []byte(test.body), scan([]byte(test.body)))
 		if got != test.want {
@@ -68,25 +68,25 @@ func TestClassify(t *testing.T) {
 
 func TestScan(t *testing.T) {
 	t.Parallel()
-	for body, want := range map[string]fields{
+	for body, want := range map[string]reply{
 		``:       {},
 		`[1]`:    {},
 		`null`:   {},
 		`{`:      {object: true},
-		`{}`:     {object: true, complete: true},
-		`{} x`:   {object: true, complete: true},
+		`{}`:     {object: true},
+		`{} x`:   {object: true},
 		`{"a":1`: {object: true},
-		`{"access_token":"a","refresh_token":"r","expires_in":"600"}`: {access: "a", refresh: "r", life: 600, object: true, complete: true},
+		`{"access_token":"a","refresh_token":"r","expires_in":"600"}`: {access: "a", refresh: "r", life: 600, object: true},
 		`{"access_token":"a","refresh_token":"r","expires_in":599.9`:  {access: "a", refresh: "r", life: 599, object: true},
 		`{"access_token":"a","refresh_token":"r`:                      {access: "a", object: true},
-		`{"access_token":1,"refresh_token":null,"error":["x"]}`:       {access: "1", object: true, complete: true},
-		`{"expires_in":"-5"}`:                                       {object: true, complete: true},
-		`{"expires_in":1e300}`:                                      {object: true, complete: true},
-		`{"expires_in":"NaN"}`:                                      {object: true, complete: true},
-		`{"expires_in":"Inf"}`:                                      {object: true, complete: true},
-		`{"expires_in":99999999999}`:                                {object: true, complete: true},
-		`{"x":{"refresh_token":"r"}}`:                               {object: true, complete: true},
-		`{"error":"e","error_description":"d","refresh_token":"r"}`: {code: "e", text: "d", refresh: "r", object: true, complete: true},
+		`{"access_token":1,"refresh_token":null,"error":["x"]}`:       {access: "1", object: true},
+		`{"expires_in":"-5"}`:                                       {object: true},
+		`{"expires_in":1e300}`:                                      {object: true},
+		`{"expires_in":"NaN"}`:                                      {object: true},
+		`{"expires_in":"Inf"}`:                                      {object: true},
+		`{"expires_in":99999999999}`:                                {object: true},
+		`{"x":{"refresh_token":"r"}}`:                               {object: true},
+		`{"error":"e","error_description":"d","refresh_token":"r"}`: {code: "e", text: "d", refresh: "r", object: true},
 	} {
 		if got := scan([]byte(body)); got != want {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
@@ -128,11 +128,11 @@ func TestBackoff(t *testing.T) {
 func TestRetryPauses(t *testing.T) {
 	t.Parallel()
 	for _, life := range []time.Duration{time.Second, 20 * time.Second, 600 * time.Second, 24 * time.Hour} {
-		for v := granted; v < numVerdicts; v++ {
+		for v := granted; v < numOutcomes; v++ {
 			for _, wait := range []time.Duration{0, time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 				total, attempt := time.Duration(0), 1
 				for ; ; attempt++ {
-					pause, again := retryPause(answer{verdict: v, retryAfter: wait}, life, attempt)
+					pause, again := retryPause(answer{outcome: v, retryAfter: wait}, life, attempt)
 					if !again {
 						break
 					}
@@ -170,8 +170,8 @@ func FuzzTokenReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
 		found := scan(body)
 		v, err := classify(status, contentType, body, found)
-		if v < 0 || v >= numVerdicts || v == notSent {
-			t.Fatalf("verdict %d", v)
+		if v < 0 || v >= numOutcomes || v == notSent {
+			t.Fatalf("outcome %d", v)
 		}
 		if (v == granted) != (err == nil) {
 			t.Errorf("%s with the error %v", v, err)
@@ -179,7 +179,7 @@ func FuzzTokenReply(f *testing.F) {
 		if v == granted && (found.access == "" || found.refresh == "" || found.code != "" || status/100 != 2) {
 			t.Errorf("granted: %d %q", status, body)
 		}
-		if found.life < 0 || found.complete && !found.object {
+		if found.life < 0 {
 			t.Errorf("%+v", found)
 		}
 		if err != nil {

@@ -1,11 +1,10 @@
-// Package exactauth signs people in to Exact Online and keeps what they get
-// alive: the sign-in in the system browser ([Client.Login]), the life of a token
-// whose refresh token works once ([Client.Token]), and who is signed in
-// ([Client.Me]).
+// Package exactauth signs people in to Exact Online and keeps the login alive: the
+// sign-in in the system browser ([Client.Login]), a live token from a refresh token that
+// works once ([Client.Token]), and the signed-in user ([Client.Me]).
 //
-// Facts about Exact are cited where they are used. "Exact KB" is Exact's
-// knowledge base ("OAuth: step 1" to "step 3" and "API limits"), a name with a
-// number is an issue of a public client library, as picqer/exact-php-client#300.
+// Facts about Exact are cited where they are used. "Exact KB" is Exact's knowledge base
+// ("OAuth: step 1" to "step 3" and "API limits"); a name with a number is an issue of a
+// public client library, such as picqer/exact-php-client#300.
 package exactauth
 
 import (
@@ -19,27 +18,27 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// Client is one profile at work: one registered app, one signed-in user. Its
-// zero-valued optional fields mean the default; it must not be changed once used.
+// Client is one profile: one registered app, one signed-in user. Fields that are optional
+// have a default. A Client must not be changed once it is in use.
 type Client struct {
-	// Profile names the app and its instance of Exact Online. It comes
-	// from [config.Settle] or [config.Resolve].
+	// Profile names the app and its instance of Exact Online. It comes from
+	// [config.Settle] or [config.Resolve].
 	Profile config.Settings
 
 	// Store holds the profile's record, under the profile's name.
 	Store record.Store
 
-	// Shared says that other machines use the store too. Then a lock can be lost
-	// while its holder lives on.
+	// Shared is set if other machines use the store too. A process can lose the lock of
+	// such a store while it lives.
 	Shared bool
 
-	// Certificates holds the listener's own certificate and its key, which are
-	// this machine's alone. Optional: Store does, if only this machine uses that.
+	// Certificates stores the listener's own certificate and its key, which belong to
+	// this machine alone. Optional: the default is Store.
 	Certificates record.Store
 
-	// ClientSecret gives the client secret if it does not come from the
-	// record; a zero Secret means that it does. It is called only before a
-	// request that needs it, since it may run a command. Optional.
+	// ClientSecret returns the client secret, or a zero Secret if the record has it. It is
+	// called only before a request that needs the secret, since it may run a command.
+	// Optional.
 	ClientSecret func(context.Context) (fault.Secret, error)
 
 	// HTTP makes every request; redirects are never followed. Optional.
@@ -48,16 +47,16 @@ type Client struct {
 	// Now is the clock. Optional.
 	Now func() time.Time
 
-	// Notice is told, in one line for a person, what does not stop the work
-	// but should be known. Optional.
+	// Notice is called with a line for a person about what does not stop the work.
+	// Optional.
 	Notice func(string)
 
-	// Waiting is told, before a wait that a person would notice, until what and
-	// until when; zero is a wait whose end nobody knows, but that it ends with
-	// ctx. What it gives is called when the wait is over. Optional.
+	// Waiting is called before a noticeable wait with what is awaited and when it ends;
+	// zero means that the end is unknown. It returns a function that is called when the
+	// wait is over. Optional.
 	Waiting func(ctx context.Context, what string, until time.Time) (over func())
 
-	// Log gets what was done, for debugging; no secret is ever in it. Optional.
+	// Log gets debug messages; they contain no secret. Optional.
 	Log *slog.Logger
 }
 
@@ -81,16 +80,17 @@ func (c *Client) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// requestLimit bounds one request. It is long because a reply that is not
-// waited for can be a login lost, and Exact has been seen to take half a minute.
+// requestLimit is the longest that one request takes. It is long because a login is lost
+// if its reply is not awaited, and Exact has been seen to take half a minute.
 const requestLimit = 60 * time.Second
 
-// meLimit bounds the question whose a token is, which a sign-in can do without.
-const meLimit = 15 * time.Second
+// userLimit is the longest that the request for the user takes, which a sign-in can do
+// without.
+const userLimit = 15 * time.Second
 
-// http returns the client for every request. Redirects are refused: a 307 would
-// send client secret and refresh token again, to a place nobody registered. No
-// cookies are kept: Exact's load balancer sets some that bind to one machine.
+// http returns the client for every request. It follows no redirects: a 307 would send
+// client secret and refresh token again, to an unregistered address. It keeps no
+// cookies: some of those of Exact's load balancer bind to one machine.
 func (c *Client) http() *http.Client {
 	base := c.HTTP
 	if base == nil {

@@ -57,7 +57,8 @@ type Login struct {
 // Errors wrap fault.ErrDenied (refused, or timed out), fault.ErrLoginNeeded (Exact
 // refused the code), fault.ErrConfig, fault.ErrTemporary or fault.ErrRecord, or are
 // the store's.
-func (c *Client) Login(ctx context.Context, o LoginOptions) (Login, error) {
+func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error) {
+	defer c.named(&err)
 	secret, err := c.readyToLogin(ctx, o)
 	if err != nil {
 		return Login{}, err
@@ -129,70 +130,59 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 	return callback.Failed(reason, err)
 }
 
-// readyToLogin finds out what would make the sign-in fail before the person is
-// troubled and a code is spent: no secret, a store that cannot be written, a
-// profile that is another client's.
+// readyToLogin finds what would make the sign-in fail, before a person spends time on it
+// and a code is spent: no client secret, a store that cannot be written, another
+// client's profile.
 func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault.Secret, err error) {
 	if c.ClientSecret != nil {
 		if secret, err = c.ClientSecret(ctx); err != nil {
 			return fault.Secret{}, err
 		}
 	}
-	errReady := errors.New("ready")
-	err = c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := c.loginRecord(old, o)
-		if err != nil {
+	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
-		if secret.IsZero() && c.owns(rec) {
+		if secret.IsZero() && rec != nil && c.owns(rec) {
 			secret = rec.ClientSecret
 		}
-		return nil, errReady // there is room, and nothing to write yet
+		return nil, record.ErrUnchanged // there is room, and nothing to write yet
 	})
-	if err != errReady {
-		return fault.Secret{}, err
+	if err == nil && secret.IsZero() {
+		err = errNoSecret
 	}
-	if secret.IsZero() {
-		return fault.Secret{}, fault.New(fault.ErrConfig, "profile %s: the client secret is missing", c.Profile.Name)
-	}
-	return secret, nil
+	return secret, err
 }
 
-// loginRecord decodes the record that a login will change.
-func (c *Client) loginRecord(old []byte, o LoginOptions) (*record.Record, error) {
-	if old == nil {
-		return &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID}, nil
+// mayReplace says why a sign-in must not change rec, which is nil if there is no record,
+// or returns nil.
+func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
+	switch {
+	case rec == nil || o.Replace:
+		return nil
+	case rec.MovedTo != "":
+		return movedError(rec)
+	case rec.SignedIn() && !c.owns(rec):
+		return fault.With(&TakenError{"client id " + rec.ClientID + " at " + rec.BaseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}, fault.ErrConfig)
 	}
-	rec, err := record.Decode(old)
-	if err != nil {
-		return nil, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
-	}
-	if rec.MovedTo != "" && !o.Replace {
-		return nil, c.elsewhere(rec)
-	}
-	if rec.SignedIn() && !c.owns(rec) && !o.Replace {
-		taken := &TakenError{"client id " + rec.ClientID + " at " + rec.BaseURL, "client id " + c.Profile.ClientID + " at " + c.Profile.BaseURL}
-		return nil, fault.Wrap(fault.ErrConfig, taken, "profile %s", c.Profile.Name)
-	}
-	return rec, nil
+	return nil
 }
 
-// redeem exchanges the code, saves what it gave, and then asks whose it is. The
-// exchange ends an earlier login of the same app and user at Exact, so nothing
-// comes between it and the save; but another user's tokens must not take a
-// login's place unasked, so beside a login they are pending until that is known.
+// redeem exchanges the code, saves the tokens, and then asks whose they are. The
+// exchange ends an earlier login of the same app and user at Exact, so nothing comes
+// between it and the save. But another user's tokens must not replace a login unasked,
+// so beside a login the tokens are pending until their user is known.
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
-	var came record.Tokens
+	var issued record.Tokens
 	pending := false
-	err := c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, old []byte) ([]byte, error) {
-		rec, err := c.loginRecord(old, o)
-		if err != nil {
+	err := record.Update(ctx, c.Store, c.Profile.Name, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
+		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 		defer cancel()
 		a := c.exchange(bounded, secret, code)
-		for pause := time.Second; a.verdict == notSent && pause <= 4*time.Second; pause *= 2 {
+		for pause := time.Second; a.outcome == notSent && pause <= 4*time.Second; pause *= 2 {
 			if fault.Pause(ctx, pause) != nil {
 				break
 			}
@@ -201,29 +191,33 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		if err := c.codeError(a); err != nil {
 			return nil, err
 		}
-		came = a.tokens()
-		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
-			rec.Pending, pending = &came, true
-			rec.Generation++
-			return rec.Encode()
+		issued = a.tokens()
+		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: 1, Tokens: issued}
+		if rec == nil {
+			return fresh, nil
 		}
-		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: rec.Generation + 1, Tokens: came}
+		rec.Generation++
+		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
+			rec.Pending, pending = &issued, true
+			return rec, nil
+		}
+		fresh.Generation = rec.Generation
 		if c.owns(rec) { // a secret from elsewhere stays there
 			fresh.ClientSecret, fresh.WaitForExpiry = rec.ClientSecret, rec.WaitForExpiry
 		}
-		return fresh.Encode()
+		return fresh, nil
 	})
 	if err != nil {
 		return Login{}, err
 	}
-	login := Login{Token: c.token(came), RefreshExpiresAt: came.RefreshExpiresAt()}
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), meLimit)
+	login := Login{Token: c.token(issued), RefreshExpiresAt: issued.RefreshExpiresAt()}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), userLimit)
 	defer cancel()
-	login.User, login.UserError = c.Me(asking, login.Token)
-	// A time of its own: a server that hung undoes no sign-in.
-	confirming, cancel := context.WithTimeout(context.WithoutCancel(ctx), meLimit)
+	login.User, login.UserError = c.user(asking, login.Token)
+	// The save has a time limit of its own: a server that hung must not undo a sign-in.
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), userLimit)
 	defer cancel()
-	switch err := c.confirm(confirming, came, login.User, o); {
+	switch err := c.saveUser(saving, issued, login.User, o); {
 	case err != nil && pending:
 		return Login{}, err
 	case err != nil: // the tokens are saved, and only the name is not
@@ -232,37 +226,36 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	return login, nil
 }
 
-// confirm writes down whose the tokens are that came, and lets them take the
-// place of the login before, unless that is another user's. A user who is not
-// known is not in the way.
-func (c *Client) confirm(ctx context.Context, came record.Tokens, user record.User, o LoginOptions) error {
+// saveUser stores whose the issued tokens are, and replaces the login by them if they
+// are pending, unless they are known to be another user's.
+func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
-	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := c.loginRecord(old, o)
-		if err != nil || !rec.SignedIn() {
-			return old, err // signed out meanwhile
+	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if err := c.mayReplace(rec, o); err != nil {
+			return nil, err
 		}
-		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == came.Refresh.Reveal() {
+		if rec == nil || !rec.SignedIn() {
+			return nil, record.ErrUnchanged // signed out meanwhile
+		}
+		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == issued.Refresh.Reveal() {
 			if user.ID != "" && user.ID != rec.User.ID && !o.Replace {
-				taken = fault.Wrap(fault.ErrConfig, &TakenError{rec.User.String(), user.String()}, "profile %s", c.Profile.Name)
-				rec.Pending = nil // its generation stays counted
-				return rec.Encode()
+				taken = fault.With(&TakenError{rec.User.String(), user.String()}, fault.ErrConfig)
+				rec.Pending = nil // the generation still counts them
+				return rec, nil
 			}
 			rec.UsePending()
 			rec.Unproven = false
 		}
 		rec.User = user
-		return rec.Encode()
+		return rec, nil
 	})
-	if err == nil {
-		err = taken
-	}
-	return err
+	return cmp.Or(err, taken)
 }
 
-// codeError says why an answer to a code is not a login, or nil.
-func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB, OAuth step 2
-	switch a.verdict {
+// codeError says why the answer to a code brought no login, or returns nil. A code
+// is valid for 3 minutes (Exact KB, OAuth step 2).
+func (c *Client) codeError(a answer) error {
+	switch a.outcome {
 	case granted:
 		if a.refresh.IsZero() {
 			return fault.New(fault.ErrTemporary, "the answer of %s has no refresh token, so there would be no login to keep", c.Profile.BaseURL)
@@ -271,13 +264,13 @@ func (c *Client) codeError(a answer) error { // a code lives 3 minutes: Exact KB
 	case notSent:
 		return fault.Wrap(fault.ErrTemporary, a.err, "cannot reach %s", c.Profile.BaseURL)
 	case deadToken, oldToken:
-		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not take the code, which is good for 3 minutes and works once")
-	case unknownNo:
-		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not take the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
+		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not accept the code, which is valid for 3 minutes and works once")
+	case refused:
+		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not accept the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
 	case badClient:
 		return fault.Wrap(fault.ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
 	case tooEarly:
-		return fault.Wrap(fault.ErrTemporary, a.err, "Exact gave this app and user a token less than ten minutes ago and gives no other yet")
+		return fault.Wrap(fault.ErrTemporary, a.err, "Exact issued this app and user a token less than ten minutes ago and issues no other yet")
 	}
 	return fault.Wrap(fault.ErrTemporary, a.err, "%s did not answer as it should, and the code may be used up", c.Profile.BaseURL)
 }

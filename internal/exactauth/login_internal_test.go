@@ -14,7 +14,7 @@ func TestLastPages(t *testing.T) {
 	ends := map[string]error{
 		"refused": fault.Wrap(fault.ErrDenied, &callback.RefusedError{Code: "access_denied"}, "sign-in refused"),
 		"taken":   fault.Wrap(fault.ErrConfig, &TakenError{"Ann", "Eve"}, "profile acme"),
-		"code":    fault.Wrap(fault.ErrLoginNeeded, &fault.ServerError{Status: 400, Code: "invalid_grant"}, "Exact did not take the code"),
+		"code":    fault.Wrap(fault.ErrLoginNeeded, &fault.ServerError{Status: 400, Code: "invalid_grant"}, "Exact did not accept the code"),
 		"client":  fault.New(fault.ErrConfig, "client secret"),
 		"away":    fault.New(fault.ErrTemporary, "cannot reach"),
 		"disk":    errors.New("no space left on device"),

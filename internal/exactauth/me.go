@@ -9,10 +9,16 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// Me asks who is signed in (field names as in picqer/exact-php-client Me.php). The
-// endpoint names no division, so it is not counted in the daily limit (Exact KB, API
-// limits).
-func (c *Client) Me(ctx context.Context, t record.Token) (record.User, error) {
+// Me returns the signed-in user.
+func (c *Client) Me(ctx context.Context, t record.Token) (_ record.User, err error) {
+	defer c.named(&err)
+	return c.user(ctx, t)
+}
+
+// user is Me without the profile in its error. The endpoint names no division, so the
+// request is not counted in the daily limit (Exact KB, API limits). Its fields are named
+// as in picqer/exact-php-client Me.php.
+func (c *Client) user(ctx context.Context, t record.Token) (record.User, error) {
 	type user struct {
 		UserID, UserName, FullName, Email, LanguageCode string
 		CurrentDivision                                 int

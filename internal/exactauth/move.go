@@ -8,100 +8,93 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// Latest gives, of a copy of a record that a machine kept and the record in the
-// store that it shares with others, the one to go on from: the kept one only if
-// its tokens came after the shared one's, and even then with the shared one's
-// client secret, which somebody may have changed since. What cannot be compared
-// gives way to the shared record.
-func Latest(kept, shared []byte) []byte {
-	k, err := record.Decode(kept)
+// Latest returns the record to continue from if a machine has spooled a record and the
+// shared store has one: the spooled one only if its tokens came later, and even then
+// with the shared record's client secret, which may have been changed since. If they
+// cannot be compared, Latest returns the shared record.
+func Latest(spooled, shared []byte) []byte {
+	mine, err := record.Decode(spooled)
 	if err != nil {
 		return shared
 	}
-	s, err := record.Decode(shared)
-	if err != nil || s.MovedTo != "" || k.BaseURL != s.BaseURL || k.ClientID != s.ClientID || k.Generation <= s.Generation {
+	theirs, err := record.Decode(shared)
+	if err != nil || theirs.MovedTo != "" || !sameClient(mine, theirs) || mine.Generation <= theirs.Generation {
 		return shared
 	}
-	k.ClientSecret = s.ClientSecret
-	b, err := k.Encode()
+	mine.ClientSecret = theirs.ClientSecret
+	b, err := mine.Encode()
 	if err != nil {
 		return shared
 	}
 	return b
 }
 
-// MoveTo moves the profile's login, client secret included, into another store,
-// which where names for people without any secret in it. At each moment no more
-// than one of the two copies can be refreshed: first the one here is marked, then
-// the other is written. The caller then calls [Client.Moved], and sees to it that
-// the profile is looked for in its new place. Whatever happens in between, calling
-// MoveTo again goes on where it ended.
+func sameClient(a, b *record.Record) bool {
+	return a.BaseURL == b.BaseURL && a.ClientID == b.ClientID
+}
+
+// MoveTo moves the profile's login, client secret included, into another store. where
+// names that store for people, without any secret. At most one of the two copies can be
+// refreshed at each moment: first the one here is marked, then the other is written.
+// After MoveTo the caller calls [Client.Moved], and has the profile use the other store.
+// If anything interrupts this, calling MoveTo again continues the move.
 //
-// There may be nothing to move. If the other store has a login of the same client,
-// the one that Exact issued later stays, since a later sign-in ends the one before;
-// but if it has another client's login, or another user's, fault.ErrConfig is wrapped and
-// everything is as before.
-func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) error {
+// A profile without a record is no error. If the other store has a login of the same
+// client, the login that Exact issued later stays, since a later sign-in ends the
+// earlier one; but if it has another client's login, or another user's, fault.ErrConfig
+// is wrapped and nothing is changed.
+func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err error) {
+	defer c.named(&err)
 	var moving *record.Record
-	goingOn := false // from an earlier call that was cut off
-	errNothing := errors.New("nothing to move")
-	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) (_ []byte, err error) {
-		if old == nil {
-			return nil, errNothing
+	resumed := false // after an earlier call was interrupted
+	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		switch {
+		case rec == nil:
+			return nil, record.ErrUnchanged
+		case rec.MovedTo != "" && rec.MovedTo != where:
+			return nil, movedError(rec)
+		case isNote(rec):
+			return nil, record.ErrUnchanged // all of it has arrived
 		}
-		if moving, err = record.Decode(old); err != nil {
-			return nil, err
-		}
-		if moving.MovedTo != "" && moving.MovedTo != where {
-			return nil, c.elsewhere(moving)
-		}
-		if moving.MovedTo != "" && !moving.SignedIn() && moving.ClientSecret.IsZero() {
-			return nil, errNothing // all of it is there
-		}
-		goingOn = moving.MovedTo != ""
-		moving.MovedTo = where
-		return moving.Encode()
+		resumed = rec.MovedTo != ""
+		rec.MovedTo = where
+		moving = rec
+		return rec, nil
 	})
-	if err == errNothing {
-		return nil
-	} else if err != nil {
+	if err != nil || moving == nil {
 		return err
 	}
 
-	arrived := false
-	err = to.Update(ctx, c.Profile.Name, func(_ context.Context, there []byte) ([]byte, error) {
+	decided := false
+	err = record.Update(ctx, to, c.Profile.Name, func(_ context.Context, there *record.Record) (*record.Record, error) {
 		moving.MovedTo = ""
 		if there != nil {
-			other, err := record.Decode(there)
-			if err != nil {
-				return nil, err
+			mine := sameClient(there, moving)
+			if there.SignedIn() && !mine {
+				return nil, fault.New(fault.ErrConfig, "%s holds the login of another client, %s at %s", where, there.ClientID, there.BaseURL)
 			}
-			mine := other.BaseURL == moving.BaseURL && other.ClientID == moving.ClientID
-			if other.SignedIn() && !mine {
-				return nil, fault.New(fault.ErrConfig, "profile %s: %s holds the login of another client, %s at %s", c.Profile.Name, where, other.ClientID, other.BaseURL)
-			}
-			if mine && other.MovedTo == "" && other.SignedIn() {
-				later := moving.SignedIn() && issuedAfter(newest(moving), newest(other))
-				if moving.SignedIn() && moving.User.Differs(other.User) && (later || !goingOn) {
-					return nil, fault.Wrap(fault.ErrConfig, &TakenError{other.User.String(), moving.User.String()}, "profile %s in %s", c.Profile.Name, where)
+			if mine && there.MovedTo == "" && there.SignedIn() {
+				later := moving.SignedIn() && issuedAfter(newest(moving), newest(there))
+				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !resumed) {
+					return nil, fault.Wrap(fault.ErrConfig, &TakenError{there.User.String(), moving.User.String()}, "in %s", where)
 				}
-				// An earlier call may have got this far, and others gone on from there;
+				// An earlier call may have got this far, and other machines refreshed since;
 				// or a whole team has signed in there already.
 				if !later {
-					arrived = true
-					return there, nil
+					decided = true
+					return nil, record.ErrUnchanged
 				}
-				other.Generation++ // what a machine keeps of that login is of no use
+				there.Generation++ // what a machine has spooled of that login is useless now
 			}
-			moving.Generation = max(moving.Generation, other.Generation)
+			moving.Generation = max(moving.Generation, there.Generation)
 		}
-		arrived = true // unless the store says that it never took it
-		return moving.Encode()
+		decided = true // the record may be there even if the store reports an error
+		return moving, nil
 	})
-	if err == nil || arrived {
+	if err == nil || decided {
 		return err
 	}
-	return errors.Join(err, c.stay(context.WithoutCancel(ctx)))
+	return errors.Join(err, c.unmark(context.WithoutCancel(ctx)))
 }
 
 // newest returns the tokens that Exact issued last.
@@ -112,8 +105,8 @@ func newest(r *record.Record) record.Tokens {
 	return r.Tokens
 }
 
-// issuedAfter goes by the server's own dates, if there are any: two machines may
-// have written these.
+// issuedAfter compares the server's own dates, if there are any: two machines may
+// have written the other times.
 func issuedAfter(t, other record.Tokens) bool {
 	if t.ServerDate.IsZero() || other.ServerDate.IsZero() {
 		return t.RepliedAt.After(other.RepliedAt)
@@ -121,57 +114,48 @@ func issuedAfter(t, other record.Tokens) bool {
 	return t.ServerDate.After(other.ServerDate)
 }
 
-// stay takes back the mark of a move that did not happen.
-func (c *Client) stay(ctx context.Context) error {
-	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := record.Decode(old)
-		if err != nil {
-			return nil, err
+// unmark removes the mark of a move that failed.
+func (c *Client) unmark(ctx context.Context) error {
+	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if rec == nil {
+			return nil, record.ErrUnchanged
 		}
 		rec.MovedTo = ""
-		return rec.Encode()
+		return rec, nil
 	})
 }
 
-// Moved removes the secrets that a move has left behind and keeps a note of
-// where the login is, for whoever still looks here.
-func (c *Client) Moved(ctx context.Context) error {
-	errNothing := errors.New("nothing moved")
-	err := c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		if old == nil {
-			return nil, errNothing
+// Moved removes the secrets that a move has left behind. It leaves a note that names
+// the login's new store, for callers that still look here.
+func (c *Client) Moved(ctx context.Context) (err error) {
+	defer c.named(&err)
+	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if rec == nil || rec.MovedTo == "" {
+			return nil, record.ErrUnchanged
 		}
-		rec, err := record.Decode(old)
-		if err != nil {
-			return nil, err
-		}
-		if rec.MovedTo == "" {
-			return nil, errNothing
-		}
-		return (&record.Record{BaseURL: rec.BaseURL, ClientID: rec.ClientID, Generation: rec.Generation, MovedTo: rec.MovedTo}).Encode()
+		return &record.Record{BaseURL: rec.BaseURL, ClientID: rec.ClientID, Generation: rec.Generation, MovedTo: rec.MovedTo}, nil
 	})
-	if err == errNothing {
-		return nil
-	}
-	return err
 }
 
-// IsNote reports whether a record is no more than the note that Moved leaves, which
-// tells no secret.
+// IsNote reports whether a record is the note that Moved leaves, which has no secret.
 func IsNote(b []byte) bool {
 	rec, err := record.Decode(b)
-	return err == nil && rec.MovedTo != "" && !rec.SignedIn() && rec.ClientSecret.IsZero()
+	return err == nil && isNote(rec)
 }
 
-// elsewhere says that the login in r must not be used from here.
-func (c *Client) elsewhere(r *record.Record) error {
-	if r.SignedIn() || !r.ClientSecret.IsZero() {
-		return fault.New(fault.ErrTemporary, "profile %s: its login is being moved to %s", c.Profile.Name, fault.Printable(r.MovedTo))
+func isNote(r *record.Record) bool {
+	return r.MovedTo != "" && !r.SignedIn() && r.ClientSecret.IsZero()
+}
+
+// movedError says that the login in r must not be used from here.
+func movedError(r *record.Record) error {
+	if !isNote(r) {
+		return fault.New(fault.ErrTemporary, "its login is being moved to %s", fault.Printable(r.MovedTo))
 	}
-	return fault.Wrap(fault.ErrConfig, &MovedError{r.MovedTo}, "profile %s", c.Profile.Name)
+	return fault.With(&MovedError{r.MovedTo}, fault.ErrConfig)
 }
 
-// MovedError is wrapped by an fault.ErrConfig: the login was moved to another store.
+// MovedError is wrapped by a fault.ErrConfig: the login was moved to another store.
 type MovedError struct {
 	Where string // as it was given to MoveTo
 }

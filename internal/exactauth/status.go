@@ -3,7 +3,6 @@ package exactauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
@@ -11,18 +10,20 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// Status is what the record says of a profile's login; no server was asked.
+// Status is what the record says about a profile's login; no server was asked.
 type Status struct {
-	SignedIn         bool        // there is a login, and nothing says that it is dead
+	SignedIn         bool        // there is a login, and nothing says that it has ended
 	AccessExpiresAt  time.Time   // zero without a login
 	RefreshExpiresAt time.Time   // when the login lapses if no token is fetched
-	User             record.User // zero if it is not known
+	User             record.User // zero if unknown
 	Problem          error       // why a call of Token would fail or soon will; nil if nothing is known
 }
 
 // Status reads the profile's record. A record that cannot be read is an error;
-// one that does not exist is not.
-func (c *Client) Status(ctx context.Context) (Status, error) {
+// a missing record is not.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	defer c.named(&err)
+	defer c.named(&s.Problem)
 	rec, err := c.load(ctx)
 	switch {
 	case errors.Is(err, fault.ErrLoginNeeded):
@@ -30,21 +31,20 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	case err != nil:
 		return Status{}, err
 	case !rec.SignedIn():
-		return Status{Problem: c.nobody()}, nil
+		return Status{Problem: errNotSignedIn}, nil
 	}
 	now := c.now()
-	s := Status{
+	s = Status{
 		SignedIn:         true,
 		AccessExpiresAt:  rec.ExpiresAt(),
 		RefreshExpiresAt: rec.RefreshExpiresAt(),
-		User:             rec.User,
 	}
-	if rec.Unproven {
-		s.User = record.User{}
+	if !rec.Unproven {
+		s.User = rec.User
 	}
 	call := &tokenCall{Client: c}
-	if rec.Refused != nil { // it is lifted by another secret
-		if err := call.findSecret(ctx); err != nil {
+	if rec.Refused != nil { // another secret lifts it
+		if err := call.fetchSecret(ctx); err != nil {
 			return s, err
 		}
 	}
@@ -54,73 +54,75 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		s.SignedIn = !errors.Is(err, fault.ErrLoginNeeded)
 	case now.After(s.RefreshExpiresAt):
 		s.SignedIn = false
-		s.Problem = fault.New(fault.ErrLoginNeeded, "profile %s: its refresh token was not used for 30 days and has expired", c.Profile.Name)
+		s.Problem = fault.New(fault.ErrLoginNeeded, "its refresh token was not used for 30 days and has expired")
 	}
 	return s, nil
 }
 
-// SetClientSecret keeps the client secret in the profile's record, where the
-// store seals it like the tokens. Without a secret the one there is stays if keep
-// is set, and goes if not. The login in the record stays, unless it is of another
-// client: then fault.ErrConfig is wrapped and nothing is changed.
-func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) error {
-	return c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec := &record.Record{}
-		if old != nil {
-			var err error
-			if rec, err = c.open(old); errors.Is(err, fault.ErrLoginNeeded) {
-				return nil, fault.Wrap(fault.ErrConfig, err, "the login of before would be lost")
-			} else if err != nil {
-				return nil, err
-			}
+// SetClientSecret stores the client secret in the profile's record, where the store
+// seals it like the tokens. Without a secret, keep says whether the stored secret stays.
+// The login in the record stays, unless it is another client's: then fault.ErrConfig is
+// wrapped and nothing is changed.
+func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) (err error) {
+	defer c.named(&err)
+	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if rec == nil {
+			rec = &record.Record{}
+		} else if err := c.mayUse(rec); errors.Is(err, fault.ErrLoginNeeded) {
+			return nil, fault.Wrap(fault.ErrConfig, err, "the existing login would be lost")
+		} else if err != nil {
+			return nil, err
 		}
 		if secret.IsZero() && keep && c.owns(rec) {
 			secret = rec.ClientSecret
 		}
 		rec.BaseURL, rec.ClientID, rec.ClientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret
-		return rec.Encode()
+		return rec, nil
 	})
 }
 
-// Logout removes the tokens and keeps the client secret, so that the next login
-// needs no set-up. It reports whether there was a login, and nothing more: Exact
-// has no call that revokes a token, so what was handed out lives on until it
-// expires, and the user's consent until it is revoked in Exact Online.
+// Logout removes the tokens and keeps the client secret, so that the next login needs
+// no set-up. It reports whether there was a login. It cannot revoke anything, since
+// Exact has no call for that: an access token stays valid until it expires, and the
+// user's consent until it is revoked in Exact Online.
 func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
-	if _, err := c.Store.Read(ctx, c.Profile.Name); errors.Is(err, fs.ErrNotExist) {
+	defer c.named(&err)
+	if known, err := c.Known(ctx); err == nil && !known {
 		return false, nil
 	}
-	err = c.Store.Update(ctx, c.Profile.Name, func(_ context.Context, old []byte) ([]byte, error) {
-		rec, err := record.Decode(old) // whatever client's it is
-		if err != nil {
-			return nil, err
+	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		switch {
+		case rec == nil:
+			return nil, record.ErrUnchanged
+		case rec.MovedTo != "":
+			return nil, movedError(rec)
 		}
-		if rec.MovedTo != "" {
-			return nil, c.elsewhere(rec)
-		}
-		wasSignedIn = rec.SignedIn()
-		return (&record.Record{
+		wasSignedIn = rec.SignedIn() // also another client's
+		return &record.Record{
 			BaseURL: rec.BaseURL, ClientID: rec.ClientID, ClientSecret: rec.ClientSecret, Generation: rec.Generation + 1,
-		}).Encode()
+		}, nil
 	})
 	return wasSignedIn, err
 }
 
-// Known reports whether there is a record, sound or not.
+// Known reports whether there is a record, readable or not.
 func (c *Client) Known(ctx context.Context) (bool, error) {
 	_, err := c.Store.Read(ctx, c.Profile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, fault.In(c.Profile.Name, err)
 }
 
-// Forget removes the profile's record whole, client secret included, even if it
+// Forget removes the profile's whole record, client secret included, even if the record
 // is damaged.
-func (c *Client) Forget(ctx context.Context) error { return c.Store.Delete(ctx, c.Profile.Name) }
+func (c *Client) Forget(ctx context.Context) error {
+	return fault.In(c.Profile.Name, c.Store.Delete(ctx, c.Profile.Name))
+}
 
 // HasClientSecret reports whether the record holds the secret of this client.
-func (c *Client) HasClientSecret(ctx context.Context) (bool, error) {
+func (c *Client) HasClientSecret(ctx context.Context) (_ bool, err error) {
+	defer c.named(&err)
 	b, err := c.Store.Read(ctx, c.Profile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -128,8 +130,19 @@ func (c *Client) HasClientSecret(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	rec, err := record.Decode(b)
-	if err != nil {
-		return false, fmt.Errorf("profile %s: %w", c.Profile.Name, err)
-	}
-	return c.owns(rec) && !rec.ClientSecret.IsZero(), nil
+	return err == nil && c.owns(rec) && !rec.ClientSecret.IsZero(), err
+}
+
+// TryStore says why the profile's record cannot be changed, or returns nil. It takes
+// the lock, makes room as for a refresh, and changes nothing.
+func (c *Client) TryStore(ctx context.Context) (err error) {
+	defer c.named(&err)
+	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if rec != nil {
+			if err := c.mayUse(rec); err != nil {
+				return nil, err
+			}
+		}
+		return nil, record.ErrUnchanged
+	})
 }

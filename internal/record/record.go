@@ -34,6 +34,7 @@
 package record
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
@@ -125,19 +126,11 @@ type User struct {
 
 // String names the user for people: full name and e-mail address, or what there is of them.
 func (u User) String() string {
-	name := u.FullName
-	if name == "" {
-		name = u.UserName
+	name := cmp.Or(u.FullName, u.UserName)
+	if name != "" && u.Email != "" {
+		return name + " <" + u.Email + ">"
 	}
-	switch {
-	case name == "" && u.Email == "":
-		return u.ID
-	case name == "":
-		return u.Email
-	case u.Email == "":
-		return name
-	}
-	return name + " <" + u.Email + ">"
+	return cmp.Or(name, u.Email, u.ID)
 }
 
 // Differs reports whether the two are known to be different users.

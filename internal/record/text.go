@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -148,8 +149,7 @@ func field[T any](f *form, key string, v *T, format func(T) string, parse func(s
 		if _, err := parse(text); err != nil {
 			f.err = fmt.Errorf("%s: %w", key, err)
 		}
-		f.out = append(append(f.out, key...), ' ')
-		f.out = append(escape(f.out, text), '\n')
+		f.out = fmt.Appendf(f.out, "%s %s\n", key, escape(text))
 		return
 	}
 	line, ok := strings.CutPrefix(f.rest, key)
@@ -217,47 +217,36 @@ func (f *form) time(key string, v *time.Time) {
 	field(f, key, v, format, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
 }
 
-// escape appends s, in which '%' and control characters are written as "%0A": a
-// value has no line breaks, and each value has one form.
-func escape(to []byte, s string) []byte {
+// escape writes '%' and control characters as "%0A", so that a value has no line breaks.
+func escape(s string) string {
+	if plain(s) {
+		return s
+	}
+	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; special(c) {
-			to = append(to, '%', hexDigits[c>>4], hexDigits[c&15])
+		if plain(s[i : i+1]) {
+			b.WriteByte(s[i])
 		} else {
-			to = append(to, c)
+			fmt.Fprintf(&b, "%%%02X", s[i])
 		}
 	}
-	return to
+	return b.String()
 }
 
-const hexDigits = "0123456789ABCDEF"
-
-func special(c byte) bool { return c < ' ' || c == 0x7f || c == '%' }
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == 0x7f || c == '%' {
+			return false
+		}
+	}
+	return true
+}
 
 // unescape undoes escape, and reports whether s is one of its results.
 func unescape(s string) (string, bool) {
-	plain := 0
-	for plain < len(s) && !special(s[plain]) {
-		plain++
-	}
-	if plain == len(s) {
+	if plain(s) {
 		return s, true
 	}
-	to := append(make([]byte, 0, len(s)), s[:plain]...)
-	for s = s[plain:]; s != ""; {
-		c := s[0]
-		s = s[1:]
-		if special(c) {
-			if c != '%' || len(s) < 2 {
-				return "", false
-			}
-			high, low := strings.IndexByte(hexDigits, s[0]), strings.IndexByte(hexDigits, s[1])
-			if high < 0 || low < 0 || !special(byte(high<<4|low)) {
-				return "", false
-			}
-			c, s = byte(high<<4|low), s[2:]
-		}
-		to = append(to, c)
-	}
-	return string(to), true
+	text, err := url.PathUnescape(s)
+	return text, err == nil && escape(text) == s
 }

@@ -574,7 +574,7 @@ func (t *trial) misled() {
 		n++
 		excused = excused && slices.ContainsFunc(t.all, func(q *proc) bool {
 			text := q.stderr.String()
-			return q.machine != p.machine && q.started.Before(p.ended) && (strings.Contains(text, keptWords) || strings.Contains(text, "verdict=granted"))
+			return q.machine != p.machine && q.started.Before(p.ended) && (strings.Contains(text, keptWords) || strings.Contains(text, "outcome=granted"))
 		})
 	}
 	if excused {
@@ -667,7 +667,7 @@ func (t *trial) cut(q *request, command string) bool {
 		case p.login != (command == "login"):
 		case p.endedAtOnce().IsZero():
 			asked += strings.Count(p.stderr.String(), "asked the token endpoint")
-			granted += strings.Count(p.stderr.String(), "verdict=granted")
+			granted += strings.Count(p.stderr.String(), "outcome=granted")
 		case p.started.Before(q.arrived):
 			ended = true
 		}

@@ -1,0 +1,341 @@
+package exactauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
+)
+
+// refresh takes the record one step nearer to a live token, under the store's lock.
+// The first step marks the record (SpentAt) because a refresh is about to be sent. The
+// second step sends it, in an update of its own because only the end of an update makes
+// anything durable. Each step decides again, since another process may have refreshed
+// while this one waited. If another process's mark is recent, this one sends: the other
+// has lost the lock or died, and the mark serves both.
+//
+// One update that holds the lock throughout is not simpler: each store would have to
+// make the mark durable within an update. In PostgreSQL, where record and lock are one
+// row and one transaction, that is a commit, which releases the lock all the same.
+func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
+	var rec *record.Record
+	sent := false
+	waiting, endWait := context.WithCancelCause(ctx)
+	defer endWait(nil)
+	stopWatching := c.watchRecord(waiting, endWait)
+	defer stopWatching()
+	over := c.announceIfLong(waiting, "this login is free")
+	defer over()
+	err := record.Update(waiting, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+		stopWatching() // the lock is ours; from here on only ctx counts
+		over()
+		if err := c.mayUse(old); err != nil {
+			return nil, err
+		}
+		rec = old
+		switch {
+		case c.next(rec).do != refresh:
+			return nil, record.ErrUnchanged
+		case c.secretFor(rec).IsZero():
+			return nil, errNoSecret
+		case c.mustMark(rec):
+			if !rec.SpentAt.IsZero() {
+				rec.LostAt = rec.SpentAt // the process that marked it never got an answer
+				c.othersMark = rec.SpentAt
+			}
+			c.marked = c.now()
+			rec.SpentAt = c.marked
+		default:
+			if !rec.SpentAt.Equal(c.marked) {
+				c.othersMark = rec.SpentAt
+			}
+			c.send(ctx, rec)
+			sent = true
+		}
+		return rec, nil
+	})
+	if errors.Is(err, errRenewed) {
+		return c.load(ctx)
+	}
+	if err == nil && sent && c.renewed {
+		// In this time a kill would have lost the login: from the reply's last byte to durable.
+		c.log().Debug("saved the new tokens", "after", c.now().Sub(rec.RepliedAt))
+	}
+	return rec, err
+}
+
+var errNoSecret = fault.New(fault.ErrConfig, "the client secret is missing")
+
+// mustMark reports whether the record is not marked yet: by this call, or a moment ago
+// by another one.
+func (c *tokenCall) mustMark(r *record.Record) bool {
+	if !c.marked.IsZero() {
+		return r.SpentAt.Before(c.marked)
+	}
+	age := c.now().Sub(r.SpentAt)
+	return age < 0 || age > r.Life/50
+}
+
+var errRenewed = errors.New("another process has refreshed")
+
+// watchRecord ends the wait for the lock as soon as the record has a token for this
+// call, so that many waiting processes go on at once instead of one after the other.
+// With the lock held, stop ends the watch, so that what the store still has to do is
+// not cut short.
+func (c *tokenCall) watchRecord(waiting context.Context, endWait context.CancelCauseFunc) (stop context.CancelFunc) {
+	watching, stop := context.WithCancel(waiting)
+	judge := *c // the update may change c during the last look
+	go func() {
+		pause := 20 * time.Millisecond
+		for fault.Pause(watching, pause) == nil {
+			began := time.Now()
+			rec, err := c.load(watching)
+			if err == nil && watching.Err() == nil && judge.next(rec).do == handOut {
+				endWait(errRenewed)
+			}
+			pause = max(pause, 10*time.Since(began)) // spare a shared store
+		}
+	}()
+	return stop
+}
+
+// send sends the refresh token and writes the outcome into rec. The server acts when it
+// receives the request, so nothing that happens to the caller intervenes from here to
+// the saved answer: ctx only prevents a second attempt.
+func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+	defer cancel()
+	secret := c.secretFor(rec)
+
+	a := c.renew(bounded, secret, rec.Refresh)
+	c.apply(rec, rec.Refresh, a)
+	for attempt := 1; ; attempt++ {
+		pause, again := retryPause(a, rec.Life, attempt)
+		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
+			break
+		}
+		a = c.renew(bounded, secret, rec.Refresh)
+		c.apply(rec, rec.Refresh, a)
+	}
+	if a.outcome != deadToken && a.outcome != oldToken {
+		return
+	}
+	// A sign-in may have ended this login and been killed before it replaced the login.
+	if rec.UsePending() || a.outcome == deadToken {
+		return
+	}
+	if rec.Refused == nil {
+		return // another machine's answer is awaited
+	}
+	// A restored backup may have replaced the record in spite of the lock.
+	if other, err := c.load(bounded); err == nil && other.SignedIn() && other.Refresh.Reveal() != rec.Refresh.Reveal() {
+		*rec = *other
+		return
+	}
+	// Exact has been seen to accept the previous token until the new one is used
+	// (forums.invantive.com 1419, 2903), and to contradict itself.
+	if !rec.Previous.IsZero() {
+		if a := c.renew(bounded, secret, rec.Previous); a.outcome == granted || a.outcome == tooEarly {
+			used := rec.Previous
+			rec.Refresh, rec.Previous, rec.Refused = used, rec.Refresh, nil
+			c.apply(rec, used, a)
+		}
+	}
+}
+
+// retryPause says whether the same call asks the server again after this answer, and
+// after how long. Pauses follow the token's life and add up to 10 s at most.
+func retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool) {
+	most := min(life/50, 10*time.Second)
+	switch {
+	case a.outcome == notSent && attempt <= 2: // nothing was spent, so more than one retry does no harm
+		return (most/8)<<attempt + rand.N(most/8), true
+	case a.outcome == unanswered && attempt == 1:
+		if a.retryAfter > 0 {
+			return a.retryAfter, a.retryAfter <= most
+		}
+		return most/4 + rand.N(most/4), true
+	}
+	return 0, false
+}
+
+// apply writes into rec what the answer to a refresh with the token used means.
+func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
+	now := c.now()
+	spentAt := rec.SpentAt
+	rec.SpentAt = time.Time{}
+	c.failed = nil
+	if (a.outcome == tooEarly || a.outcome == oldToken) && rec.LostAt.IsZero() && !spentAt.Equal(c.marked) {
+		rec.LostAt = spentAt // the process that marked the record did send, and was killed
+	}
+	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
+		rec.Previous, rec.Refresh = used, a.refresh
+		if a.outcome != granted { // which is counted below
+			rec.Generation++
+		}
+	}
+	hold := func(text string, pause time.Duration) {
+		rec.Failure, rec.FailedAt, rec.RetryAt = text, now, now.Add(pause)
+	}
+	refuse := func(config bool, text string) {
+		rec.Refused = &record.Refusal{Config: config, Text: text, At: now, Client: c.fingerprint(rec)}
+	}
+	switch a.outcome {
+	case granted:
+		rec.Access, rec.Life = a.access, a.life
+		rec.RequestedAt, rec.RepliedAt, rec.ServerDate = a.sentAt, a.repliedAt, a.serverDate
+		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		rec.Failures, rec.Failure, rec.Refused = 0, "", nil
+		// A sign-in of the same user would have ended this login.
+		rec.Pending = nil
+		rec.Generation++
+		c.renewed = true
+
+	case notSent:
+		c.failed = fault.Wrap(fault.ErrTemporary, a.err, "cannot reach %s, the login is untouched", c.Profile.BaseURL)
+
+	case unanswered, redirected:
+		rec.Failures++
+		text := fmt.Sprintf("%s did not answer as it should (%v)", c.Profile.BaseURL, a.err)
+		if a.outcome == redirected {
+			text = fmt.Sprintf("%s redirects to another address, which is not followed (%v)", c.Profile.BaseURL, a.err)
+		} else {
+			rec.LostAt = a.sentAt
+		}
+		hold(text, max(a.retryAfter, backoff(rec.Life/20, rec.Failures, rec.Life)))
+
+	case refused:
+		// Each of these counts towards the ten errors an hour.
+		rec.Failures++
+		rec.LostAt = a.sentAt
+		hold(fmt.Sprintf("%s refuses the refresh (%v)", c.Profile.BaseURL, a.err), max(a.retryAfter, backoff(rec.Life/10, rec.Failures, 6*rec.Life)))
+
+	case tooEarly:
+		redate(rec, now, a.serverDate)
+		switch {
+		case rec.Alive(now) && rec.LostAt.IsZero():
+			// Unless our clock was fast, the server's window differs from its documentation.
+			if !now.Before(rec.MayRefreshAt()) {
+				rec.WaitForExpiry = true
+			}
+		case rec.LostAt.IsZero() && now.Before(rec.RepliedAt.Add(rec.Life+rec.Life/5)):
+			// The server's clock for expiry is a little behind ours.
+			hold("Exact says that the expired token has not expired", rec.Life/50)
+		default:
+			// The server did issue a token, and we never saw it.
+			from := rec.LostAt
+			if from.IsZero() {
+				from = spentAt
+			}
+			open := from.Add(rec.Life/20*19 + rec.Life/50)
+			if !open.After(now) {
+				open = now.Add(rec.Life / 20 * 19)
+			}
+			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", fault.Clock(from)), open.Sub(now))
+		}
+
+	case oldToken:
+		// The process that marked the record may be alive: the server of a shared store can
+		// end its session, and with it the lock, while its answer is on the way.
+		if until := c.othersMark.Add(rec.Life / 8); c.Shared && !c.othersMark.IsZero() && now.Before(until) && rec.AwaitedAt.IsZero() {
+			rec.AwaitedAt, rec.Refused = now, nil
+			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", fault.Clock(c.othersMark)), until.Sub(now))
+			return
+		}
+		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"
+		if !rec.LostAt.IsZero() {
+			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", fault.Clock(rec.LostAt))
+		}
+		refuse(false, text)
+
+	case deadToken:
+		refuse(false, fmt.Sprintf("Exact does not accept its refresh token any more (%v)", a.err))
+
+	case badClient:
+		refuse(true, fmt.Sprintf("Exact does not accept the client id and client secret (%v)", a.err))
+	}
+}
+
+// backoff doubles from base with each failure, up to most.
+func backoff(base time.Duration, failures int, most time.Duration) time.Duration {
+	return min(base<<min(failures-1, 10), most)
+}
+
+// redate corrects the times of the access token if the clock was set since it came: its
+// age is the difference of two of the server's own dates. Those count in seconds, so a
+// token that lives for seconds keeps its times.
+func redate(r *record.Record, now, serverNow time.Time) {
+	if r.Life < time.Minute || r.ServerDate.IsZero() || serverNow.IsZero() {
+		return
+	}
+	age := serverNow.Sub(r.ServerDate) + time.Second
+	set := now.Sub(r.RequestedAt) - age // by how much, slow answers aside
+	if age < 0 || age > r.Life || set.Abs() < r.Life/24 {
+		return
+	}
+	r.RequestedAt = now.Add(-age)
+	r.RepliedAt = r.RequestedAt.Add(min(2*time.Second, age))
+}
+
+// identify asks whose the unproven tokens in r are, and stores the answer. Tokens of
+// another user, or of one whom Exact does not name, are refused until a person signs in:
+// scripts would work in another user's name with them.
+func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Record, error) {
+	asking, cancel := context.WithTimeout(ctx, userLimit)
+	defer cancel()
+	user, askErr := c.user(asking, c.token(r.Tokens))
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, context.Cause(ctx)
+	case errors.Is(askErr, fault.ErrTemporary):
+		return nil, fault.Wrap(fault.ErrTemporary, askErr, "its login has ended, and Exact cannot be asked now whose the sign-in after it was")
+	}
+	var rec *record.Record
+	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+		if err := c.mayUse(old); err != nil {
+			return nil, err
+		}
+		rec = old
+		if !rec.Unproven || rec.Refresh.Reveal() != r.Refresh.Reveal() {
+			return nil, record.ErrUnchanged // another process was faster
+		}
+		text := ""
+		switch {
+		case askErr != nil:
+			text = fmt.Sprintf("the login of %s has ended, and Exact does not say whose the sign-in after it was (%v)", rec.User, askErr)
+		case user.Differs(rec.User):
+			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
+		default:
+			rec.User, rec.Unproven = user, false
+			return rec, nil
+		}
+		rec.Refused = &record.Refusal{Text: text, At: c.now(), Client: c.fingerprint(rec)}
+		return rec, nil
+	})
+	return rec, err
+}
+
+// announceIfLong calls Waiting once a wait has lasted so long that a person notices, and
+// until over is called, which may be more than once.
+func (c *Client) announceIfLong(ctx context.Context, what string) (over func()) {
+	if c.Waiting == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if fault.Pause(ctx, 300*time.Millisecond) == nil {
+			defer c.Waiting(ctx, what, time.Time{})()
+			<-ctx.Done()
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
