@@ -156,7 +156,7 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 	return []byte(edited), nil
 }
 
-// permitAs gives f the permissions of the file that it replaces. A new file is private.
+// permitAs sets f to the permissions of the file that it replaces. A new file is private.
 func permitAs(f *os.File, path string) error {
 	before, err := os.Stat(path)
 	if err != nil {

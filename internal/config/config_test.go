@@ -73,7 +73,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// What else is wrong with a profile does not hide what could be settled.
+// With an error Resolve returns what it could settle.
 func TestResolveReturnsWhatItSettled(t *testing.T) {
 	t.Parallel()
 	env, _ := setUp(t, "[profiles.acme]\nclient_id = 'x'\nstore = '@/f'\n", map[string]string{"EXACTAUTH_DIVISION": "x"})

@@ -4,7 +4,7 @@ package config
 
 import "syscall"
 
-// readOnly reports whether dir is on a file system that nobody can write.
+// readOnly reports whether dir is on a read-only file system.
 func readOnly(dir string) bool {
 	const flag = 1 // ST_RDONLY on Linux, MNT_RDONLY on macOS
 	var st syscall.Statfs_t

@@ -2,4 +2,4 @@
 
 package config
 
-func readOnly(string) bool { return false } // it is not asked here
+func readOnly(string) bool { return false } // unknown

@@ -80,7 +80,7 @@ func checkBaseURL(s string) error {
 	return nil
 }
 
-// parseOrigin parses a URL that is a scheme and a host and nothing else.
+// parseOrigin parses a URL that has a scheme and a host only.
 func parseOrigin(s string) (*url.URL, error) {
 	u, err := parseHTTP(s)
 	if err != nil {

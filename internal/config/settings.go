@@ -13,7 +13,7 @@ import (
 
 // DefaultRedirectURI is for a new registration in the App Center: an https name
 // that is not localhost, as Exact demands (Exact KB, OAuth step 1), below .test,
-// where nobody can own a name or get a public certificate for one (RFC 6761).
+// where no name can be owned or get a public certificate (RFC 6761).
 const DefaultRedirectURI = "https://exactauth.test:8484/callback"
 
 // Settings is one profile with everything decided: which registered app signs in

@@ -21,7 +21,7 @@ func TestSettle(t *testing.T) {
 		values Values // beside client_id
 		want   string // how the faults begin
 	}{
-		{"nothing else", Values{}, ok},
+		{"a client id alone", Values{}, ok},
 		{"http on 127.0.0.1", Values{"base_url": "http://127.0.0.1:1234"}, ok},
 		{"http on ::1", Values{"base_url": "http://[::1]:1234"}, ok},
 		{"http on localhost", Values{"base_url": "http://localhost:1234"}, ok},
