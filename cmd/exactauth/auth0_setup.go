@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -118,21 +119,24 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if err != nil {
 		return err
 	}
-	if wish.ClientSecret, err = a.setupSecret(ctx, o.secretFile); err != nil {
+	if wish.ClientSecret, err = a.givenSecret("--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET"); err != nil {
 		return err
 	}
-	err = a.carryOut(ctx, o, d, t, wish)
-	return a.auth0Error(err, d)
+	return a.auth0Error(a.carryOut(ctx, o, d, t, wish), d)
 }
 
 // carryOut makes the plan, asks the person for missing values, and applies the plan.
 func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains, t *auth0.Tenant, wish auth0.Wish) error {
-	plan, err := a.auth0Plan(ctx, t, wish)
+	makePlan := func() (*auth0.Plan, error) {
+		ctx, cancel := context.WithTimeout(ctx, auth0Timeout)
+		defer cancel()
+		return t.Plan(ctx, wish)
+	}
+	plan, err := makePlan()
 	if errors.Is(err, auth0.ErrNoSecret) && a.Interactive() {
-		if wish, err = a.askForExact(ctx, d, wish); err != nil {
-			return err
+		if wish, err = a.askForExact(ctx, d, wish); err == nil {
+			plan, err = makePlan()
 		}
-		plan, err = a.auth0Plan(ctx, t, wish)
 	}
 	if err != nil {
 		return err
@@ -140,55 +144,42 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 	if !a.JSON {
 		a.Say("Exact's App Center must have exactly this Redirect URI for client id %s:\n\n%s\n", plan.ClientID, d.signIn.Callback())
 	}
-	if o.dryRun {
-		return a.showPlan(d, plan, true)
-	}
-	applying, cancel := context.WithTimeout(ctx, auth0Timeout)
-	defer cancel()
-	var done []string
-	if err := plan.Apply(applying, func(c auth0.Change) { done = append(done, c.What...) }); err != nil {
-		for _, what := range done {
-			a.Note("changed before the error: " + what)
+	if !o.dryRun {
+		ctx, cancel := context.WithTimeout(ctx, auth0Timeout)
+		defer cancel()
+		var done []string
+		if err := plan.Apply(ctx, func(c auth0.Change) { done = append(done, c.What...) }); err != nil {
+			for _, what := range done {
+				a.Note("changed before the error: " + what)
+			}
+			return err
 		}
-		return err
 	}
-	return a.showPlan(d, plan, false)
-}
-
-func (a *app) auth0Plan(ctx context.Context, t *auth0.Tenant, wish auth0.Wish) (*auth0.Plan, error) {
-	ctx, cancel := context.WithTimeout(ctx, auth0Timeout)
-	defer cancel()
-	return t.Plan(ctx, wish)
+	if a.JSON {
+		return a.showPlanJSON(d, plan, o.dryRun)
+	}
+	return a.showPlan(d, plan, o.dryRun)
 }
 
 // showPlan prints what was changed, or would be in a dry run.
 func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
-	if a.JSON {
-		return a.showPlanJSON(d, plan, dry)
-	}
 	if len(plan.Changes) == 0 {
 		return a.Print(fmt.Sprintf("Nothing to change: connection %s at %s is correct.\n", plan.Connection, d.own))
 	}
-	text := fmt.Sprintf("Changed at %s:\n", d.own)
+	text, requests := fmt.Sprintf("Changed at %s:\n", d.own), ""
 	if dry {
 		text = fmt.Sprintf("Would be changed at %s:\n", d.own)
 	}
 	for _, c := range plan.Changes {
-		for _, what := range c.What {
-			text += "  " + what + "\n"
+		text += "  " + strings.Join(c.What, "\n  ") + "\n"
+		var body bytes.Buffer
+		if err := json.Indent(&body, c.Body, "", "  "); err != nil {
+			return err
 		}
+		requests += fmt.Sprintf("\n%s %s\n%s\n", c.Method, c.Path, &body)
 	}
 	if dry {
-		for _, c := range plan.Changes {
-			var body strings.Builder
-			enc := json.NewEncoder(&body)
-			enc.SetEscapeHTML(false)
-			enc.SetIndent("", "  ")
-			if err := enc.Encode(c.Body); err != nil {
-				return err
-			}
-			text += fmt.Sprintf("\n%s %s\n%s", c.Method, c.Path, body.String())
-		}
+		text += requests
 	}
 	if err := a.Print(text); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	if o.urlOnly {
 		return a.auth0Error(a.showAddress(ctx, s), d)
 	}
-	if s.ClientSecret, err = a.auth0AppSecret(o); err != nil {
+	if s.ClientSecret, err = a.givenSecret("--app-secret-file", o.secretFile, "AUTH0_APP_SECRET"); err != nil {
 		return err
 	}
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
@@ -102,22 +102,6 @@ func callbackFlag(callback string) string {
 		return ""
 	}
 	return " --callback " + callback
-}
-
-// auth0AppSecret returns the app's secret. It is zero if none is given: native and
-// single-page apps have none.
-func (a *app) auth0AppSecret(o auth0TestOptions) (fault.Secret, error) {
-	switch file := a.Env("AUTH0_APP_SECRET_FILE"); {
-	case o.secretFile == "-":
-		return readSecret("standard input", a.In)
-	case o.secretFile != "":
-		return readSecretFile("--app-secret-file", o.secretFile)
-	case a.Env("AUTH0_APP_SECRET") != "":
-		return readSecret("AUTH0_APP_SECRET", strings.NewReader(a.Env("AUTH0_APP_SECRET")))
-	case file != "":
-		return readSecretFile("AUTH0_APP_SECRET_FILE", file)
-	}
-	return fault.Secret{}, nil
 }
 
 func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {

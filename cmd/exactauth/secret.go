@@ -19,16 +19,30 @@ import (
 // clientSecret returns the client secret from the environment, a file or a command. It
 // returns a zero secret if none of them is set: then the record has the secret.
 func (a *app) clientSecret(ctx context.Context, p config.Settings) (fault.Secret, error) {
-	if s := strings.TrimSpace(a.Env("EXACTAUTH_CLIENT_SECRET")); s != "" {
-		return fault.NewSecret(s), nil
-	}
-	if file := a.Env("EXACTAUTH_CLIENT_SECRET_FILE"); file != "" {
-		return readSecretFile("EXACTAUTH_CLIENT_SECRET_FILE", file)
-	}
-	if p.ClientSecretCommand != "" {
+	secret, err := a.givenSecret("", "", "EXACTAUTH_CLIENT_SECRET")
+	if err == nil && secret.IsZero() && p.ClientSecretCommand != "" {
 		return a.runSecretCommand(ctx, p.ClientSecretCommand)
 	}
-	return fault.Secret{}, nil
+	return secret, err
+}
+
+// givenSecret returns the secret in the file that a flag names, where "-" is standard
+// input; or in an environment variable, or in the file that the variable with _FILE
+// names. It is zero if none is given.
+func (a *app) givenSecret(flag, file, variable string) (fault.Secret, error) {
+	switch file {
+	case "-":
+		return readSecret("standard input", a.In)
+	case "":
+		if s := strings.TrimSpace(a.Env(variable)); s != "" {
+			return fault.NewSecret(s), nil
+		}
+		flag, file = variable+"_FILE", a.Env(variable+"_FILE")
+	}
+	if file == "" {
+		return fault.Secret{}, nil
+	}
+	return readSecretFile(flag, file)
 }
 
 func readSecretFile(source, file string) (fault.Secret, error) {

@@ -151,7 +151,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err := config.CheckPassword(name, store); err != nil {
 		return err
 	}
-	secret, err := a.setupSecret(ctx, o.secretFile)
+	secret, err := a.givenSecret("--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET") // a command is run when the secret is needed
 	if err != nil {
 		return err
 	}
@@ -183,17 +183,6 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	}
 	table["store"], table["client_id"] = store, p.ClientID // the client id as it is sent
 	return a.saveSetup(ctx, old, p, table, secret)
-}
-
-// setupSecret returns the secret that is to be stored, zero if none was given.
-func (a *app) setupSecret(ctx context.Context, file string) (fault.Secret, error) {
-	switch file {
-	case "":
-		return a.clientSecret(ctx, config.Settings{}) // a command is run by those who need the secret
-	case "-":
-		return readSecret("standard input", a.In)
-	}
-	return readSecretFile("--client-secret-file", file)
 }
 
 // knownSecret reports whether the record has the secret of this very client. The record

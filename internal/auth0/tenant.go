@@ -279,30 +279,25 @@ func (t *Tenant) FindApp(ctx context.Context, idOrName string) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
-	var found []App
-	var names []string
+	var found App
+	var ids, names []string // of the apps with that name, and of all apps
 	for _, a := range all {
-		if a.ClientID == idOrName {
+		switch idOrName {
+		case a.ClientID:
 			return a, nil
-		}
-		if a.Name == idOrName {
-			found = append(found, a)
+		case a.Name:
+			found, ids = a, append(ids, fault.Printable(a.ClientID))
 		}
 		names = append(names, a.String())
 	}
+	const enough = 10
 	shown := fault.Printable(idOrName)
 	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		ids := make([]string, len(found))
-		for i, a := range found {
-			ids[i] = fault.Printable(a.ClientID)
-		}
-		return App{}, fault.New(ErrApp, "%d apps of %s have the name %q: %s", len(found), t.Domain, shown, strings.Join(ids, ", "))
-	}
-	const enough = 10
-	if len(names) > enough {
+	case len(ids) == 1:
+		return found, nil
+	case len(ids) > 1:
+		return App{}, fault.New(ErrApp, "%d apps of %s have the name %q: %s", len(ids), t.Domain, shown, strings.Join(ids, ", "))
+	case len(names) > enough:
 		names = append(names[:enough], "and more")
 	}
 	return App{}, fault.New(ErrApp, "app %q: %s has no app of that client id or name, but: %s", shown, t.Domain, strings.Join(names, ", "))
