@@ -21,10 +21,10 @@ import (
 	"github.com/exactauth/exactauth/tools/chromiumtest"
 )
 
-// TestChromiumThroughAuth0 goes all the way with the program itself: "auth0
-// setup" makes the connection, "auth0 test" sends a real Chromium to the tenant's
-// stand-in, from there to the simulator's sign-in, and back over the tenant,
-// which redeems Exact's code and reads current/Me, to the program's listener.
+// TestChromiumThroughAuth0 runs the program itself: "auth0 setup" creates the
+// connection, and "auth0 test" sends a real Chromium to the simulated tenant, from
+// there to the sign-in of Exact's simulator, back to the tenant, which redeems Exact's
+// code and reads current/Me, and to the program's listener.
 func TestChromiumThroughAuth0(t *testing.T) {
 	for _, tc := range []struct{ name, signInAt string }{
 		{"the tenant's own domain", "127.0.0.1"},
@@ -35,7 +35,7 @@ func TestChromiumThroughAuth0(t *testing.T) {
 }
 
 func throughAuth0(t *testing.T, signInAt string) {
-	// The simulator's certificate is of its own making.
+	// The simulator's certificate is self-signed.
 	ctx := chromiumtest.Start(t, 90*time.Second, chromedp.Flag("ignore-certificate-errors", true))
 	exact := exactsim.New(exactsim.Config{Region: "be"})
 	exactServer := httptest.NewTLSServer(exact) // Auth0 takes https only

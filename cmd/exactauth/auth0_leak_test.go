@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The search for leaks must be able to find Auth0's secrets, too.
+// The search for leaks must find Auth0's secrets too.
 func TestAuth0LeaksAreFound(t *testing.T) {
 	const script = `
 tenant new

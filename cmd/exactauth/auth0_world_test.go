@@ -22,13 +22,13 @@ const (
 	nativeID  = "nAt1nAt1nAt1nAt1nAt1nAt1nAt1nAt1" // one without
 )
 
-// allScopes is what a manager has unless a script says otherwise.
+// allScopes are the scopes of a manager unless a script sets others.
 const allScopes = "read:connections read:connections_options create:connections update:connections update:connections_options " +
 	"read:clients update:clients read:logs read:custom_domains"
 
-// cmdTenant acts on the script's Auth0 tenant. "tenant new" makes one with the
-// apps Web and Native, and sets AUTH0_DOMAIN, AUTH0_CLIENT_ID and
-// AUTH0_CLIENT_SECRET; the app's secret is in the file app-secret.
+// cmdTenant acts on the script's Auth0 tenant. "tenant new" creates one with the apps
+// Web and Native, and sets AUTH0_DOMAIN, AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET; the
+// secret of Web is in the file app-secret.
 func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: tenant VERB [ARG...]")
@@ -109,7 +109,7 @@ func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// unescape gives text with \x1b and the like as Go has them.
+// unescape replaces escapes such as \x1b as Go does.
 func unescape(ts *testscript.TestScript, text string) string {
 	plain, err := strconv.Unquote(`"` + text + `"`)
 	ts.Check(err)

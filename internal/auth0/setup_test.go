@@ -67,7 +67,7 @@ func text(t *testing.T, v any) string {
 	return string(b)
 }
 
-// Each scope that is missing is named, and nothing is written without all of them.
+// The error names each missing scope, and nothing is written unless all are there.
 func TestEachScopeIsNamed(t *testing.T) {
 	for _, missing := range []string{"read:connections", "read:connections_options", "create:connections", "update:connections", "update:connections_options", "read:clients", "update:clients"} {
 		for _, static := range []bool{false, true} { // a token whose scopes are not known, too
@@ -102,8 +102,8 @@ func TestEachScopeIsNamed(t *testing.T) {
 	}
 }
 
-// The stand-in is strict, so that what passes it would pass Auth0's schemas.
-func TestStandInIsStrict(t *testing.T) {
+// The simulator is strict, so that a request that passes would pass Auth0's schemas.
+func TestSimulatorIsStrict(t *testing.T) {
 	w := newWorld(t)
 	w.AddConnection("exact", map[string]any{"client_id": exactID})
 	id := fmt.Sprint(w.Connection("exact")["id"])
@@ -158,7 +158,7 @@ func TestStandInIsStrict(t *testing.T) {
 			t.Errorf("%s %s %s: %d %s; want %d", tc.method, tc.path, tc.body, status, answer, tc.status)
 		}
 	}
-	// A PATCH replaces the options, and resets the name that is shown.
+	// A PATCH replaces the options, and resets the display name.
 	if status, answer := do("PATCH", "/connections/"+id, `{"options":{"profile":true}}`); status != 200 {
 		t.Fatalf("%d %s", status, answer)
 	}
@@ -168,7 +168,7 @@ func TestStandInIsStrict(t *testing.T) {
 	}
 }
 
-// A limit is waited for by the server's clock, whatever the local one says.
+// The wait for the rate limit goes by the server's clock, whatever the local clock says.
 func TestLimitByTheServersClock(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		w := newWorld(t)
@@ -198,8 +198,7 @@ func TestLimitByTheServersClock(t *testing.T) {
 	}
 }
 
-// What a stranger answers in the place of Auth0 ends in an error, not in memory
-// or in the terminal.
+// The answer of a stranger in Auth0's place becomes a short, printable error.
 func TestStrangeAnswers(t *testing.T) {
 	for name, answer := range map[string]string{
 		"empty": "", "html": "<html>", "null": "null", "number": "1", "array": "[]", "list of null": "[null]",

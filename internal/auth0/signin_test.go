@@ -30,8 +30,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// An issuer can lie in every way that a token can; each is refused in its own
-// words, on the tenant's own domain and on a custom one.
+// A token can be false in many ways. Each has an error of its own.
 func TestLies(t *testing.T) {
 	for lie, want := range map[auth0sim.Lie]struct{ claim, words string }{
 		auth0sim.AlgNone:       {"alg", "it is not signed (alg none)"},
@@ -82,7 +81,7 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// Clocks differ by minutes.
+// The clocks of machines differ by minutes.
 func TestSlowClock(t *testing.T) {
 	w := newWorld(t)
 	s := w.app("127.0.0.1")
@@ -149,7 +148,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-func TestNobodyComes(t *testing.T) {
+func TestNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	s := w.app("127.0.0.1")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

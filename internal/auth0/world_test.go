@@ -28,8 +28,8 @@ const (
 var allScopes = []string{"read:connections", "read:connections_options", "create:connections", "update:connections", "update:connections_options",
 	"read:clients", "update:clients", "read:logs", "read:custom_domains"}
 
-// world is a tenant's stand-in with one app. At the end of its test, nothing
-// that was said holds a secret.
+// world is a simulated tenant with one app. At the end of its test it checks that no
+// text that was shown has a secret.
 type world struct {
 	*auth0sim.Sim
 	t         *testing.T
@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// say keeps what reaches somebody, to be searched for secrets.
+// say records a value that is shown, to be searched for secrets.
 func (w *world) say(v any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +78,7 @@ func (w *world) domain(name string) auth0.Domain {
 	return d
 }
 
-// tenant manages the stand-in with these scopes.
+// tenant manages the simulated tenant with these scopes.
 func (w *world) tenant(scopes ...string) *auth0.Tenant {
 	return &auth0.Tenant{
 		Server:   auth0.Server{Domain: w.domain("127.0.0.1"), Waiting: func(what string, _ time.Time) { w.say(what) }},
@@ -90,8 +90,8 @@ func (w *world) wish() auth0.Wish {
 	return auth0.Wish{ClientID: exactID, ClientSecret: fault.NewSecret(w.secret), BaseURL: "https://start.exactonline.be", App: "Web", Callback: auth0.DefaultCallback}
 }
 
-// signIn has somebody sign in, in a browser without pages, and returns who it
-// was and the text of the last page.
+// signIn signs Anna in with a browser that follows redirects, and returns the user and
+// the text of the last page.
 func (w *world) signIn(s auth0.SignIn) (auth0.User, string, error) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
@@ -123,7 +123,7 @@ func (w *world) signIn(s auth0.SignIn) (auth0.User, string, error) {
 	}
 }
 
-// app is a sign-in to the world's app, which may use a connection and come back.
+// app is a sign-in to the world's app, which may use the connection and the callback.
 func (w *world) app(domain string) auth0.SignIn {
 	w.t.Helper()
 	port := freePort(w.t)

@@ -40,8 +40,8 @@ type Options struct {
 	// neither. Optional.
 	Language string
 
-	// Paste is read for lines that the person pastes; nil if nobody can paste. It is
-	// read until the context of Code ends, and at most one line longer.
+	// Paste is read for lines that the person pastes. Nil means that pasting is not
+	// possible. It is read until the context of Code ends, and at most one line longer.
 	Paste io.Reader
 
 	// Notice is called with one line about a pasted line, for the person. Optional.

@@ -61,7 +61,7 @@ func besiege(t *testing.T, ctx context.Context, redirect string, relay bool) *si
 	return s
 }
 
-// fill puts the real values where their names stand.
+// fill replaces the names of values by the values.
 func (s *siege) fill(text string) string {
 	return strings.NewReplacer("HOST", s.host, "PORT", s.Port, "STATE", s.State, "CODE", url.QueryEscape(goodCode)).Replace(text)
 }
@@ -86,7 +86,7 @@ func (s *siege) through(conn net.Conn) net.Conn {
 	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "exactauth.test"})
 }
 
-// knock sends text as it is and reads the answer to each request in it.
+// knock sends text unchanged and reads the answer to each request in it.
 func (s *siege) knock(text string, methods ...string) (answers []web, err error) {
 	s.t.Helper()
 	socket := s.connect()
@@ -189,8 +189,8 @@ func (s *siege) gone() {
 	s.t.Error("goroutines of the sign-in are left")
 }
 
-// A page's own name that leads here (DNS rebinding) is not this place, even if
-// the page had learnt the state.
+// A page that points its own name at this machine (DNS rebinding) is refused, even if it
+// knew the state.
 func TestHostileNames(t *testing.T) {
 	names := []string{
 		"evil.test", "evil.test:PORT", "127.0.0.1:PORT.evil.test", "127.0.0.1.evil.test:PORT", "127.0.0.1.:PORT", "127.0.0.2:PORT",
@@ -222,7 +222,7 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// What is the path, the method or the state only nearly is not.
+// A path, method or state that is nearly right is wrong.
 func TestHostileRequests(t *testing.T) {
 	const good = "?code=CODE&state=STATE HTTP/1.1\r\nHost: HOST"
 	t.Run("paths", func(t *testing.T) {
@@ -256,19 +256,19 @@ func TestHostileRequests(t *testing.T) {
 			// Names in escapes are the same names.
 			"code=CODE&%63ode=other&state=STATE", "code=CODE&state=STATE&%73tate=x", "state=x&code=CODE&%73%74%61%74%65=STATE",
 			"error=a&%65rror=b&state=STATE", "error=a&error_description=b&error%5Fdescription=c&state=STATE", "code=CODE&code=&state=STATE", "code=CODE&state=STATE&state",
-			// Names that only some programs take for the same.
+			// Names that only some programs treat as the same.
 			"code=CODE&State=STATE", "code=CODE&state%00=STATE", "code=CODE&+state=STATE", "code=CODE&state%5B%5D=STATE", "code=CODE;state=STATE", "state=STATE&CODE",
 			// Nearly our state.
 			"code=CODE&state=STATE%00", "code=CODE&state=STATE+", "code=CODE&state=%20STATE", "code=CODE&state=STATE%0A", "code=CODE&state=STATE%3D",
 			"code=CODE&state=STATESTATE", "code=CODE&state=%E2%80%8BSTATE", "code=CODE&state=*", "code=CODE&state=null",
 			"code=CODE&state=" + s.State[:42], "code=CODE&state=" + s.State[1:], "code=CODE&state=" + strings.ToLower(s.State) + strings.ToUpper(s.State),
-			// A refusal is nobody's without our state.
+			// A refusal without our state proves nothing.
 			"error=access_denied", "error=access_denied&state=", "error=access_denied&state=" + s.State[:42], "error=%00&state=STATE", "error_description=no&state=STATE",
 			"done", "done=", "done&code=CODE&state=x", "",
 		} {
 			s.turnedAway("GET /callback?"+query+" HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
 		}
-		// Our state elsewhere than in the query.
+		// Our state in other places than the query.
 		s.turnedAway("GET /callback?code=CODE HTTP/1.1\r\nHost: HOST\r\nCookie: state=STATE\r\nState: STATE\r\nReferer: http://HOST/callback?state=STATE", http.StatusNotFound)
 		s.turnedAway("GET /callback?code=CODE HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 49\r\n\r\nstate=STATE", http.StatusNotFound)
 		s.holds()
@@ -328,8 +328,8 @@ func TestHostileFlood(t *testing.T) {
 	s.holds()
 }
 
-// Connections that are opened and never finish what they began do not keep the
-// real answer out, and are closed when all is over.
+// Connections with an unfinished request do not block the real answer, and are closed
+// at the end of the sign-in.
 func TestHostileHeldConnections(t *testing.T) {
 	const of = 40 // of each kind
 	for _, test := range []struct {
@@ -384,8 +384,8 @@ func TestHostileHeldConnections(t *testing.T) {
 	}
 }
 
-// Whatever is too large, or not HTTP at all, ends its own connection only. Such
-// answers come from the HTTP server itself: they are no pages, and repeat nothing.
+// Requests that are too large, or no HTTP at all, end only their own connection. The
+// HTTP server itself answers them: the answers are no pages and repeat nothing.
 func TestHostileNoise(t *testing.T) {
 	const mark = "<script>alert(1)</script>"
 	good := "GET /callback?code=CODE&state=STATE HTTP/1.1\r\nHost: HOST\r\n"
@@ -423,7 +423,7 @@ func TestHostileNoise(t *testing.T) {
 				if strings.HasPrefix(text, good) && what != "two hosts" && what != "expectation" {
 					text = strings.Replace(text, "state=STATE", "state=x", 1) // some of these may be read as HTTP
 				}
-				// The answer is lost if the connection is reset while the rest is under way.
+				// The answer is lost if the connection is reset while the rest is being sent.
 				answers, _ := s.knock(text, http.MethodGet)
 				for _, answer := range answers {
 					ok := answer.StatusCode >= 400 || what == "options of all" && answer.body == ""
@@ -542,8 +542,8 @@ func TestHostileEnds(t *testing.T) {
 	})
 }
 
-// What strangers write is not repeated; what the server writes with a refusal is
-// shown as text that can neither be run, nor hide, nor move anything.
+// Text of strangers is not repeated. The server's text of a refusal is shown, and can
+// neither run, nor hide, nor move anything.
 func TestHostileText(t *testing.T) {
 	texts := map[string]string{
 		"html":       `"><script>alert(1)</script><img src=x onerror=alert(1)>'--></title><style>*{}`,
