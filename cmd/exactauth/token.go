@@ -21,12 +21,13 @@ func (a *app) tokenCmd() *cobra.Command {
 		Use:     "token",
 		GroupID: "daily",
 		Short:   "Print a live access token",
-		Long: `Prints an access token that works now, and a newline. While the token at hand is
-live that is two small files read; when it is about to end, one process refreshes
-it for all. It never opens a browser: without a login it ends with exit code 4.
+		Long: `Prints an access token that works now, and a newline. While the stored token is
+live, this reads two small files. When the token is about to expire, one process
+refreshes it for all. The command never opens a browser: without a login it ends
+with exit code 4.
 
-A refresh that was sent is seen through (at most 60s) even if --timeout or Ctrl-C
-comes in between, because its answer is the only copy of the next login.
+A refresh that was sent is completed (in at most 60s) even after --timeout or
+Ctrl-C, because its answer is the only copy of the next login.
 
 Formats:
   token    the token (default)
@@ -42,13 +43,13 @@ Formats:
 	}
 	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env or curl")
 	complete(cmd, "format", record.Formats()...)
-	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait until a token with this much life can be had")
-	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one lives (waits until Exact allows it)")
+	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait for a token that lives at least this long")
+	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one is live (waits until Exact allows it)")
 	return cmd
 }
 
 func (a *app) token(ctx context.Context, o tokenOptions) error {
-	// Before anything is spent: what cannot be printed is not fetched.
+	// Check the format before a refresh token is spent.
 	if _, err := new(record.Token).Text(o.format); err != nil {
 		return usagef("--format %q: %w", o.format, err)
 	}

@@ -124,7 +124,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// The pauses of one call come to at most 10 s, and to less where tokens live short.
+// The pauses of one call add up to at most 10 s, and to less if tokens have a short life.
 func TestRetryPauses(t *testing.T) {
 	t.Parallel()
 	for _, life := range []time.Duration{time.Second, 20 * time.Second, 600 * time.Second, 24 * time.Hour} {
@@ -149,8 +149,8 @@ func TestRetryPauses(t *testing.T) {
 	}
 }
 
-// Tokens are granted only if both are there; what is told of an answer is fit
-// for a terminal and has no token in it.
+// Tokens are granted only if both are there; the error about an answer is fit for a
+// terminal and contains no token.
 func FuzzTokenReply(f *testing.F) {
 	for _, seed := range []struct {
 		status int

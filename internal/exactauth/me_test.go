@@ -36,7 +36,7 @@ func TestMeString(t *testing.T) {
 	}
 }
 
-// Answers of the API that are none.
+// Answers that name no user.
 func TestMeRefused(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -63,7 +63,7 @@ func TestMeRefused(t *testing.T) {
 		{"no d", exactsim.Fault{Kind: exactsim.Raw, Body: `{}`}, fault.ErrTemporary, 0},
 		{"d is null", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":null}`}, fault.ErrTemporary, 0},
 		{"d is a list", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":[]}`}, fault.ErrTemporary, 0},
-		{"nobody", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{}]}}`}, fault.ErrTemporary, 0},
+		{"no user", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{}]}}`}, fault.ErrTemporary, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
@@ -89,7 +89,7 @@ func TestMeRefused(t *testing.T) {
 	}
 }
 
-// 403 has many reasons, and Exact gives them in a header.
+// 403 has many reasons; Exact names them in a header.
 func TestMeTellsTheReason(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	tok := w.live(c)

@@ -88,7 +88,7 @@ func TestLatest(t *testing.T) {
 	}
 }
 
-// moving is a login that is moved from the world's store to another one.
+// moving is a login on its way from the world's store to another one.
 type moving struct {
 	*world
 	here, there *exactauth.Client
@@ -103,7 +103,7 @@ func newMove(t *testing.T, c exactsim.Config) *moving {
 	return m
 }
 
-// look gives both records as they are stored.
+// look returns both stored records.
 func (m *moving) look() (here, there record.Record) {
 	m.t.Helper()
 	read := func(store record.Store) record.Record {
@@ -120,8 +120,8 @@ func (m *moving) look() (here, there record.Record) {
 	return read(m.store()), read(m.files)
 }
 
-// oneLives holds what must be so at every moment of a move: the login's refresh
-// token is in one of the records at least, and no two of them would use it.
+// oneLives checks what must be true at every moment of a move: at least one record has
+// the login's current refresh token, and at most one record would use it.
 func (m *moving) oneLives(when string) {
 	m.t.Helper()
 	here, there := m.look()
@@ -145,8 +145,8 @@ func (m *moving) oneLives(when string) {
 	}
 }
 
-// arrived holds what must be so after a move: the login is there, is refreshed
-// there, and nothing is left here but a note.
+// arrived checks what must be true after a move: the login is there and is refreshed
+// there, and only a note is left here.
 func (m *moving) arrived() {
 	m.t.Helper()
 	here, there := m.look()
@@ -169,8 +169,8 @@ func (m *moving) arrived() {
 	})
 }
 
-// steps counts the updates of several stores; at the n-th the process ends:
-// before it or right after it, and does nothing any more.
+// steps counts the updates of several stores. The process ends before or right after the
+// n-th of them, and does nothing more.
 type steps struct {
 	at    int
 	after bool
@@ -199,7 +199,7 @@ func (s *cutStore) Update(ctx context.Context, name string, change func(context.
 	return err
 }
 
-// move moves the login as setup does, and reports whether it came to the end.
+// move moves the login as setup does.
 func (m *moving) move(s *steps) error {
 	here := m.client()
 	here.Store = s.of(m.store())
@@ -221,7 +221,7 @@ func TestMove(t *testing.T) {
 	if _, there := m.look(); there.Generation != before.Generation || there.Refresh.Reveal() != before.Refresh.Reveal() || there.User != before.User {
 		t.Errorf("it was %+v and is %+v", before, there)
 	}
-	m.quiet(func() { // once more is nothing more
+	m.quiet(func() { // a repeated move changes nothing
 		if err := m.move(&steps{}); err != nil {
 			t.Error(err)
 		}
@@ -229,7 +229,7 @@ func TestMove(t *testing.T) {
 	m.arrived()
 }
 
-// A move that is killed at any step goes on where it ended.
+// A move that is killed at any step can be continued.
 func TestMoveIsKilled(t *testing.T) {
 	for at := 1; at <= 3; at++ {
 		for _, after := range []bool{false, true} {
@@ -240,7 +240,7 @@ func TestMoveIsKilled(t *testing.T) {
 					t.Fatalf("%v after %d updates", err, s.n)
 				}
 				m.oneLives("killed")
-				// Meanwhile the place of before has the login, or says to wait, or where it is.
+				// Meanwhile the old store has the login, or says to wait, or names the new store.
 				m.quiet(func() {
 					_, err := m.token(m.here, exactauth.Want{})
 					switch here, _ := m.look(); {
@@ -261,8 +261,8 @@ func TestMoveIsKilled(t *testing.T) {
 	}
 }
 
-// Killed once the login was there, and others went on from it: moving again must
-// not put the used-up copy in its place.
+// The move is killed after the login has arrived, and other machines refresh it: moving
+// again must not replace it by the used-up copy.
 func TestMoveIsKilledAndOthersGoOn(t *testing.T) {
 	for refreshes := range 3 {
 		for _, renewed := range []bool{false, true} {
@@ -295,7 +295,7 @@ func TestMoveIsKilledAndOthersGoOn(t *testing.T) {
 	}
 }
 
-// What the other store did not take stays here, unless it may have it.
+// If the other store fails, the login stays here, unless the other store may have it.
 func TestMoveIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -323,7 +323,7 @@ func TestMoveIsRefused(t *testing.T) {
 	}
 }
 
-// failing is a store that does not take a result, or cannot say whether it did.
+// failing is a store that fails to save a result, or does not know whether it did.
 type failing struct {
 	record.Store
 	saved, late bool
@@ -347,9 +347,9 @@ func (s *failing) Update(ctx context.Context, name string, change func(context.C
 	return errors.Join(fault, err)
 }
 
-// While it moves, nobody here refreshes, signs in, signs out or changes the
-// secret; afterwards each is told where it is, and only a sign-in that replaces
-// takes the place back.
+// During a move, no call here refreshes, signs in, signs out or changes the secret.
+// Afterwards each call says where the login is, and only a sign-in with Replace uses this
+// store again.
 func TestMovedHere(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
 	if err := m.move(&steps{at: 2}); !errors.Is(err, errCrash) {
@@ -397,7 +397,7 @@ func TestMovedHere(t *testing.T) {
 	m.live(m.here)
 }
 
-// What is in one store already, or on its way there, does not go to a third.
+// A login that is in another store, or being moved there, is not moved to a third.
 func TestMoveToTwoPlaces(t *testing.T) {
 	for at, kind := range []error{fault.ErrConfig, fault.ErrTemporary} {
 		t.Run(kind.Error(), func(t *testing.T) {
@@ -437,7 +437,7 @@ func TestMoveOfNothing(t *testing.T) {
 			t.Errorf("a record was made: %v", err)
 		}
 	}
-	// Moved is nothing if nothing was moved.
+	// Without a move, Moved does nothing.
 	if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
 		t.Fatal(err)
 	}
@@ -445,7 +445,7 @@ func TestMoveOfNothing(t *testing.T) {
 	if err := c.Moved(t.Context()); err != nil || w.record() != before {
 		t.Errorf("%v", err)
 	}
-	// A client secret without a login moves, too.
+	// A client secret without a login is moved too.
 	if err := c.MoveTo(t.Context(), files, elsewhere); err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestMoveOfNothing(t *testing.T) {
 	}
 }
 
-// The login goes back to where it came from.
+// The login can be moved back.
 func TestMoveThereAndBack(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
 	if err := m.move(&steps{}); err != nil {
@@ -478,8 +478,8 @@ func TestMoveThereAndBack(t *testing.T) {
 	m.refused(m.there, fault.ErrConfig)
 }
 
-// Another client's login in the other store is not touched, and the one here goes
-// on.
+// Another client's login in the other store is not touched, and the login here still
+// works.
 func TestMoveOntoAnotherClient(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
 	theirs := made("22222222-2222-3333-4444-555555555555", m.url, "another", 3, m.clock.now())
@@ -511,7 +511,7 @@ func TestMoveOntoAnotherClient(t *testing.T) {
 	m.clock.advance(exactLife)
 	m.live(m.here)
 
-	// A client that is set up there and not signed in is in nobody's way.
+	// A client that is set up there and not signed in does not prevent the move.
 	theirs.Tokens = record.Tokens{}
 	if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return encoded(t, theirs), nil }); err != nil {
 		t.Fatal(err)
@@ -522,9 +522,8 @@ func TestMoveOntoAnotherClient(t *testing.T) {
 	m.arrived()
 }
 
-// Both stores have a login of the same client, each with a history of its own. At
-// Exact the sign-in that came later has ended the other one, however often that
-// was refreshed before.
+// Both stores have a login of the same client. At Exact the later sign-in has ended the
+// earlier login, however often that was refreshed.
 func TestMoveOntoALogin(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -573,8 +572,7 @@ func TestMoveOntoALogin(t *testing.T) {
 	}
 }
 
-// Two users' logins do not end each other, so one must not be thrown away for
-// the other.
+// Two users' logins do not end each other, so neither may replace the other.
 func TestMoveOntoAnotherUser(t *testing.T) {
 	m := newMove(t, exactsim.Config{})
 	if err := m.there.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {

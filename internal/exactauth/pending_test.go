@@ -13,15 +13,15 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// A sign-in is killed after its tokens were saved and before it was asked whose
-// they are. At Exact it has ended the login of before, and nothing is lost.
+// A sign-in is killed after its tokens were saved and before their user is known. At Exact
+// the stored token has expired the earlier login, and nothing is lost.
 func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 	killed := func(t *testing.T, user string) (*world, *exactauth.Client) {
 		t.Helper()
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.SetAutoApproveUser(user)
 		crash := w.client()
-		crash.Store = &crashing{Store: w.store(), at: 3, before: true} // ready, redeem, confirm
+		crash.Store = &crashing{Store: w.store(), at: 3, before: true} // readyToLogin, redeem, saveUser
 		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
 			t.Fatal(err)
 		}
@@ -32,24 +32,24 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.clock.advance(exactLife)
 		w.live(c)
 		if w.refreshState() != exactsim.Current {
-			t.Error("the refresh token is not the one that the server takes")
+			t.Error("the refresh token is not the current one")
 		}
 		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v", me, err)
 		}
 	})
-	t.Run("another user does not take over", func(t *testing.T) {
+	t.Run("another user, the earlier login still valid", func(t *testing.T) {
 		w, c := killed(t, bobID)
 		w.clock.advance(exactLife)
 		w.live(c)
 		if strings.Contains(w.record(), "pending") {
-			t.Error("tokens of another user wait on beside a login that has proved alive")
+			t.Error("tokens of another user are still pending beside a valid login")
 		}
 		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})
-	t.Run("another user does not follow on a login that has ended", func(t *testing.T) {
+	t.Run("another user, the earlier login ended", func(t *testing.T) {
 		w, c := killed(t, bobID)
 		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
@@ -57,7 +57,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.refused(c, fault.ErrTemporary)
 		w.ClearFaults()
 		if s, err := c.Status(t.Context()); err != nil || s.User != (record.User{}) {
-			t.Errorf("status: %+v, %v; want a user who is not known", s, err)
+			t.Errorf("status: %+v, %v; want an unknown user", s, err)
 		}
 		err := w.refused(c, fault.ErrLoginNeeded)
 		if !strings.Contains(err.Error(), "Anna de Vries") || !strings.Contains(err.Error(), "Bob Jansen") {
@@ -74,7 +74,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 			t.Errorf("%v, %v; want Anna", me, err)
 		}
 	})
-	t.Run("nobody knows who follows on a login that has ended", func(t *testing.T) {
+	t.Run("an unknown user, the earlier login ended", func(t *testing.T) {
 		w, c := killed(t, bobID)
 		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
@@ -99,33 +99,33 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 	})
 }
 
-// Killed in the window, with the token at hand alive and the answer lost: the
-// server is asked once, says "not expired" of a token that nobody has, and is
-// left alone until that one can be replaced.
+// A process is killed during a refresh while the stored token is live, and the answer is
+// lost. The server is asked once, says "not expired" about the lost token, and is not
+// asked again until that token can be replaced.
 func TestLostAnswerWhileTheTokenLivesIsNoFlood(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
 	w.clock.advance(exactLife - 20*time.Second)
 	crash := w.client()
 	crash.Store = &crashing{Store: w.store(), at: 2}
-	w.live(crash) // whoever is not killed in it still has the token at hand
+	w.live(crash) // without the kill this returns the stored token
 	if w.field("spent_at") == "" {
-		t.Fatal("there is no note")
+		t.Fatal("the record is not marked")
 	}
 	w.clock.advance(time.Second)
 	if n := w.asks(func() { w.live(c) }); n != 1 {
 		t.Errorf("the server was asked %d times, want once", n)
 	}
 	w.quiet(func() { w.live(c) })
-	w.clock.advance(30 * time.Second) // it has ended
+	w.clock.advance(30 * time.Second) // the stored token has expired
 	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 	w.clock.advance(exactLife)
 	w.live(c)
 }
 
-// A store that machines share can lose a lock while the answer to a refresh is
-// under way to the one that held it, so whoever is told that the refresh token was
-// used waits for that answer. But once: two machines that call at the same time
-// always find a note of each other's, and each look costs two errors.
+// A shared store can end a lock while the answer to a refresh is under way to the machine
+// that held it. So a machine that gets "old refresh token" waits for that answer, but only
+// once: two machines that call at the same time always find each other's mark, and each
+// attempt costs two errors.
 func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	c.Shared = true
@@ -143,7 +143,7 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 		other.Shared = true
 		other.Store = &crashing{Store: w.store(), at: 2, before: true}
 		if _, err := w.token(other, exactauth.Want{}); !errors.Is(err, errCrash) || w.field("spent_at") == "" {
-			t.Fatalf("no note: %v", err)
+			t.Fatalf("the record is not marked: %v", err)
 		}
 	}
 	w.clock.advance(exactLife)
@@ -165,6 +165,6 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w.live(c); strings.Contains(w.record(), "awaited_at") {
-		t.Error("a new login has it that an answer is awaited")
+		t.Error("the record of a new login says that an answer is awaited")
 	}
 }

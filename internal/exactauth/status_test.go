@@ -13,7 +13,7 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// Status asks nobody, and says what a call of Token would meet.
+// Status sends no request, and says what a call of Token would return.
 func TestStatus(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -34,7 +34,7 @@ func TestStatus(t *testing.T) {
 			w.clock.advance(time.Hour)
 			w.refused(c, fault.ErrConfig)
 		}, true, fault.ErrConfig},
-		{"wrong secret, mended", func(w *world, c *exactauth.Client) {
+		{"wrong secret, then the right one", func(w *world, c *exactauth.Client) {
 			w.register("other", redirectURI)
 			w.clock.advance(time.Hour)
 			w.refused(c, fault.ErrConfig)
@@ -86,7 +86,7 @@ func TestLogout(t *testing.T) {
 		t.Error("the record after a sign-out")
 	}
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
-		t.Error("without a set-up:", err)
+		t.Error("without another set-up:", err)
 	}
 	if err := c.Forget(t.Context()); err != nil {
 		t.Error(err)

@@ -82,10 +82,10 @@ func TestRefreshIsDueShortlyBeforeExpiry(t *testing.T) {
 			if n := w.asks(func() {
 				got := w.live(c)
 				if got.Access.Reveal() == old.Access.Reveal() {
-					t.Error("the old token was handed out")
+					t.Error("Token returned the old token")
 				}
 				if left := got.ExpiresAt.Sub(w.clock.now()); left > life || left < life-time.Second/2 {
-					t.Errorf("the new one is said to have %s left", left)
+					t.Errorf("the new token has %s left", left)
 				}
 			}); n != 1 {
 				t.Errorf("%d refreshes, want 1", n)
@@ -94,16 +94,16 @@ func TestRefreshIsDueShortlyBeforeExpiry(t *testing.T) {
 				t.Errorf("the stored refresh token is %s", got)
 			}
 			if w.field("previous_refresh_token") == "" {
-				t.Error("the refresh token before was not kept")
+				t.Error("the previous refresh token was not kept")
 			}
 			if strings.Contains(w.record(), "spent_at") {
-				t.Error("the note of the refresh still stands")
+				t.Error("the record is still marked")
 			}
 		})
 	}
 }
 
-// As long as nobody is away for 30 days, a login lives for ever.
+// A login that is used once in 30 days never lapses.
 func TestLoginLivesOn(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	for range 24 {
@@ -115,8 +115,8 @@ func TestLoginLivesOn(t *testing.T) {
 	}
 }
 
-// "Not expired" in the last moments of a token means that this server refreshes
-// only after expiry: that is learned, and the token there is handed out.
+// "Not expired" shortly before expiry means that this server refreshes only after
+// expiry: the record remembers it, and Token returns the stored token.
 func TestLearnsToWaitForExpiry(t *testing.T) {
 	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -125,13 +125,13 @@ func TestLearnsToWaitForExpiry(t *testing.T) {
 			w.clock.advance(share(shortLife, 970))
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: status, Body: tooEarlyBody})
 			if got := w.live(c); got.Access.Reveal() != old.Access.Reveal() {
-				t.Error("not the token that there is")
+				t.Error("not the stored token")
 			}
 			if !strings.Contains(w.record(), "wait_for_expiry true") {
-				t.Error("it was not remembered")
+				t.Error("the record does not remember it")
 			}
 			w.clock.advance(share(shortLife, 20))
-			w.quiet(func() { w.live(c) }) // still alive, nothing is asked
+			w.quiet(func() { w.live(c) }) // live: no request
 
 			w.clock.advance(share(shortLife, 12)) // expired, but by less than a second at Exact
 			waits := 0
@@ -141,7 +141,7 @@ func TestLearnsToWaitForExpiry(t *testing.T) {
 				t.Errorf("%d waits, want 1", waits)
 			}
 
-			// It stays learned for the tokens that follow.
+			// It holds for later tokens too.
 			w.clock.advance(share(shortLife, 980))
 			w.quiet(func() { w.live(c) })
 		})
@@ -153,9 +153,9 @@ const (
 	oldTokenBody = `{"error":"unauthorized_client","error_description":"Old refresh token used."}`
 )
 
-// Whatever a server sends that says nothing about the tokens: nothing is lost,
-// the old token serves while it lives, the server is left alone for a while,
-// and then all goes on.
+// After an answer that says nothing about the tokens, nothing is lost: Token returns the
+// old token while that lives, the server is not asked for a while, and the next refresh
+// succeeds.
 func TestUselessAnswersLoseNothing(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -200,9 +200,9 @@ func TestUselessAnswersLoseNothing(t *testing.T) {
 				t.Errorf("the server was asked %d times, want %d", n, test.asked)
 			}
 			if !strings.Contains(w.heard(), "this token ends in") {
-				t.Error("it was not said that the token ends soon")
+				t.Error("no notice says that the token ends soon")
 			}
-			// Another process, a moment later: the hold is in the record.
+			// Another process does not ask either: the pause is in the record.
 			other := w.client()
 			w.quiet(func() { w.live(other) })
 			w.clock.advance(share(shortLife, 32)) // past expiry
@@ -222,15 +222,15 @@ func TestUselessAnswersLoseNothing(t *testing.T) {
 				t.Errorf("%+v", n)
 			}
 			if rec := w.record(); strings.Contains(rec, "retry_at") || strings.Contains(rec, "failures") || strings.Contains(rec, "lost_at") {
-				t.Error("the failure still stands in the record")
+				t.Error("the failure is still in the record")
 			}
 		})
 	}
 }
 
-// Holds get longer, so that a server that is down for hours is asked less and
-// less; not so long that nobody notices when it is back.
-func TestHoldsGrow(t *testing.T) {
+// Pauses get longer, so that a server that is down for hours is asked less and less, but
+// they have a limit.
+func TestPausesGrow(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{})
 	w.clock.advance(shortLife)
 	w.Inject(exactsim.Fault{Kind: exactsim.Status, Times: -1})
@@ -264,13 +264,13 @@ func TestHonoursRetryAfter(t *testing.T) {
 			w.live(c)
 		})
 	}
-	t.Run("short ones are waited for", func(t *testing.T) {
+	t.Run("a short one", func(t *testing.T) {
 		w, c := signedIn(t, 100*time.Second, exactsim.Config{})
 		w.clock.advance(100 * time.Second)
 		w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 503, RetryAfter: "1"})
 		w.live(c)
 	})
-	t.Run("nonsense is not", func(t *testing.T) {
+	t.Run("nonsense", func(t *testing.T) {
 		for _, value := range []string{"-1", "soon", "99999999999999999999", "Mon, 01 Jan 0001 00:00:00 GMT"} {
 			t.Run(value, func(t *testing.T) {
 				w, c := signedIn(t, shortLife, exactsim.Config{})
@@ -282,7 +282,7 @@ func TestHonoursRetryAfter(t *testing.T) {
 	})
 }
 
-// One failure alone is not noticed: the server is asked once more.
+// A single failure is retried within the call.
 func TestOneFailureIsRetried(t *testing.T) {
 	for _, kind := range []exactsim.FaultKind{exactsim.Drop, exactsim.Empty, exactsim.Gateway, exactsim.Status, exactsim.HTML} {
 		t.Run(fmt.Sprint(kind), func(t *testing.T) {
@@ -296,8 +296,8 @@ func TestOneFailureIsRetried(t *testing.T) {
 	}
 }
 
-// If the server cannot be reached, nothing is spent and nothing is held: the
-// next call tries again.
+// If the server cannot be reached, nothing is spent, and the next call tries again at
+// once.
 func TestUnreachableServerSpendsNothing(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{})
 	old, refresh := w.live(c), w.field("refresh_token")
@@ -313,13 +313,13 @@ func TestUnreachableServerSpendsNothing(t *testing.T) {
 	w.clock.advance(share(shortLife, 40))
 	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 	if rec := w.record(); w.field("refresh_token") != refresh || strings.Contains(rec, "spent_at") || strings.Contains(rec, "lost_at") || strings.Contains(rec, "retry_at") {
-		t.Error("the record tells of a refresh that was never sent")
+		t.Error("the record has a refresh that was never sent")
 	}
 	c.HTTP = reach
 	w.live(c)
 }
 
-// A server that is not trusted is not sent anything.
+// An untrusted server gets no request.
 func TestUntrustedServerIsSentNothing(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{})
 	tls := newTLSFront(t, w)
@@ -329,8 +329,8 @@ func TestUntrustedServerIsSentNothing(t *testing.T) {
 	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 }
 
-// The answer to a refresh is lost and refresh tokens end at once: nothing but a
-// new sign-in helps, and the reason is told.
+// The answer to a refresh is lost and the previous refresh token has ended: only a new
+// sign-in helps, and the error says why.
 func TestLostAnswerInStrict(t *testing.T) {
 	for _, kind := range []exactsim.FaultKind{exactsim.Drop, exactsim.Empty, exactsim.Truncated, exactsim.CutBody, exactsim.HTML, exactsim.Huge} {
 		t.Run(fmt.Sprint(kind), func(t *testing.T) {
@@ -353,8 +353,8 @@ func TestLostAnswerInStrict(t *testing.T) {
 	}
 }
 
-// The answer is lost and the refresh token before is honoured: the server says
-// "not expired" of the token that never arrived, and 570 s later all is well.
+// The answer is lost and the server accepts the previous refresh token: it says "not
+// expired" about the token that never arrived, and 570 s later a refresh succeeds.
 func TestLostAnswerInGrace(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		t.Run(fmt.Sprint("too early first ", early), func(t *testing.T) {
@@ -366,7 +366,7 @@ func TestLostAnswerInGrace(t *testing.T) {
 			w.clock.advance(shortLife / 2)
 			w.quiet(func() { w.refused(w.client(), fault.ErrTemporary) })
 			if wait := w.untilHeld(err).Sub(lost); wait < share(shortLife, 950) || wait > share(shortLife, 990) {
-				t.Errorf("to be tried again after %s of %s", wait, shortLife)
+				t.Errorf("the next attempt is after %s of %s", wait, shortLife)
 			}
 			w.live(c)
 			if n := w.Counters(); n.TooEarly != 1 || n.OldToken != 0 {
@@ -376,20 +376,20 @@ func TestLostAnswerInGrace(t *testing.T) {
 	}
 }
 
-// A lost answer in the last moments of a token teaches nothing about those
-// moments: "not expired" speaks of the token that never arrived.
+// A lost answer shortly before expiry says nothing about when the server refreshes: "not
+// expired" is about the token that never arrived.
 func TestLostAnswerIsNoLesson(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{Rotation: exactsim.Grace})
 	w.clock.advance(share(shortLife, 965))
 	w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	w.live(c)
 	if strings.Contains(w.record(), "wait_for_expiry") {
-		t.Error("it was learned that the server refreshes only after expiry, which is not so")
+		t.Error("the record says that the server refreshes only after expiry, which is wrong")
 	}
 }
 
-// Nor does a clock that was set forward, as long as the server's own dates tell
-// that its token is young.
+// Nor does a refresh by a clock that was set forward: the server's own dates show that
+// its token is new.
 func TestForwardClockIsNoLesson(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	skew := 5 * time.Minute
@@ -397,12 +397,12 @@ func TestForwardClockIsNoLesson(t *testing.T) {
 	w.clock.advance(280 * time.Second) // 580 s by our clock
 	w.live(c)
 	if strings.Contains(w.record(), "wait_for_expiry") {
-		t.Error("it was learned that the server refreshes only after expiry, which is not so")
+		t.Error("the record says that the server refreshes only after expiry, which is wrong")
 	}
 }
 
-// A process that is killed between sending and saving leaves a note, and whoever
-// comes next knows what happened.
+// A process that is killed between sending and saving leaves a mark in the record, by
+// which the next process knows what happened.
 func TestKilledWhileRefreshing(t *testing.T) {
 	kill := func(w *world) {
 		w.t.Helper()
@@ -412,7 +412,7 @@ func TestKilledWhileRefreshing(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		if w.field("spent_at") == "" {
-			w.t.Fatal("there is no note")
+			w.t.Fatal("the record is not marked")
 		}
 	}
 	t.Run("before sending", func(t *testing.T) {
@@ -441,8 +441,8 @@ func TestKilledWhileRefreshing(t *testing.T) {
 			kill(w)
 			w.clock.advance(later)
 			began := w.clock.now()
-			// A script that goes on asking gets a token in the end, and stays far
-			// below the ten errors an hour that block the app.
+			// A script that keeps asking gets a token in the end, and causes far fewer than
+			// the ten errors an hour that block the app.
 			for {
 				if _, err := w.token(c, exactauth.Want{}); err == nil {
 					break
@@ -460,8 +460,7 @@ func TestKilledWhileRefreshing(t *testing.T) {
 	}
 }
 
-// The same app and user signed in elsewhere: that ends this login, and it is
-// explained.
+// The same app and user signed in elsewhere, which ends this login: the error says so.
 func TestAnotherLoginOfTheSameUser(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	elsewhere := w.client()
@@ -480,11 +479,11 @@ func TestAnotherLoginOfTheSameUser(t *testing.T) {
 	w.clock.advance(time.Hour)
 	w.quiet(func() { w.refused(w.client(), fault.ErrLoginNeeded) })
 	if w.field("refresh_token") == "" {
-		t.Error("the record was emptied")
+		t.Error("the record has lost its tokens")
 	}
 }
 
-// "Old refresh token used" can be wrong, so the token before is tried, once.
+// "Old refresh token used" can be wrong, so the previous token is tried, once.
 func TestTriesThePreviousTokenOnce(t *testing.T) {
 	t.Run("and it works", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
@@ -515,8 +514,8 @@ func TestTriesThePreviousTokenOnce(t *testing.T) {
 	})
 }
 
-// A record that was replaced behind the lock, as by a restored backup, is taken
-// as it is.
+// If a restored backup replaced the record in spite of the lock, Token goes on from the
+// restored record.
 func TestRecordReplacedBehindTheLock(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	elsewhere := w.client()
@@ -550,7 +549,7 @@ func TestRefreshTokenUnusedFor30Days(t *testing.T) {
 	w.clock.advance(30*24*time.Hour + time.Second)
 	err := w.refused(c, fault.ErrLoginNeeded)
 	if !strings.Contains(err.Error(), "expired at") {
-		t.Errorf("%v does not give Exact's reason", err)
+		t.Errorf("%v does not have Exact's reason", err)
 	}
 	w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 }
@@ -570,7 +569,7 @@ func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
 		w.refused(wrong, fault.ErrConfig) // another secret, so it is tried
 		w.quiet(func() { w.refused(wrong, fault.ErrConfig) })
 	})
-	t.Run("by the one that is kept", func(t *testing.T) {
+	t.Run("by the stored secret", func(t *testing.T) {
 		if err := c.SetClientSecret(t.Context(), fault.NewSecret("another-secret"), true); err != nil {
 			t.Fatal(err)
 		}
@@ -586,7 +585,7 @@ func TestInvalidGrantNeedsALogin(t *testing.T) {
 	w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 }
 
-// An error can carry a new refresh token, which then is the only good one.
+// An error can have a new refresh token, which is then the only valid one.
 func TestRefreshTokenInAnErrorIsKept(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.clock.advance(exactLife)
@@ -597,7 +596,7 @@ func TestRefreshTokenInAnErrorIsKept(t *testing.T) {
 		t.Fatal("the new refresh token was not kept")
 	}
 	if w.field("previous_refresh_token") != before {
-		t.Error("the one before was not kept")
+		t.Error("the previous refresh token was not kept")
 	}
 	w.untilHeld(err)
 	w.live(c)
@@ -615,7 +614,7 @@ func TestAnswerWithoutRefreshTokenKeepsTheOldOne(t *testing.T) {
 				t.Error("the refresh token changed")
 			}
 			w.clock.advance(exactLife)
-			w.live(c) // it is the previous one at the server, and works in Grace
+			w.live(c) // the server knows it as the previous one, and accepts it in Grace
 		})
 	}
 }
@@ -646,13 +645,13 @@ func TestExpiresInOfEitherType(t *testing.T) {
 				t.Errorf("it lives %s, want %s", left, test.life)
 			}
 			if tok.Access.Reveal() != "a1" || w.field("refresh_token") != "r1" {
-				t.Error("the tokens were not taken")
+				t.Error("the tokens are not in the record")
 			}
 		})
 	}
 }
 
-// An answer that breaks off after both tokens is as good as a whole one.
+// An answer that is cut off after both tokens counts as whole.
 func TestAnswerCutBehindTheTokens(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.clock.advance(exactLife)
@@ -662,8 +661,8 @@ func TestAnswerCutBehindTheTokens(t *testing.T) {
 	}
 }
 
-// If this machine's clock is set, the server's "not expired" and its dates tell
-// how old the token really is.
+// If this machine's clock was set, the server's "not expired" and its dates show the
+// token's real age.
 func TestClockThatWasSet(t *testing.T) {
 	for _, skew := range []time.Duration{time.Hour, -time.Hour, 40 * 24 * time.Hour, -40 * 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
@@ -676,7 +675,7 @@ func TestClockThatWasSet(t *testing.T) {
 				t.Error("another token")
 			}
 			if left := got.ExpiresAt.Sub(c.Now()); left < 395*time.Second || left > 400*time.Second {
-				t.Errorf("it is said to have %s left, of 400 s", left)
+				t.Errorf("it has %s left by the record, want 400 s", left)
 			}
 			w.quiet(func() { w.live(c) })
 			w.clock.advance(390 * time.Second)
@@ -699,7 +698,7 @@ func TestClockThatWasSet(t *testing.T) {
 }
 
 func TestMinValid(t *testing.T) {
-	t.Run("what there is suffices", func(t *testing.T) {
+	t.Run("the stored token suffices", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(290 * time.Second)
 		w.quiet(func() {
@@ -708,7 +707,7 @@ func TestMinValid(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a new one can be had", func(t *testing.T) {
+	t.Run("a new token is available", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(572 * time.Second) // not due by itself
 		if n := w.asks(func() {
@@ -719,7 +718,7 @@ func TestMinValid(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
-	t.Run("a new one must be waited for", func(t *testing.T) {
+	t.Run("a new token is available later", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		old := w.live(c)
 		w.clock.advance(share(shortLife, 940))
@@ -739,13 +738,13 @@ func TestMinValid(t *testing.T) {
 			t.Errorf("waits %q", waits)
 		}
 		if n := w.Counters(); n.TooEarly != 0 {
-			t.Error("it was asked for too early")
+			t.Error("the request came too early")
 		}
 	})
 	t.Run("the wait is longer than the caller's time", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(400 * time.Second)
-		c.Waiting = waited(func(string, time.Time) { t.Error("a wait began that could not end") })
+		c.Waiting = waited(func(string, time.Time) { t.Error("a wait began that ends too late") })
 		w.quiet(func() {
 			_, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second})
 			if !errors.Is(err, fault.ErrTemporary) {
@@ -757,10 +756,10 @@ func TestMinValid(t *testing.T) {
 			}
 		})
 		if _, err := w.token(c, exactauth.Want{MinValid: 300 * time.Second}); err != nil {
-			t.Error("at the time that was told:", err)
+			t.Error("at the time that the error names:", err)
 		}
 	})
-	t.Run("the wait is called off", func(t *testing.T) {
+	t.Run("the wait is cancelled", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		c.Waiting = waited(func(string, time.Time) { cancel(errBoom) })
@@ -768,7 +767,7 @@ func TestMinValid(t *testing.T) {
 			t.Error(w.tell(err))
 		}
 	})
-	t.Run("no token lives as long", func(t *testing.T) {
+	t.Run("no token lives that long", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.quiet(func() {
 			if _, err := w.token(c, exactauth.Want{MinValid: exactLife + time.Second}); !errors.Is(err, fault.ErrConfig) {
@@ -778,7 +777,7 @@ func TestMinValid(t *testing.T) {
 	})
 }
 
-// Force takes no token that was issued before the call.
+// Force accepts no token that was issued before the call.
 func TestForce(t *testing.T) {
 	t.Run("waits for the server", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
@@ -791,7 +790,7 @@ func TestForce(t *testing.T) {
 			t.Errorf("got %v, %v after %d waits", tok, err, waits)
 		}
 	})
-	t.Run("takes the one that another process got meanwhile", func(t *testing.T) {
+	t.Run("accepts a token that another process got meanwhile", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		w.clock.advance(share(shortLife, 940))
 		var other record.Token
@@ -807,7 +806,7 @@ func TestForce(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
-	t.Run("on a clock that does not move meanwhile", func(t *testing.T) {
+	t.Run("on a clock that stands still", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(580 * time.Second)
 		w.clock.tick = 0
@@ -817,10 +816,10 @@ func TestForce(t *testing.T) {
 	})
 }
 
-// A real second or two, no clock of ours: what the other tests take for granted.
+// A second or two by the real clock, which the other tests replace.
 func TestRealTime(t *testing.T) {
 	w, c := signedIn(t, time.Second, exactsim.Config{Now: time.Now})
-	// The sign-in was dated by the still clock; one by real time replaces it.
+	// The sign-in has the time of the test's clock; sign in again by the real one.
 	c.Now = nil
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 		t.Fatal(err)
@@ -835,8 +834,8 @@ func TestRealTime(t *testing.T) {
 	}
 }
 
-// A caller that gives up while the request is under way does not stop it: the
-// new tokens are saved, since nobody could get them again.
+// A caller that gives up during the request does not stop it: the new tokens are saved,
+// because they cannot be had a second time.
 func TestCancelledDuringTheRequest(t *testing.T) {
 	t.Run("cancelled", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
@@ -861,7 +860,7 @@ func TestCancelledDuringTheRequest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		w.Inject(exactsim.Fault{Kind: exactsim.Slow, Commit: true, Delay: 300 * time.Millisecond})
-		c.Token(ctx, exactauth.Want{}) // whether it still gives the token is its own affair
+		c.Token(ctx, exactauth.Want{}) // with or without a token
 		if got := w.refreshState(); got != exactsim.Current {
 			t.Fatalf("the stored refresh token is %s", got)
 		}
@@ -885,9 +884,9 @@ func TestCancelledDuringTheRequest(t *testing.T) {
 func TestUnwritableStoreSpendsNothing(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	before := w.record()
-	mend := blockWrites(t, w)
+	unblock := blockWrites(t, w)
 	w.clock.advance(580 * time.Second)
-	w.quiet(func() { w.live(c) }) // the token there is still does
+	w.quiet(func() { w.live(c) }) // the stored token suffices
 	w.clock.advance(20 * time.Second)
 	w.quiet(func() {
 		_, err := w.token(c, exactauth.Want{})
@@ -898,11 +897,11 @@ func TestUnwritableStoreSpendsNothing(t *testing.T) {
 	if w.record() != before {
 		t.Error("the record changed")
 	}
-	mend()
+	unblock()
 	w.live(c)
 }
 
-// What belongs to another client or another server is never sent here.
+// Secrets of another client or another server are never sent here.
 func TestRecordOfAnother(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -924,7 +923,7 @@ func TestRecordOfAnother(t *testing.T) {
 	}
 }
 
-func TestNobodySignedIn(t *testing.T) {
+func TestNotSignedIn(t *testing.T) {
 	t.Run("no record", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		w.quiet(func() { w.refused(w.client(), fault.ErrLoginNeeded) })
@@ -940,7 +939,7 @@ func TestNobodySignedIn(t *testing.T) {
 		}
 		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
 	})
-	t.Run("signed out while a wait was on", func(t *testing.T) {
+	t.Run("signed out during a wait", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		w.clock.advance(share(shortLife, 940))
 		c.Waiting = waited(func(_ string, until time.Time) {
@@ -955,7 +954,7 @@ func TestNobodySignedIn(t *testing.T) {
 	})
 }
 
-func TestNoClientSecretIsSaidBeforeAnythingIsSent(t *testing.T) {
+func TestNoClientSecretIsReportedBeforeARequest(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.putRecord(strings.Replace(w.record(), "client_secret "+clientSecret+"\n", "", 1))
 	w.clock.advance(exactLife)
@@ -969,7 +968,7 @@ func TestNoClientSecretIsSaidBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
-// A damaged record is said to be one, and left as it is.
+// A damaged record is reported, and stays unchanged.
 func TestDamagedRecord(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -1026,8 +1025,8 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
-// Many at once, each with a client and a store of its own as processes have:
-// one refreshes, all get its token.
+// Of many callers at once, each with a client and a store of its own as processes have,
+// one refreshes and all get its token.
 func TestManyAtExpiry(t *testing.T) {
 	for _, age := range []int{970, 1001} {
 		t.Run(fmt.Sprintf("at %d thousandths", age), func(t *testing.T) {
@@ -1061,7 +1060,7 @@ func TestManyAtExpiry(t *testing.T) {
 	}
 }
 
-// A cron job that goes on calling does not spend the hourly error allowance.
+// A cron job that keeps calling does not use up the hourly error allowance.
 func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -1080,7 +1079,7 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			// Holds and the hour are in proportion to the life of a token.
+			// Pauses and the hour are in proportion to the life of a token.
 			w, c := signedIn(t, shortLife, exactsim.Config{})
 			test.do(w)
 			w.clock.advance(shortLife + time.Second)
@@ -1100,8 +1099,8 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 	}
 }
 
-// A refresh goes over a connection of its own: one that was idle may be closed
-// by the server just then, and nobody knows whether the token was spent.
+// A refresh opens a connection of its own: the server may close an idle one just then,
+// and it would be unknown whether the token was spent.
 func TestRefreshUsesNoIdleConnection(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	var mu sync.Mutex
@@ -1122,7 +1121,7 @@ func TestRefreshUsesNoIdleConnection(t *testing.T) {
 	w.live(c)
 }
 
-// No cookies are kept, whoever set them.
+// Cookies are not kept.
 func TestKeepsNoCookies(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.inFront(func(rw http.ResponseWriter, r *http.Request) {

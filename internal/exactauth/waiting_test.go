@@ -10,7 +10,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
-// waited is a Client.Waiting for which the end of a wait is no matter.
+// waited is a Client.Waiting that ignores the end of a wait.
 func waited(f func(what string, until time.Time)) func(context.Context, string, time.Time) func() {
 	return func(_ context.Context, what string, until time.Time) func() {
 		f(what, until)
@@ -18,7 +18,7 @@ func waited(f func(what string, until time.Time)) func(context.Context, string, 
 	}
 }
 
-// telling counts what Client.Waiting is told.
+// telling counts the calls of Client.Waiting and of what it returns.
 type telling struct{ began, over atomic.Int32 }
 
 func (n *telling) to(c *exactauth.Client) {
@@ -28,8 +28,8 @@ func (n *telling) to(c *exactauth.Client) {
 	}
 }
 
-// A wait for the lock is told once it is long, and is over before Token returns,
-// so that what is printed then does not meet what was shown meanwhile.
+// Waiting is called when a wait for the lock gets long, and the wait is over before Token
+// returns, so that a spinner is gone before the token is printed.
 func TestWaitForTheLockIsTold(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	w.clock.advance(exactLife)
@@ -52,7 +52,7 @@ func TestWaitForTheLockIsTold(t *testing.T) {
 	}()
 	for end := time.Now().Add(20 * time.Second); held.began.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("nothing is told of a wait for the lock")
+			t.Fatal("Waiting was not called during a wait for the lock")
 		}
 	}
 	if n := held.over.Load(); n != 0 {
@@ -64,22 +64,22 @@ func TestWaitForTheLockIsTold(t *testing.T) {
 	}
 }
 
-// Nothing is told, and nothing started, where nobody waits.
+// Without a wait, Waiting is not called.
 func TestNoWaitIsTold(t *testing.T) {
 	w, c := signedIn(t, exactLife, exactsim.Config{})
 	var quiet telling
 	quiet.to(c)
 	if w.live(c); quiet.began.Load() != 0 {
-		t.Error("a wait is told for a live token")
+		t.Error("Waiting was called for a live token")
 	}
 	w.clock.advance(exactLife)
-	w.live(c) // a refresh, which takes long where the disk is slow
+	w.live(c) // a refresh, which can take long on a slow disk
 	if began, over := quiet.began.Load(), quiet.over.Load(); began != over {
 		t.Errorf("%d waits began, %d are over", began, over)
 	}
 }
 
-// The wait for the person is over once, before the code is redeemed or in vain.
+// Waited is called once: before the code is redeemed, or when the sign-in fails.
 func TestLoginTellsThatTheWaitIsOver(t *testing.T) {
 	w := newWorld(t, exactLife, exactsim.Config{})
 	c := w.client()

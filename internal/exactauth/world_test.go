@@ -39,7 +39,7 @@ const (
 	bobID  = exactsim.BobID
 )
 
-// clock stands still but for a microsecond at each look, unless it is moved.
+// clock moves by a microsecond each time it is read, and when a test moves it.
 type clock struct {
 	mu   sync.Mutex
 	t    time.Time
@@ -65,9 +65,9 @@ func (c *clock) set(t time.Time) {
 	c.t = t
 }
 
-// world is a simulator served over HTTP, with the cast, a state
-// directory, and a clock for all. At the end of its test it holds everything
-// that was logged, noticed or returned as an error against every secret.
+// world is a simulator served over HTTP, with the cast, a state directory, and a clock
+// for all. At the end of the test it searches everything that was logged, noticed or
+// returned as an error for every secret.
 type world struct {
 	*exactsim.Sim
 	t     *testing.T
@@ -76,15 +76,14 @@ type world struct {
 	url   string
 	dir   string
 	serve *httptest.Server
-	front atomic.Pointer[http.HandlerFunc] // if set, it stands before the simulator
+	front atomic.Pointer[http.HandlerFunc] // if set, it gets the requests
 
 	mu   sync.Mutex
 	said bytes.Buffer
 }
 
-// newWorld has a simulator whose access tokens live so long. Where the client
-// pauses before a retry it is short, since pauses are part of a life and are
-// waited for in real time.
+// newWorld starts a simulator whose access tokens have this life. Tests in which the
+// client pauses before a retry use a short life: pauses are parts of it, in real time.
 func newWorld(t *testing.T, life time.Duration, c exactsim.Config) *world {
 	t.Helper()
 	t.Parallel()
@@ -110,28 +109,28 @@ func newWorld(t *testing.T, life time.Duration, c exactsim.Config) *world {
 		defer w.mu.Unlock()
 		for _, secret := range w.Secrets() {
 			if bytes.Contains(w.said.Bytes(), []byte(secret)) {
-				t.Errorf("a secret was told: %.24s…", secret)
+				t.Errorf("a message has a secret: %.24s…", secret)
 			}
 		}
 	})
 	return w
 }
 
-// inFront puts h before the simulator.
+// inFront lets h handle the requests.
 func (w *world) inFront(h http.HandlerFunc) { w.front.Store(&h) }
 
 func (w *world) register(secret, redirect string) {
 	w.AddApp(exactsim.App{ClientID: clientID, ClientSecret: secret, RedirectURI: redirect})
 }
 
-// Write takes what is told to people and logs.
+// Write collects messages and logs.
 func (w *world) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.said.Write(p)
 }
 
-// heard is all that was told so far.
+// heard returns all messages and logs so far.
 func (w *world) heard() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,8 +139,7 @@ func (w *world) heard() string {
 
 func (w *world) store() *tokenstore.Files { return tokenstore.NewFiles(w.dir, nil) }
 
-// client is what one process has: a client of its own on a store of its own.
-// Every client that can pastes; see signIn.
+// client returns what one process has: a client of its own on a store of its own.
 func (w *world) client() *exactauth.Client {
 	transport := &http.Transport{}
 	w.t.Cleanup(transport.CloseIdleConnections)
@@ -157,8 +155,8 @@ func (w *world) client() *exactauth.Client {
 	}
 }
 
-// signedIn is a world in which Anna has signed in; the client secret is kept in
-// the record.
+// signedIn returns a world in which Anna has signed in; the client secret is in the
+// record.
 func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exactauth.Client) {
 	t.Helper()
 	w := newWorld(t, life, c)
@@ -172,7 +170,7 @@ func signedIn(t *testing.T, life time.Duration, c exactsim.Config) (*world, *exa
 	return w, client
 }
 
-// signIn signs in by paste: the browser's last address is what is pasted.
+// signIn signs in by pasting the browser's last address.
 func (w *world) signIn(c *exactauth.Client, o exactauth.LoginOptions) (exactauth.Login, error) {
 	w.t.Helper()
 	out, in := io.Pipe()
@@ -185,7 +183,7 @@ func (w *world) signIn(c *exactauth.Client, o exactauth.LoginOptions) (exactauth
 	return login, w.tell(err)
 }
 
-// approve opens the address and gives the one that Exact sends the browser to.
+// approve opens the address and returns the one that Exact sends the browser to.
 func (w *world) approve(address string) string {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Get(address)
@@ -196,7 +194,7 @@ func (w *world) approve(address string) string {
 	return resp.Header.Get("Location")
 }
 
-// tell puts an error under the rule that no secret is told.
+// tell has the error checked for secrets, and returns it.
 func (w *world) tell(err error) error {
 	if err != nil {
 		fmt.Fprintf(w, "%v\n%+v\n", err, err)
@@ -204,7 +202,7 @@ func (w *world) tell(err error) error {
 	return err
 }
 
-// token asks c for a token; the test goes on with what came.
+// token asks c for a token.
 func (w *world) token(c *exactauth.Client, want exactauth.Want) (record.Token, error) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
@@ -213,7 +211,7 @@ func (w *world) token(c *exactauth.Client, want exactauth.Want) (record.Token, e
 	return tok, w.tell(err)
 }
 
-// live asks c for a token, which must be given and be good at the server.
+// live asks c for a token, which the server must accept.
 func (w *world) live(c *exactauth.Client) record.Token {
 	w.t.Helper()
 	tok, err := w.token(c, exactauth.Want{})
@@ -221,7 +219,7 @@ func (w *world) live(c *exactauth.Client) record.Token {
 		w.t.Fatal("no token:", err)
 	}
 	if !w.AccessTokenLive(tok.Access.Reveal()) {
-		w.t.Fatal("the token handed out is not good at the server")
+		w.t.Fatal("the server does not accept the token")
 	}
 	return tok
 }
@@ -243,7 +241,7 @@ func (w *world) asks(f func()) int {
 	return w.Counters().Refreshes - before
 }
 
-// quiet runs f, which must send nothing at all to the server.
+// quiet runs f, which must send no request.
 func (w *world) quiet(f func()) {
 	w.t.Helper()
 	before := w.Counters()
@@ -255,7 +253,7 @@ func (w *world) quiet(f func()) {
 
 func (w *world) path() string { return filepath.Join(w.dir, profileName) }
 
-// record is the stored record's text.
+// record returns the stored record's text.
 func (w *world) record() string {
 	w.t.Helper()
 	b, err := os.ReadFile(w.path())
@@ -272,7 +270,7 @@ func (w *world) putRecord(text string) {
 	}
 }
 
-// field is a field of the stored record, "" if it is not there.
+// field returns a field of the stored record, or "".
 func (w *world) field(name string) string {
 	w.t.Helper()
 	_, rest, _ := strings.Cut(w.record(), "\n"+name+" ")
@@ -280,28 +278,28 @@ func (w *world) field(name string) string {
 	return value
 }
 
-// refreshState is what the server thinks of the stored refresh token.
+// refreshState returns the server's state of the stored refresh token.
 func (w *world) refreshState() exactsim.TokenState {
 	w.t.Helper()
 	return w.RefreshTokenState(w.field("refresh_token"))
 }
 
-// untilHeld moves the clock to the moment that an error says to wait for.
+// untilHeld moves the clock to the time that the error names for the next attempt.
 func (w *world) untilHeld(err error) time.Time {
 	w.t.Helper()
 	held := (*fault.WaitError)(nil)
 	if !errors.As(err, &held) {
-		w.t.Fatalf("%v tells no time to try again", err)
+		w.t.Fatalf("%v names no time for the next attempt", err)
 	}
 	if !held.Until.After(w.clock.now()) {
-		w.t.Fatalf("%v: that time is over", err)
+		w.t.Fatalf("%v: that time is past", err)
 	}
 	w.clock.set(held.Until)
 	return held.Until
 }
 
-// freePort is a port that nothing listens on, outside the range that the system
-// gives away, so that nobody else takes it before it is used.
+// freePort returns a port that nothing listens on, outside the range that the system
+// assigns, so that no other process gets it before it is used.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -322,8 +320,8 @@ var (
 	errBoom  = errors.New("boom")
 )
 
-// crashing is a store whose process ends at one of its updates: before its
-// change, or after the change and before it was saved.
+// crashing is a store whose process ends at one of its updates: before the change, or
+// between the change and the save.
 type crashing struct {
 	record.Store
 	at     int
@@ -346,8 +344,8 @@ func (s *crashing) Update(ctx context.Context, name string, change func(context.
 	})
 }
 
-// blockWrites makes the record impossible to write, also for root, until mend.
-func blockWrites(t *testing.T, w *world) (mend func()) {
+// blockWrites makes writes of the record fail, also for root, until unblock.
+func blockWrites(t *testing.T, w *world) (unblock func()) {
 	t.Helper()
 	inTheWay := w.path() + ".tmp"
 	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
@@ -360,17 +358,17 @@ func giveSecret(s string) func(context.Context) (fault.Secret, error) {
 	return func(context.Context) (fault.Secret, error) { return fault.NewSecret(s), nil }
 }
 
-// closedAddress is an address that refuses connections.
+// closedAddress returns an address that refuses connections.
 func closedAddress(t *testing.T) string { return "127.0.0.1:" + freePort(t) }
 
-// dialTo connects to addr, whatever is asked for.
+// dialTo connects to addr, whatever the address of the request.
 func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
 }
 
-// newTLSFront serves the simulator with a certificate that nobody trusts.
+// newTLSFront serves the simulator with an untrusted certificate.
 func newTLSFront(t *testing.T, w *world) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(w.Sim)
