@@ -60,11 +60,13 @@ type Client struct {
 	Log *slog.Logger
 }
 
+// now returns the wall clock's time. A monotonic reading would compare differently from
+// the same times once they are in the record, if the clock is set back during a request.
 func (c *Client) now() time.Time {
 	if c.Now != nil {
-		return c.Now()
+		return c.Now().Round(0)
 	}
-	return time.Now()
+	return time.Now().Round(0)
 }
 
 func (c *Client) notice(text string) {

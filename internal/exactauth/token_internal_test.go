@@ -39,6 +39,17 @@ func FuzzNext(f *testing.F) {
 	})
 }
 
+// If the clock is set back between a request and its reply, a monotonic reading would hide
+// that from the client, and not from the next process that reads the record.
+func TestTimesAreOfTheWallClock(t *testing.T) {
+	t.Parallel()
+	for _, c := range []*Client{{}, {Now: time.Now}} {
+		if now := c.now(); now != now.Round(0) {
+			t.Errorf("%s has a monotonic reading", now)
+		}
+	}
+}
+
 // What each call with a valid token costs besides reading the file.
 func BenchmarkValidToken(b *testing.B) {
 	r := usualRecord()
