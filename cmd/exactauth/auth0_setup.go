@@ -18,13 +18,13 @@ import (
 
 type auth0SetupOptions struct {
 	*auth0Options
-	region, baseURL, clientID, secretFile string
-	app, callback                         string
-	allowCallback, guide, print, dryRun   bool
+	given                               config.Values // region, base URL and client id
+	secretFile, app, callback           string
+	allowCallback, guide, print, dryRun bool
 }
 
 func (a *app) auth0SetupCmd(common *auth0Options) *cobra.Command {
-	o := auth0SetupOptions{auth0Options: common}
+	o := auth0SetupOptions{auth0Options: common, given: config.Values{}}
 	cmd := &cobra.Command{
 		Use:   "setup",
 		Short: "Create or update the connection to Exact Online",
@@ -46,14 +46,8 @@ The client secret is never an argument: you are asked for it, or it comes from
 		Args: cobra.NoArgs,
 		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.auth0Setup(ctx, o) }),
 	}
-	var codes []string
-	for _, r := range config.Regions() {
-		codes = append(codes, r.Code)
-	}
 	f := cmd.Flags()
-	f.StringVar(&o.region, "region", "", "country of the app's registration: "+strings.Join(codes, ", ")+" (default for a new connection: nl)")
-	f.StringVar(&o.baseURL, "base-url", "", "instead of --region: address of Exact Online, as https://start.exactonline.nl")
-	f.StringVar(&o.clientID, "client-id", "", "client id from the App Center, a GUID")
+	settingFlags(cmd, o.given, "region", "base_url", "client_id")
 	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
 	f.StringVar(&o.app, "app", "", "client id or name of the Auth0 app that may use the connection")
 	f.BoolVar(&o.allowCallback, "allow-test-callback", false, `let "exactauth auth0 test" come back: add --callback to the app's Allowed Callback URLs`)
@@ -61,7 +55,6 @@ The client secret is never an argument: you are asked for it, or it comes from
 	f.BoolVar(&o.guide, "guide", false, "only print how to register an app in the App Center; without a request")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show the changes, each request with its secrets masked")
 	f.BoolVar(&o.print, "print", false, "only print the commands for Auth0's own CLI; without a request")
-	complete(cmd, "region", codes...)
 	return cmd
 }
 
@@ -83,7 +76,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if err != nil {
 		return err
 	}
-	exact := env.Under(config.Values{"region": o.region, "base_url": o.baseURL, "client_id": o.clientID})
+	exact := env.Under(o.given)
 	if exact["region"] != "" && exact["base_url"] != "" {
 		return usagef("region and base URL are both given; each decides the other")
 	}

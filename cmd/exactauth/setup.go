@@ -54,13 +54,24 @@ in the keyring or in a file. Both can be changed later: the login moves along.`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(0, func(ctx context.Context, _ []string) error { return a.setup(ctx, o) }),
 	}
-	f := cmd.Flags()
+	settingFlags(cmd, o.given)
+	completeBy(cmd, "division", a.completeDivisions)
+	cmd.Flags().StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
+	return cmd
+}
+
+// settingFlags adds the flags of the settings with these names, or of all if there are
+// none. given gets the values.
+func settingFlags(cmd *cobra.Command, given config.Values, names ...string) {
 	for _, s := range config.Table() {
+		if len(names) > 0 && !slices.Contains(names, s.Name) {
+			continue
+		}
 		usage := s.Help
 		if s.Default != "" {
 			usage += " (default " + s.Default + ")"
 		}
-		flag := f.VarPF(settingFlag{s, o.given}, s.Flag(), "", usage)
+		flag := cmd.Flags().VarPF(settingFlag{s, given}, s.Flag(), "", usage)
 		if s.Kind == config.Switch {
 			flag.NoOptDefVal = "true"
 		}
@@ -68,9 +79,6 @@ in the keyring or in a file. Both can be changed later: the login moves along.`,
 			complete(cmd, s.Flag(), s.Offers...)
 		}
 	}
-	completeBy(cmd, "division", a.completeDivisions)
-	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret; - is stdin")
-	return cmd
 }
 
 // settingFlag is the flag of a setting.
