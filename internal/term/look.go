@@ -33,12 +33,6 @@ func (t *Terminal) Paint(c Colour, text string) string {
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
-// hasEscapes reports whether a terminal can erase a line.
-func (t *Terminal) hasEscapes(f *os.File) bool {
-	kind := t.Env("TERM")
-	return kind != "dumb" && (kind != "" || runtime.GOOS == "windows") && takesEscapes(f)
-}
-
 // unicode reports whether text for a person may contain more than ASCII, as far as
 // the locale says.
 func (t *Terminal) unicode() bool {

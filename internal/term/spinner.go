@@ -2,13 +2,16 @@ package term
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"time"
 )
 
 // Spins reports whether a line can come and go on standard error.
 func (t *Terminal) Spins() bool {
-	return !t.JSON && !t.Shared && !t.echoes && IsTerminal(t.Err) && t.hasEscapes(t.Err) && inForeground(t.Err)
+	kind := t.Env("TERM")
+	return !t.JSON && !t.Shared && !t.echoes && IsTerminal(t.Err) &&
+		kind != "dumb" && (kind != "" || runtime.GOOS == "windows") && takesEscapes(t.Err) && inForeground(t.Err)
 }
 
 // Spin shows what the program waits for and how much time is left, for instance
