@@ -50,9 +50,8 @@ prints a live access token whenever a script asks for one.`,
 		SilenceUsage:  true,
 		Version:       version, // for --version
 		Args:          unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cmd.Help()
-		},
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
 		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
 	}
 	root.SuggestionsMinimumDistance = 2
@@ -80,15 +79,13 @@ prints a live access token whenever a script asks for one.`,
 		{"setup", a.setupCmd}, {"login", a.loginCmd}, {"logout", a.logoutCmd}, {"use", a.useCmd}, {"profiles", a.profilesCmd},
 		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic},
 	}
-	all := true
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
 			root.AddCommand(c.make())
 			root.CompletionOptions.DisableDefaultCmd = true
-			all = false
 		}
 	}
-	if all {
+	if !root.HasSubCommands() {
 		for _, c := range commands {
 			root.AddCommand(c.make())
 		}
@@ -127,7 +124,7 @@ func (a *app) within(ctx context.Context, limit time.Duration, work func(context
 func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	l, err := a.place(p)
 	if err != nil {
-		return nil, err
+		return nil, fault.In(p.Name, err)
 	}
 	return &exactauth.Client{
 		Profile:      p,

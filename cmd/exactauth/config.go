@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,11 +9,7 @@ import (
 )
 
 // profile decides everything about the profile in use.
-func (a *app) profile() (config.Settings, error) {
-	p, err := config.Resolve(a.Env, a.profileName)
-	a.profileName = cmp.Or(p.Name, a.profileName) // for the hints of errors that do not name it
-	return p, err
-}
+func (a *app) profile() (config.Settings, error) { return config.Resolve(a.Env, a.profileName) }
 
 // configHint says what to type after an error of internal/config, if there is more to
 // say than after any ErrConfig.

@@ -132,7 +132,6 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
-	a.profileName = name
 	for _, other := range conf.Names() {
 		if other != name && strings.EqualFold(other, name) {
 			return fault.In(name, usagef("there is a profile %s, and some systems cannot tell the names of their records apart", other))
@@ -190,7 +189,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 		old = p
 	}
 	table["store"], table["client_id"] = store, p.ClientID // the client id as it is sent
-	return a.saveSetup(ctx, old, p, table, secret)
+	return fault.In(name, a.saveSetup(ctx, old, p, table, secret))
 }
 
 // knownSecret reports whether the record has the secret of this very client. The record

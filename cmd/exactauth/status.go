@@ -113,7 +113,6 @@ func (a *app) status(ctx context.Context) error {
 	for _, s := range all {
 		if code := codeOf(s.err); code > codeOf(worst) && code != exitTemporary {
 			worst = s.err
-			a.profileName = s.Profile
 		}
 	}
 	return worst
@@ -123,23 +122,22 @@ func (a *app) status(ctx context.Context) error {
 // one damaged record does not hide the other profiles.
 func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (profileStatus, error) {
 	p, err := conf.Resolve(a.Env, name)
-	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, Store: redacted(p.Store), Seal: p.Seal}
-	if err != nil {
-		if _, known := conf.Profiles[name]; !known {
-			return profileStatus{}, err
-		}
-		out.Problem, out.err = err.Error(), err
-		return out, nil
+	if _, known := conf.Profiles[name]; err != nil && !known {
+		return profileStatus{}, err
 	}
+	var c *exactauth.Client
 	var s exactauth.Status
-	c, err := a.client(p)
+	if err == nil {
+		c, err = a.client(p)
+	}
 	if err == nil {
 		s, err = c.Status(ctx)
 	}
 	if err == nil {
 		err = s.Problem
 	}
-	out.SignedIn = s.SignedIn
+	err = fault.In(name, err)
+	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, SignedIn: s.SignedIn, Store: redacted(p.Store), Seal: p.Seal, err: err}
 	if s.User.ID != "" {
 		out.User = s.User.String()
 	}
@@ -147,11 +145,8 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 		access, refresh := seconds(s.AccessExpiresAt), seconds(s.RefreshExpiresAt)
 		out.AccessExpiresAt, out.RefreshExpiresAt = &access, &refresh
 	}
-	if err != nil {
-		out.err, out.Problem = err, err.Error()
-		if named := (*fault.ProfileError)(nil); errors.As(err, &named) {
-			out.Problem = named.Err.Error() // the profile is named beside it
-		}
+	if named := (*fault.ProfileError)(nil); errors.As(err, &named) {
+		out.Problem = named.Err.Error() // the status names the profile already
 	}
 	return out, nil
 }
