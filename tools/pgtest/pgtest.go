@@ -1,10 +1,10 @@
-// Package pgtest gives a test a PostgreSQL of its own: a new cluster in a
-// directory of its own, on a free port of the loopback address and on a Unix
-// socket, with passwords, TLS and syncing to disk as in production. It can be
-// stopped, crashed and started again, and it ends with the test.
+// Package pgtest gives a test a PostgreSQL of its own: a new cluster in a directory of
+// its own, on a free port of the loopback address and on a Unix socket, with passwords,
+// TLS and syncing to disk as in production. A test can stop, crash and start it; it ends
+// with the test.
 //
-// [Start] takes about a second. Tests that can share a cluster are subtests of
-// one test that starts it, each with a database and roles of its own:
+// [Start] takes about a second. Tests that can share a cluster are subtests of one test
+// that starts it, each with a database and roles of its own:
 //
 //	func TestPostgres(t *testing.T) {
 //		c := pgtest.Start(t)
@@ -20,101 +20,160 @@
 package pgtest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
 	"net"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Superuser is the role that may do everything. Its password is
-// [Cluster.Password].
+// Superuser is the role that may do everything. Its password is [Cluster.Password].
 const Superuser = "postgres"
 
-// A Mode is a way in which a cluster ends.
-type Mode syscall.Signal
+// Mode is a way in which a cluster ends.
+type Mode string
 
 const (
-	// Smart waits until every client has gone.
-	Smart = Mode(syscall.SIGTERM)
-	// Fast rolls back what is under way, throws out the clients and closes the
-	// files in order.
-	Fast = Mode(syscall.SIGINT)
-	// Immediate has every process quit at once, so that the next start has to
-	// recover from the log. The data directory is at rest once [Cluster.Stop] has
-	// returned.
-	Immediate = Mode(syscall.SIGQUIT)
-	// Crash kills the main process, as someone short of memory would. The
-	// sessions notice by themselves, a moment after [Cluster.Stop] has returned or
-	// when the statement that they are in has ended; the next start waits for them.
-	Crash = Mode(syscall.SIGKILL)
+	// Fast rolls back open transactions, disconnects the clients and closes the files in
+	// order.
+	Fast Mode = "fast"
+	// Immediate has every process quit at once, so that the next start recovers from the
+	// log. The data directory no longer changes once [Cluster.Stop] has returned.
+	Immediate Mode = "immediate"
+	// Crash kills the main process, as the system does when memory runs out. The sessions
+	// notice a moment after [Cluster.Stop] has returned, or when their statement has
+	// ended; the next start waits for them.
+	Crash Mode = "crash"
 )
 
-// debian has PostgreSQL's programs, in a directory of each version.
-const debian = "/usr/lib/postgresql"
-
-// patience is how long a cluster may take to start, to stop, or to run one call
-// of [Cluster.SuperExec].
+// patience is how long a cluster may take to start, to stop, or to run one call of
+// [Cluster.SuperExec].
 const patience = time.Minute
 
-// A Cluster is a PostgreSQL server with its databases. Only NewRole, NewDatabase,
-// SuperExec, Exec, PassFile and what merely tells something may be called from several
-// tests at a time.
+// debian has PostgreSQL's programs, in a directory for each version.
+const debian = "/usr/lib/postgresql"
+
+// ErrUnavailable is wrapped where PostgreSQL is not installed or cannot run.
+var ErrUnavailable = errors.New("there is no PostgreSQL to run")
+
+// Cluster is a PostgreSQL server with its databases. Start, Stop and Close must not be
+// called at the same time as another method.
 type Cluster struct {
-	postgres string // the program
+	program
 	dir      string // of all files
-	account  *account
 	port     string
-	running  *process // nil when it was stopped
-	crashed  bool     // was killed, and its shared memory has not been given back
 	password string
+	guard    *exec.Cmd
+	unguard  io.Closer // has the guard stop the server and end
+	running  bool
+	crashed  bool // since the last start
 
 	mu    sync.Mutex
 	roles []Role // beside the superuser
 }
 
-// A Role is a name to sign in with, and its password.
+// Role is a name to sign in with, and its password.
 type Role struct{ Name, Password string }
 
-// ErrUnavailable is wrapped where there is no PostgreSQL, or nobody to run it as.
-var ErrUnavailable = errors.New("there is no PostgreSQL to run")
+// program is how PostgreSQL's programs are run.
+type program struct {
+	bin string   // their directory
+	as  []string // for root: the command that runs them as another account
+	uid int      // that account, -1 if this one runs them
+}
+
+// available finds the newest PostgreSQL below a directory, where Debian installs it on no
+// PATH, or else one on the PATH.
+func available(below string) (p program, err error) {
+	if runtime.GOOS == "windows" {
+		return p, fmt.Errorf("%w: its tests use Unix's signals", ErrUnavailable)
+	}
+	found, err := filepath.Glob(filepath.Join(below, "*", "bin", "initdb"))
+	if err != nil {
+		return p, err
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+		return n
+	}
+	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(version(b), version(a)) })
+	if path, err := exec.LookPath("initdb"); err == nil {
+		found = append(found, path)
+	}
+	i := slices.IndexFunc(found, func(path string) bool {
+		_, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres"))
+		return err == nil
+	})
+	if i < 0 {
+		return p, fmt.Errorf("%w: no initdb with postgres beside it, neither in %s/*/bin nor on the PATH", ErrUnavailable, below)
+	}
+	p = program{bin: filepath.Dir(found[i]), uid: -1}
+	if os.Geteuid() != 0 {
+		return p, nil
+	}
+	// PostgreSQL refuses to run as root.
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		p.as = []string{"setpriv", "--reuid=" + u.Uid, "--regid=" + u.Gid, "--clear-groups"}
+		if p.uid, err = strconv.Atoi(u.Uid); err == nil {
+			_, err = exec.LookPath(p.as[0])
+		}
+		if err != nil {
+			return p, fmt.Errorf("%w: it does not run as root: %w", ErrUnavailable, err)
+		}
+		return p, nil
+	}
+	return p, fmt.Errorf("%w: it does not run as root, and there is neither an account postgres nor nobody", ErrUnavailable)
+}
 
 // Need skips the test where [Start] would.
 func Need(tb testing.TB) {
 	tb.Helper()
-	_, err := binaries(debian)
-	if err == nil {
-		_, err = unprivileged()
-	}
-	if err != nil {
+	if _, err := available(debian); err != nil {
 		unavailable(tb, err)
 	}
 }
 
-// Start makes a cluster and starts it. It skips the test where there is no
-// PostgreSQL, unless EXACTAUTH_TEST_REQUIRE has "postgres" in its list. As root
-// it runs the server as postgres or nobody, who need to get into [os.TempDir].
+// unavailable skips the test, or fails it if EXACTAUTH_TEST_REQUIRE has "postgres" in its
+// list.
+func unavailable(tb testing.TB, err error) {
+	tb.Helper()
+	if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "postgres") {
+		tb.Fatalf("EXACTAUTH_TEST_REQUIRE demands PostgreSQL: %v", err)
+	}
+	tb.Skipf("needs PostgreSQL: %v", err)
+}
+
+// Start makes a cluster and starts it. It skips the test where there is no PostgreSQL,
+// unless EXACTAUTH_TEST_REQUIRE has "postgres" in its list. As root it runs the server as
+// postgres or nobody, who must be able to enter [os.TempDir].
 //
-// When tb ends, the cluster is stopped and its files are removed. On Linux it
-// also stops when the test binary is killed, but its files remain.
+// When tb ends, the cluster stops and its files are removed. It also stops when the test
+// binary is killed, but then its files remain.
 func Start(tb testing.TB) *Cluster {
 	tb.Helper()
 	c, err := New("")
@@ -124,8 +183,8 @@ func Start(tb testing.TB) *Cluster {
 		tb.Fatalf("make a PostgreSQL cluster: %v", err)
 	}
 	tb.Cleanup(func() {
-		if log, err := os.ReadFile(c.path("log")); err == nil && tb.Failed() {
-			tb.Logf("PostgreSQL's log:\n%s", log)
+		if tb.Failed() {
+			tb.Logf("PostgreSQL's log:\n%s", c.log())
 		}
 		if err := c.Close(); err != nil {
 			tb.Error(err)
@@ -134,20 +193,16 @@ func Start(tb testing.TB) *Cluster {
 	return c
 }
 
-// New makes a cluster and starts it, for a program that is no test: its files are
-// in a new directory in dir, or in [os.TempDir] if that is empty, and whoever
-// calls it has to call [Cluster.Close].
+// New makes a cluster and starts it, for a program that is no test: its files are in a
+// new directory in dir, or in [os.TempDir] if dir is empty. The caller must call
+// [Cluster.Close].
 func New(dir string) (_ *Cluster, err error) {
-	bin, err := binaries(debian)
+	program, err := available(debian)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, err
 	}
-	account, err := unprivileged()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	c := &Cluster{postgres: filepath.Join(bin, "postgres"), account: account, password: rand.Text()}
-	// Not in a test's directory: another account has to pass, and the path of a socket is short.
+	c := &Cluster{program: program, password: rand.Text()}
+	// Not in a test's directory: another account must enter it, and the path of a socket is short.
 	if c.dir, err = os.MkdirTemp(dir, "exactauth-postgres-"); err != nil {
 		return nil, err
 	}
@@ -156,47 +211,102 @@ func New(dir string) (_ *Cluster, err error) {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	err = errors.Join(os.Chmod(c.dir, 0o711), os.Mkdir(c.path("sockets"), 0o755), os.Mkdir(c.DataDir(), 0o700),
-		os.WriteFile(c.path("password"), []byte(c.password), 0o600))
-	if err != nil {
-		return nil, err
-	}
-	if err := certify(c.CAFile(), c.path("server.key")); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{"sockets", "data", "password", "server.key"} {
-		if err := c.account.own(c.path(name)); err != nil {
-			return nil, err
+	passwordFile := c.path("password")
+	err = errors.Join(os.WriteFile(passwordFile, []byte(c.password), 0o600), certify(c.CAFile(), c.path("server.key")))
+	for _, name := range []string{c.dir, passwordFile, c.path("server.key")} {
+		if err == nil && c.uid >= 0 {
+			err = os.Chown(name, c.uid, -1)
 		}
 	}
-	initdb := c.command(filepath.Join(bin, "initdb"), "--pgdata", c.DataDir(), "--username", Superuser,
-		"--auth", "scram-sha-256", "--pwfile", c.path("password"), "--encoding", "UTF8", "--no-locale",
-		"--wal-segsize", "1", "--no-sync") // of the empty cluster only
-	var out bytes.Buffer
-	initdb.Stdout, initdb.Stderr = &out, &out
-	p, err := start(initdb)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = os.Chmod(c.dir, 0o711)
 	}
-	if <-p.ended; p.err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", p.err, out.Bytes())
+	if err == nil {
+		err = c.run("initdb", "--pgdata", c.DataDir(), "--username", Superuser, "--auth", "scram-sha-256", "--pwfile", passwordFile,
+			"--encoding", "UTF8", "--no-locale", "--wal-segsize", "1", "--no-sync") // of the empty cluster only
 	}
-	if err := os.Remove(c.path("password")); err != nil {
-		return nil, err
+	if err == nil {
+		err = os.Remove(passwordFile)
+	}
+	if err == nil {
+		err = c.startGuard()
 	}
 	for range 10 { // another process may take the port
-		if c.port, err = freePort(); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		if err = c.launch(); !errors.Is(err, syscall.EADDRINUSE) {
-			break
+		if err = c.choosePort(); err == nil {
+			if err = c.Launch(); err == nil || !strings.Contains(err.Error(), "Address already in use") {
+				return c, err
+			}
+			err = nil
 		}
 	}
-	return c, err
+	return nil, errors.New("no free port")
 }
 
-// Start starts the cluster again after [Cluster.Stop], at the same port and with
-// the same data, and returns once it answers.
+// certify writes the certificate for 127.0.0.1 that net/http/httptest has, and its key.
+func certify(certFile, keyFile string) error {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	cert := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	return errors.Join(err,
+		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), 0o644),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+}
+
+// startGuard starts a process that stops the server when this process has ended, however
+// it ends.
+func (c *Cluster) startGuard() (err error) {
+	c.guard = c.command("sh", "-c", `trap "" INT TERM HUP; read -r _; exec "$0" --pgdata "$1" --mode immediate stop`, filepath.Join(c.bin, "pg_ctl"), c.DataDir())
+	if c.unguard, err = c.guard.StdinPipe(); err != nil {
+		return err
+	}
+	return c.guard.Start()
+}
+
+// choosePort configures the server with a free port below those that systems give to
+// clients, so that the port is still free when the cluster starts again.
+func (c *Cluster) choosePort() error {
+	const first, count = 18000, 8000
+	n, err := rand.Int(rand.Reader, big.NewInt(count))
+	if err != nil {
+		return err
+	}
+	c.port = strconv.FormatInt(first+n.Int64(), 10)
+	f, err := os.OpenFile(filepath.Join(c.DataDir(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "listen_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\nssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
+		c.port, c.SocketDir(), c.CAFile(), c.path("server.key"))
+	return errors.Join(err, f.Close())
+}
+
+// command prepares a program of PostgreSQL, or another, to run as the server's account.
+func (c *Cluster) command(name string, args ...string) *exec.Cmd {
+	args = append(append(slices.Clone(c.as), name), args...)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = c.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+	return cmd
+}
+
+func (c *Cluster) run(name string, args ...string) error {
+	if out, err := c.command(filepath.Join(c.bin, name), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// control runs pg_ctl, which waits until what it does is done.
+func (c *Cluster) control(args ...string) error {
+	return c.run("pg_ctl", append([]string{"--pgdata", c.DataDir(), "--wait", "--timeout", strconv.Itoa(int(patience.Seconds()))}, args...)...)
+}
+
+// Start starts the cluster again after [Cluster.Stop], at the same port and with the same
+// data, and returns once it answers.
 func (c *Cluster) Start(tb testing.TB) {
 	tb.Helper()
 	if err := c.Launch(); err != nil {
@@ -206,10 +316,21 @@ func (c *Cluster) Start(tb testing.TB) {
 
 // Launch is [Cluster.Start] for a program that is no test.
 func (c *Cluster) Launch() error {
-	if c.running != nil {
+	if c.running {
 		return errors.New("PostgreSQL is running already")
 	}
-	return c.launch()
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		before := len(c.log())
+		err := c.control("--log", c.path("log"), "start")
+		said := c.log()[before:]
+		switch {
+		case err == nil:
+			c.running, c.crashed = true, false
+			return nil
+		case time.Now().After(end), !strings.Contains(said, "is still in use") && !strings.Contains(said, `postmaster.pid" already exists`):
+			return fmt.Errorf("%w\n%s", err, said)
+		} // the sessions of a server that crashed have not ended yet
+	}
 }
 
 // Stop ends the cluster and returns once its main process is gone.
@@ -222,48 +343,94 @@ func (c *Cluster) Stop(tb testing.TB, mode Mode) {
 
 // Halt is [Cluster.Stop] for a program that is no test.
 func (c *Cluster) Halt(mode Mode) error {
-	if c.running == nil {
+	if !c.running {
 		return errors.New("PostgreSQL is not running")
 	}
-	return c.halt(mode)
+	c.running, c.crashed = false, mode == Crash
+	if mode != Crash {
+		return c.control("--mode", string(mode), "stop")
+	}
+	text, err := os.ReadFile(filepath.Join(c.DataDir(), "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	if err := process.Kill(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", c.port))
+		if err != nil {
+			return nil
+		}
+		conn.Close()
+	}
+	return errors.New("PostgreSQL listens although it was killed")
 }
 
-// URL is where a role finds a database, by TCP. It has neither a password nor a
-// query: whoever uses it adds "?sslmode=..." or other settings.
+// Close ends the cluster for good. It leaves nothing behind: no process, no file, no shared
+// memory.
+func (c *Cluster) Close() error {
+	var errs []error
+	if c.crashed { // only a server that ends in order frees what a killed one has left
+		errs = append(errs, c.Launch())
+	}
+	if c.running {
+		errs = append(errs, c.Halt(Fast))
+	}
+	if c.unguard != nil {
+		c.unguard.Close()
+		_ = c.guard.Wait() // it finds no server to stop
+	}
+	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
+}
+
+// URL is where a role finds a database, by TCP. It has neither a password nor a query: the
+// caller adds "?sslmode=..." or other settings.
 func (c *Cluster) URL(role, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(role), Host: net.JoinHostPort("127.0.0.1", c.port), Path: "/" + database}
 	return u.String()
 }
 
+func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
+
 // SocketDir is the directory of the Unix socket, for "host=" in a query.
-func (c *Cluster) SocketDir() string { return c.path("sockets") }
+func (c *Cluster) SocketDir() string { return c.dir }
 
 // Port is the port on 127.0.0.1, and the number in the name of the Unix socket.
 func (c *Cluster) Port() string { return c.port }
 
-// DataDir is the data directory: the tables, the write-ahead log and the
-// configuration.
+// DataDir is the data directory: the tables, the write-ahead log and the configuration.
 func (c *Cluster) DataDir() string { return c.path("data") }
 
-// CAFile is the certificate to trust for sslmode=verify-full. The server's is for
-// the address 127.0.0.1, not for "localhost", so that a wrong name can be tried.
+// CAFile is the certificate to trust for sslmode=verify-full. The server's is for the
+// address 127.0.0.1, not for "localhost", so that a test can try a wrong name.
 func (c *Cluster) CAFile() string { return c.path("server.crt") }
-
-// Log is what the server has written to its log so far.
-func (c *Cluster) Log(tb testing.TB) string {
-	tb.Helper()
-	b, err := os.ReadFile(c.path("log"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(b)
-}
 
 // Password is the password of [Superuser].
 func (c *Cluster) Password() string { return c.password }
 
-// PassFile writes a file for PGPASSFILE, with the passwords of the superuser and
-// of all roles made so far.
+// Log is what the server has written to its log so far.
+func (c *Cluster) Log(testing.TB) string { return c.log() }
+
+func (c *Cluster) log() string {
+	b, err := os.ReadFile(c.path("log"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// PassFile writes a file for PGPASSFILE, with the passwords of the superuser and of all
+// roles made so far.
 func (c *Cluster) PassFile(tb testing.TB) string {
 	tb.Helper()
 	var lines strings.Builder
@@ -290,8 +457,7 @@ func (c *Cluster) NewRole(tb testing.TB) Role {
 	return role
 }
 
-// NewDatabase makes an empty database that belongs to a role and returns its
-// name.
+// NewDatabase makes an empty database that belongs to a role and returns its name.
 func (c *Cluster) NewDatabase(tb testing.TB, owner string) string {
 	tb.Helper()
 	name := newName("database")
@@ -299,8 +465,11 @@ func (c *Cluster) NewDatabase(tb testing.TB, owner string) string {
 	return name
 }
 
-// SuperExec runs statements in a database as the superuser, each in a transaction
-// of its own.
+// newName returns a name that needs no quotes.
+func newName(kind string) string { return kind + "_" + strings.ToLower(rand.Text()[:12]) }
+
+// SuperExec runs statements in a database as the superuser, each in a transaction of its
+// own.
 func (c *Cluster) SuperExec(tb testing.TB, database string, sql ...string) {
 	tb.Helper()
 	if err := c.Exec(database, sql...); err != nil {
@@ -312,7 +481,12 @@ func (c *Cluster) SuperExec(tb testing.TB, database string, sql ...string) {
 func (c *Cluster) Exec(database string, sql ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := c.connect(ctx, database)
+	conf, err := pgx.ParseConfig(c.URL(Superuser, database) + "?sslmode=disable")
+	if err != nil {
+		return err
+	}
+	conf.Password = c.password
+	conn, err := pgx.ConnectConfig(ctx, conf)
 	if err != nil {
 		return err
 	}
@@ -323,223 +497,4 @@ func (c *Cluster) Exec(database string, sql ...string) error {
 		}
 	}
 	return nil
-}
-
-func (c *Cluster) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	conf, err := pgx.ParseConfig(c.URL(Superuser, database) + "?sslmode=disable")
-	if err != nil {
-		return nil, err
-	}
-	conf.Password = c.password
-	return pgx.ConnectConfig(ctx, conf)
-}
-
-// newName gives a name that needs no quotes.
-func newName(kind string) string {
-	return kind + "_" + strings.ToLower(rand.Text()[:12])
-}
-
-func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
-
-// command runs a program of PostgreSQL where, as whom and with what language it
-// is to run.
-func (c *Cluster) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = c.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
-	cmd.SysProcAttr = c.account.attributes()
-	return cmd
-}
-
-// launch starts the server and waits until it answers. It starts it again as long
-// as the sessions of one that crashed are still about.
-func (c *Cluster) launch() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for {
-		said, err := c.attempt(ctx)
-		switch {
-		case err == nil:
-			c.crashed = false
-			return nil
-		case strings.Contains(said, "Address already in use"):
-			return fmt.Errorf("port %s: %w", c.port, syscall.EADDRINUSE)
-		case ctx.Err() != nil || !strings.Contains(said, "is still in use") && !strings.Contains(said, `postmaster.pid" already exists`):
-			return fmt.Errorf("%w\n%s", err, said)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// attempt starts the server once, and returns what it logged if it failed.
-func (c *Cluster) attempt(ctx context.Context) (said string, err error) {
-	// A file, because a pipe would keep us waiting for everyone who holds it.
-	log, err := os.OpenFile(c.path("log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer log.Close()
-	before, err := log.Stat()
-	if err != nil {
-		return "", err
-	}
-	cmd := c.command(c.postgres, "-D", c.DataDir(),
-		"-c", "listen_addresses=127.0.0.1", "-c", "port="+c.port, "-c", "unix_socket_directories="+c.SocketDir(),
-		"-c", "ssl=on", "-c", "ssl_cert_file="+c.CAFile(), "-c", "ssl_key_file="+c.path("server.key"))
-	cmd.Stdout, cmd.Stderr = log, log
-	c.running, err = start(cmd)
-	if err != nil {
-		return "", err
-	}
-	err = c.answers(ctx)
-	if err == nil {
-		return "", nil
-	}
-	if killErr := c.halt(Crash); killErr != nil {
-		err = errors.Join(err, killErr)
-	}
-	b, readErr := os.ReadFile(log.Name())
-	return string(b[min(before.Size(), int64(len(b))):]), errors.Join(err, readErr)
-}
-
-// answers waits until the server lets the superuser in.
-func (c *Cluster) answers(ctx context.Context) error {
-	for {
-		conn, err := c.connect(ctx, "postgres")
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-c.running.ended:
-			return fmt.Errorf("the server ended: %v", c.running.err)
-		case <-ctx.Done():
-			return fmt.Errorf("the server does not answer within %s: %w", patience, err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// halt ends the server, in the end by force.
-func (c *Cluster) halt(mode Mode) error {
-	p := c.running
-	c.running = nil
-	select {
-	case <-p.ended: // by itself, and in order
-		return nil
-	default:
-	}
-	c.crashed = mode == Crash
-	err := p.signal(syscall.Signal(mode))
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		c.crashed = true
-		err = errors.Join(fmt.Errorf("PostgreSQL does not stop within %s", patience), p.signal(syscall.SIGKILL))
-		<-p.ended
-	}
-	return err
-}
-
-// Close ends the cluster for good. It leaves nothing behind: no process, no file,
-// no shared memory.
-func (c *Cluster) Close() error {
-	var errs []error
-	if c.crashed {
-		// Only a server that ends in order gives back what one that was killed has left.
-		if err := c.launch(); err != nil {
-			errs = append(errs, fmt.Errorf("start after a crash, to clean up: %w", err))
-		}
-	}
-	if c.running != nil {
-		errs = append(errs, c.halt(Fast))
-	}
-	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
-}
-
-// A process is one that we started and wait for.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has ended
-	err   error         // of Wait, once it has
-}
-
-// start runs a command. The thread that starts it stays until it has ended, for
-// Linux tells a process of its parent's death when the thread is gone.
-func start(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, ended: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-			close(p.ended)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// signal sends a signal to the process, if it has not ended.
-func (p *process) signal(s syscall.Signal) error {
-	if err := p.cmd.Process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	return nil
-}
-
-// unavailable skips the test, unless EXACTAUTH_TEST_REQUIRE demands PostgreSQL.
-func unavailable(tb testing.TB, err error) {
-	tb.Helper()
-	if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "postgres") {
-		tb.Fatalf("EXACTAUTH_TEST_REQUIRE demands PostgreSQL: %v", err)
-	}
-	tb.Skipf("needs PostgreSQL: %v", err)
-}
-
-// binaries finds the directory of initdb and postgres: the newest of those that
-// Debian installs below a directory, on no PATH, or else one on the PATH.
-func binaries(below string) (string, error) {
-	if runtime.GOOS == "windows" {
-		return "", errors.New("its signals are Unix's")
-	}
-	found, err := filepath.Glob(filepath.Join(below, "*", "bin", "initdb"))
-	if err != nil {
-		return "", err
-	}
-	version := func(path string) int {
-		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
-		return n
-	}
-	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(version(b), version(a)) })
-	if path, err := exec.LookPath("initdb"); err == nil {
-		found = append(found, path)
-	}
-	for _, path := range found {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres")); !errors.Is(err, fs.ErrNotExist) {
-			return filepath.Dir(path), err
-		}
-	}
-	return "", fmt.Errorf("no initdb with postgres beside it, neither in %s/*/bin nor on the PATH", below)
-}
-
-// freePort finds a port below those that systems give to clients, so that it is
-// still free when a cluster starts again.
-func freePort() (string, error) {
-	const first, count = 18000, 8000
-	for range count {
-		n, err := rand.Int(rand.Reader, big.NewInt(count))
-		if err != nil {
-			return "", err
-		}
-		port := strconv.FormatInt(first+n.Int64(), 10)
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			return port, l.Close()
-		}
-	}
-	return "", errors.New("no free port")
 }

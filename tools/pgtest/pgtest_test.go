@@ -31,7 +31,7 @@ func connect(t *testing.T, url, password string) (*pgx.Conn, error) {
 	return conn, err
 }
 
-// ask gives the one value of a query, as the superuser.
+// ask returns the one value of a query, as the superuser.
 func ask(t *testing.T, c *Cluster, query string) string {
 	t.Helper()
 	conn, err := connect(t, c.URL(Superuser, "postgres")+"?sslmode=disable", c.Password())
@@ -112,7 +112,7 @@ func TestCluster(t *testing.T) {
 			}
 		}
 		if _, err := connect(t, url+"?sslmode=verify-full", c.Password()); err == nil {
-			t.Error("a certificate of its own making was trusted")
+			t.Error("a self-signed certificate was trusted")
 		}
 		wrong := strings.Replace(url, "127.0.0.1", "localhost", 1) + "?sslmode=verify-full&sslrootcert=" + c.CAFile()
 		if _, err := connect(t, wrong, c.Password()); err == nil {
@@ -122,17 +122,14 @@ func TestCluster(t *testing.T) {
 
 	c.SuperExec(t, "postgres", "CREATE TABLE kept (how text)")
 	port := c.Port()
-	for _, tc := range []struct {
-		name string
-		mode Mode
-	}{{"smart", Smart}, {"fast", Fast}, {"immediate", Immediate}, {"crash", Crash}} {
-		t.Run("starts again after "+tc.name, func(t *testing.T) {
-			c.SuperExec(t, "postgres", "INSERT INTO kept VALUES ('"+tc.name+"')")
-			if tc.mode == Crash {
+	for _, mode := range []Mode{Fast, Immediate, Crash} {
+		t.Run("starts again after "+string(mode), func(t *testing.T) {
+			c.SuperExec(t, "postgres", "INSERT INTO kept VALUES ('"+string(mode)+"')")
+			if mode == Crash {
 				busy(t, c) // a session that does not notice at once
 			}
 			began := time.Now()
-			c.Stop(t, tc.mode)
+			c.Stop(t, mode)
 			stopped := time.Now()
 			if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 				conn.Close()
@@ -140,13 +137,13 @@ func TestCluster(t *testing.T) {
 			}
 			c.Start(t)
 			t.Logf("stopped in %s, started in %s", stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
-			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, tc.name) || c.Port() != port {
-				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.Port(), tc.name, port)
+			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, string(mode)) || c.Port() != port {
+				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.Port(), mode, port)
 			}
 		})
 	}
 	if !strings.Contains(c.Log(t), "automatic recovery in progress") {
-		t.Errorf("nothing was recovered")
+		t.Errorf("the server recovered nothing")
 	}
 }
 
@@ -165,11 +162,11 @@ func busy(t *testing.T, c *Cluster) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
-	for _, mode := range []Mode{0, Fast, Crash} {
+	for _, mode := range []Mode{"", Fast, Crash} {
 		var c *Cluster
-		t.Run(fmt.Sprintf("after signal %d", mode), func(t *testing.T) {
+		t.Run("after "+string(mode), func(t *testing.T) {
 			c = Start(t)
-			if mode != 0 {
+			if mode != "" {
 				c.Stop(t, mode)
 			}
 		})
@@ -177,7 +174,7 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Skip("it did not start")
 		}
 		if _, err := os.Stat(c.dir); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v; want that it is gone", c.dir, err)
+			t.Errorf("%s: %v; it must be gone", c.dir, err)
 		}
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+c.Port()); err == nil {
 			conn.Close()
@@ -188,7 +185,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 func TestSkipsOnlyWhatIsNotRequired(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, missing := binaries(t.TempDir())
+	_, missing := available(t.TempDir())
 	if missing == nil {
 		t.Fatal("found PostgreSQL in an empty directory")
 	}
@@ -210,7 +207,7 @@ func TestSkipsOnlyWhatIsNotRequired(t *testing.T) {
 	}
 }
 
-// A recorder is a test that notes how it ends.
+// recorder is a test that notes how it ends.
 type recorder struct {
 	testing.TB
 	outcome string
@@ -227,9 +224,8 @@ func (r *recorder) end(format string, args []any) {
 
 func TestFindsTheNewest(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("PostgreSQL is not sought there")
+		t.Skip("no PostgreSQL is looked for on Windows")
 	}
-	t.Setenv("PATH", "")
 	dir := t.TempDir()
 	for _, name := range []string{"9.6/bin/initdb", "9.6/bin/postgres", "15/bin/initdb", "15/bin/postgres", "17/bin/initdb"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
@@ -240,7 +236,7 @@ func TestFindsTheNewest(t *testing.T) {
 		}
 	}
 	want := filepath.Join(dir, "15", "bin") // 17 is not whole
-	if got, err := binaries(dir); got != want || err != nil {
-		t.Errorf("binaries in %q, %v; want %q", got, err, want)
+	if got, err := available(dir); got.bin != want || err != nil {
+		t.Errorf("found %q, %v; want %q", got.bin, err, want)
 	}
 }

@@ -494,7 +494,7 @@ func (p *plan) String() string {
 		fmt.Fprintf(&b, "; session ended at %s+%s+%.2f", c.at, c.after, c.share)
 	}
 	if p.stop != nil {
-		fmt.Fprintf(&b, "; database stopped (%s) at %s+%s+%.2f for %s", syscall.Signal(p.stop.mode), p.stop.at, p.stop.after, p.stop.share, p.stop.lasts)
+		fmt.Fprintf(&b, "; database stopped (%s) at %s+%s+%.2f for %s", p.stop.mode, p.stop.at, p.stop.after, p.stop.share, p.stop.lasts)
 	}
 	if p.down {
 		b.WriteString("; server down")

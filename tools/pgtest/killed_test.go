@@ -9,17 +9,15 @@ import (
 	"time"
 )
 
-// A test binary that is killed takes its server along, whatever it leaves on disk.
+// The server of a test binary that is killed stops; its files remain.
 func TestKilled(t *testing.T) {
 	const inside = "EXACTAUTH_PGTEST_KILLED"
 	if os.Getenv(inside) != "" {
 		os.Stdout.WriteString(Start(t).Port() + "\n")
 		select {} // until killed
 	}
-	if _, err := binaries(debian); err != nil {
-		unavailable(t, err)
-	}
-	// Not t.TempDir, which the server's account may not enter.
+	Need(t)
+	// Not t.TempDir: the server's account may not enter it.
 	dir, err := os.MkdirTemp("", "exactauth-killed-")
 	if err != nil {
 		t.Fatal(err)
