@@ -88,11 +88,7 @@ func (s *Sim) Events() []Event {
 
 func (s *Sim) log(c *call, a answer, gaveUp bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.events) == maxEvents {
-		s.events = slices.Delete(s.events, 0, 1)
-	}
-	s.events = append(s.events, Event{
+	e := Event{
 		Time:       s.now(),
 		Method:     c.Method,
 		Path:       c.URL.Path,
@@ -102,7 +98,15 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 		Fault:      c.fault.Kind,
 		GaveUp:     gaveUp,
 		Status:     a.status,
-	})
+	}
+	if len(s.events) == maxEvents {
+		s.events = slices.Delete(s.events, 0, 1)
+	}
+	s.events = append(s.events, e)
+	s.mu.Unlock()
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(c.Request, e)
+	}
 }
 
 // grantType is the grant type of a token request, if there is such a type: what a

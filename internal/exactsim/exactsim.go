@@ -80,6 +80,10 @@ type Config struct {
 	// Sim.Advance, the Date header of replies too, except Fault.Delay.
 	Now func() time.Time
 
+	// Observe, if not nil, is called with each request and its event before the
+	// reply is sent.
+	Observe func(*http.Request, Event)
+
 	// TokenLife is the life of an access token, 600 s if zero. It is rounded up
 	// to whole seconds, the unit of expires_in.
 	TokenLife time.Duration

@@ -1,28 +1,26 @@
-//go:build unix
+//go:build linux
 
-// Command torture tries to lose a login. It runs many real exactauth processes
-// against the simulator of Exact Online, thousands of rounds with a fault or
-// several in each, and asks the simulator afterwards: does the login still yield
-// a token, and if not, does the simulator's own log explain why no program could
-// have kept it?
+// Command torture tries to lose a login. It runs many real exactauth processes against
+// the simulator of Exact Online, thousands of rounds with a fault or several in each. After
+// each round it asks the simulator: does the login still yield a token, and if not, do the
+// simulator's events explain why no program could have kept it?
 //
 //	go run ./tools/torture -rounds 10000 -seed 1
 //	go run ./tools/torture -rounds 10000 -seed 1 -front
 //	go run ./tools/torture -rounds 10000 -seed 1 -store postgres -seal age
 //
-// With -store postgres each login is shared by two machines, which are two state
-// directories, and lies in a PostgreSQL that this program starts for itself. Then
-// sessions and servers are ended, too.
+// With -store postgres two machines, which are two state directories, share each login in
+// a PostgreSQL that this program starts for itself. Then sessions and servers are ended,
+// too.
 //
-// The table at the end says what happened. The exit status is 1 if its last two
-// columns are not all 0. What is drawn for a round depends on -seed and the
-// round's number alone; what then happens depends on the machine's timing, too.
+// The exit status is 1 if the last two columns of the table at the end are not all 0. The
+// seed and a round's number decide what is drawn for the round (scenario.go); what then
+// happens (play.go) depends on the machine's timing, too. judge.go says what is wrong.
 //
-// Everything runs on loopback and in one temporary directory. On Linux, as root
-// or where user namespaces are allowed, the rounds run in namespaces of their own,
-// so that their small file systems and processes end with them however they end.
-// PostgreSQL does not run as root, so with -store postgres that takes a real root,
-// who can make it somebody else's.
+// Everything runs on loopback and in one temporary directory. As root, or where user
+// namespaces are allowed, the rounds run in a mount namespace with small file systems.
+// PostgreSQL does not run as root, so with -store postgres that takes a real root, who
+// can run it as another account.
 package main
 
 import (
@@ -30,7 +28,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -39,7 +36,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -49,127 +45,90 @@ type options struct {
 	rounds  int
 	seed    uint64
 	worlds  int
-	binary  string
-	front   bool // the binary is exactauth's front, the whole program behind it
-	race    bool
+	front   bool
 	verbose bool
 	only    string
-	repeat  int // this round's draw in every round; -1 for none
-	store   string
+	repeat  int
+	storage string
 	seal    string
 
-	dir    string // all files are in here
+	dir    string // of all files
+	binary string // the exactauth to torture
 	mounts bool   // this process may mount
 }
 
-// The rounds run in a child in namespaces of its own, which finds in the
-// environment that it is that child, and where.
+// insideEnv says that this is the process in the namespace.
 const insideEnv = "EXACTAUTH_TORTURE_INSIDE"
 
-func main() { os.Exit(torture(os.Args[1:], os.Stdout, os.Stderr)) }
+// flagsEnv has flags that the front would not answer: the whole program behind it gets them.
+const flagsEnv = "TORTURE_FLAGS"
 
-// torture is the program: the part outside, which cleans up whatever becomes of
-// the part inside.
-func torture(args []string, out, errOut io.Writer) int {
-	o, err := parse(args, errOut)
+func main() {
+	o, err := parse(os.Args[1:])
 	if err != nil {
-		return 2
+		os.Exit(2)
 	}
-	if o.dir = os.Getenv(insideEnv); o.dir != "" {
-		o.mounts = true
-		return run(o, out, errOut)
+	o.mounts = os.Getenv(insideEnv) != ""
+	if !o.mounts && (!o.shared() || os.Geteuid() == 0) {
+		enterNamespace()
 	}
-	if o.dir, err = os.MkdirTemp("", "exactauth-torture-"); err != nil {
-		fmt.Fprintln(errOut, "torture:", err)
-		return 2
-	}
-	defer os.RemoveAll(o.dir)
-	if o.binary == "" {
-		if o.binary, err = build(o); err != nil {
-			fmt.Fprintln(errOut, "torture:", err)
-			return 2
-		}
-		args = append([]string{"-binary", o.binary}, args...)
-	}
-	if !o.shared() || os.Geteuid() == 0 {
-		if code, ok := runInside(o.dir, args, out, errOut); ok {
-			return code
-		}
-	}
-	return run(o, out, errOut)
+	os.Exit(run(o))
 }
 
-func parse(args []string, errOut io.Writer) (o options, err error) {
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "torture:", err)
+	return 2
+}
+
+func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
-	f.SetOutput(errOut)
 	f.IntVar(&o.rounds, "rounds", 1000, "how many rounds")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of what is drawn; 0 draws one")
-	f.IntVar(&o.worlds, "worlds", 16*runtime.NumCPU(), "how many logins are tortured at a time; rounded up to a multiple of 16, which is how many sorts there are")
-	f.StringVar(&o.binary, "binary", "", "the exactauth to torture (default: build it)")
-	f.BoolVar(&o.front, "front", false, "build it as packages have it, with the front before the whole program")
-	f.BoolVar(&o.race, "race", false, "build it with the race detector")
-	f.BoolVar(&o.verbose, "v", false, "say every round")
-	f.StringVar(&o.only, "only", "", "only scenarios whose name has this in it")
-	f.IntVar(&o.repeat, "repeat", -1, "draw for every round what is drawn for this one")
-	f.StringVar(&o.store, "store", "file", "where the logins are kept: file or postgres")
+	f.IntVar(&o.worlds, "worlds", 16*runtime.NumCPU(), "how many logins at a time; rounded up to a multiple of 16, the number of sorts of servers and disks")
+	f.BoolVar(&o.front, "front", false, "build it as packages have it, the front before the whole program")
+	f.BoolVar(&o.verbose, "v", false, "print every round")
+	f.StringVar(&o.only, "only", "", "only scenarios whose name contains this")
+	f.IntVar(&o.repeat, "repeat", -1, "in every round draw what is drawn for this one")
+	f.StringVar(&o.storage, "store", "file", "where the logins are: file or postgres")
 	f.StringVar(&o.seal, "seal", "none", "how they are sealed there: none or age")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	if o.store != "file" && o.store != "postgres" || o.seal != "none" && o.seal != "age" {
-		fmt.Fprintln(errOut, "torture: want -store file or postgres, -seal none or age")
-		return o, errors.New("usage")
-	}
-	if o.front && (o.store != "file" || o.seal != "none") {
-		fmt.Fprintln(errOut, "torture: the front leaves all but unsealed files to the whole program")
-		return o, errors.New("usage")
-	}
 	o.worlds = (max(o.worlds, 1) + sorts - 1) / sorts * sorts
-	if len(matching(o)) == 0 || f.NArg() > 0 {
-		fmt.Fprintf(errOut, "torture: no such scenario; there are: %s\n", strings.Join(scenarioNames(o), ", "))
-		return o, errors.New("usage")
+	switch {
+	case o.storage != "file" && o.storage != "postgres", o.seal != "none" && o.seal != "age", f.NArg() > 0:
+		err = errors.New("want -store file or postgres, -seal none or age, and no argument")
+	case o.front && (o.shared() || o.seal != "none"):
+		err = errors.New("the front serves unsealed files only")
+	case len(o.scenarios()) == 0:
+		o.only = ""
+		var names []string
+		for _, s := range o.scenarios() {
+			names = append(names, s.name)
+		}
+		err = fmt.Errorf("there are these scenarios: %s", strings.Join(names, ", "))
 	}
-	if o.binary != "" {
-		o.binary, err = filepath.Abs(o.binary)
+	if err != nil {
+		fail(err)
 	}
 	return o, err
 }
 
 // shared reports whether several machines share each login.
-func (o options) shared() bool { return o.store == "postgres" }
-
-// place says where the logins are, if not where they usually are.
-func (o options) place() string {
-	text := ""
-	if o.front {
-		text = ", behind the front"
-	}
-	if o.shared() {
-		text = ", two machines each, in PostgreSQL"
-	}
-	if o.seal != "none" {
-		text += ", sealed"
-	}
-	return text
-}
+func (o options) shared() bool { return o.storage == "postgres" }
 
 func build(o options) (string, error) {
 	path := filepath.Join(o.dir, "exactauth")
 	programs := map[string]string{path: "exactauth"}
 	if o.front {
 		programs = map[string]string{path: "exactauth-front", path + "-whole": "exactauth"}
-		// What the front would not take itself reaches the whole program behind its back.
 		script := "#!/bin/sh\nexec " + path + "-whole \"$@\" $" + flagsEnv + "\n"
 		if err := os.WriteFile(path+"-full", []byte(script), 0o755); err != nil {
 			return "", err
 		}
 	}
 	for path, name := range programs {
-		args := []string{"build", "-o", path}
-		if o.race {
-			args = append(args, "-race")
-		}
-		text, err := exec.Command("go", append(args, "github.com/exactauth/exactauth/cmd/"+name)...).CombinedOutput()
+		text, err := exec.Command("go", "build", "-o", path, "github.com/exactauth/exactauth/cmd/"+name).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("go build: %w\n%s", err, text)
 		}
@@ -177,12 +136,16 @@ func build(o options) (string, error) {
 	return path, nil
 }
 
-// flagsEnv has the flags that a call has only for the torture's sake: with them the
-// front would not answer it.
-const flagsEnv = "TORTURE_FLAGS"
-
-// run tortures and reports.
-func run(o options, out, errOut io.Writer) int {
+// run plays the rounds and reports.
+func run(o options) int {
+	var err error
+	if o.dir, err = os.MkdirTemp("", "exactauth-torture-"); err != nil {
+		return fail(err)
+	}
+	defer os.RemoveAll(o.dir)
+	if o.binary, err = build(o); err != nil {
+		return fail(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
@@ -190,19 +153,16 @@ func run(o options, out, errOut io.Writer) int {
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000) + 1
 	}
-	fmt.Fprintf(out, "torture: seed %d, %d rounds in %d worlds on %d CPUs%s\n", o.seed, o.rounds, o.worlds, runtime.NumCPU(), o.place())
+	fmt.Printf("torture: seed %d, %d rounds in %d worlds on %d CPUs, store %s, seal %s, front %t\n",
+		o.seed, o.rounds, o.worlds, runtime.NumCPU(), o.storage, o.seal, o.front)
 	began := time.Now()
 	var db *database
 	if o.shared() {
-		var err error
 		if db, err = newDatabase(o); err != nil {
-			fmt.Fprintln(errOut, "torture:", err)
-			return 2
+			return fail(err)
 		}
-		defer db.close(errOut)
+		defer db.close()
 	}
-	usual := new(atomic.Int64)
-	usual.Store(int64(40 * time.Millisecond))
 	var worlds []*world
 	defer func() {
 		for _, w := range worlds {
@@ -210,26 +170,19 @@ func run(o options, out, errOut io.Writer) int {
 		}
 	}()
 	for i := range o.worlds {
-		w, err := newWorld(o, i, usual, db)
+		w, err := newWorld(o, i, db)
 		if err != nil {
-			fmt.Fprintln(errOut, "torture:", err)
-			return 2
+			return fail(err)
 		}
 		worlds = append(worlds, w)
 	}
-	t := &table{options: o, worlds: worlds}
-	for _, small := range []bool{false, true} {
-		if err := t.measureSaves(small); err != nil {
-			fmt.Fprintln(errOut, "torture:", err)
-			return 2
-		}
-	}
 
+	t := newTable()
 	var all sync.WaitGroup
 	var output sync.Mutex
 	for i, w := range worlds {
 		all.Go(func() {
-			// Apart from each other, or they would all wait and all work at once.
+			// Apart from each other, or all would wait and all would work at the same time.
 			sleep(ctx, time.Duration(i)*life/time.Duration(o.worlds))
 			for n := i; n < o.rounds && ctx.Err() == nil; n += o.worlds {
 				v := w.round(ctx, n)
@@ -239,7 +192,7 @@ func run(o options, out, errOut io.Writer) int {
 				output.Lock()
 				t.add(v)
 				if o.verbose || len(v.wrong) > 0 {
-					v.print(out)
+					v.print(os.Stdout)
 				}
 				output.Unlock()
 				if v.abandon {
@@ -249,17 +202,19 @@ func run(o options, out, errOut io.Writer) int {
 		})
 	}
 	all.Wait()
-	t.took = time.Since(began)
-	t.print(out)
-	leaked := db.leaks(o, out)
+	var saves []time.Duration
+	for _, w := range worlds {
+		saves = append(saves, w.saves...)
+	}
+	t.print(os.Stdout, o, time.Since(began), saves)
+	leaked := o.shared() && db.leaks(o.seal != "none")
 	switch {
 	case t.failed() || leaked:
 		return 1
 	case ctx.Err() != nil:
 		return 130
-	case t.rounds() < o.rounds:
-		fmt.Fprintf(errOut, "torture: only %d of %d rounds were run\n", t.rounds(), o.rounds)
-		return 1
+	case t.all.rounds < o.rounds:
+		return fail(fmt.Errorf("only %d of %d rounds were run", t.all.rounds, o.rounds))
 	}
 	return 0
 }

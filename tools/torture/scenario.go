@@ -1,9 +1,8 @@
-//go:build unix
+//go:build linux
 
 package main
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -15,37 +14,37 @@ import (
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
-// plan is all that is to happen in one round, drawn before it begins.
+// plan is everything that happens in one round, drawn before the round begins.
 type plan struct {
 	*rand.Rand
 	scenario string
 
-	begin     float64 // when: the share of the access token's life that is over
+	begin     float64 // how much of the access token's life is over when the calls start
 	calls     []call
 	faults    []exactsim.Fault
 	disk      diskFault
-	diskAt    moment // onStart: before the calls
-	diskFor   time.Duration
-	down      bool // nobody listens at the server's port
-	clock     time.Duration
-	elsewhere *time.Duration // after the start of the calls
+	down      bool          // nobody listens at the server's port
+	clock     time.Duration // the step of every machine's clock
+	elsewhere time.Duration // after the start another program signs in; zero: none does
+	quiet     bool          // nothing goes wrong, so that every call must succeed
+	signsIn   bool          // a call signs out or in
 
 	// With a store that machines share:
-	shared bool
-	cuts   []cut // the server ends the session that holds the record
-	stop   *stop // the server is stopped
-	dies   bool  // the calls of the first machine are killed, those of the other go on
+	twoMachines bool
+	cuts        []moment // the database's server ends the session that holds the record
+	stop        stop     // the database's server stops
+	dies        bool     // the calls of the first machine are killed, those of the other go on
 }
 
 // call is one process of a plan.
 type call struct {
 	machine  int
-	login    bool // sign in; else args name the command
+	login    bool // sign in; otherwise args name the command
 	args     []string
-	timeout  time.Duration // --timeout, patience if zero
+	timeout  time.Duration // --timeout; patience if zero
 	after    time.Duration // the start of the round
-	behind   int           // waits for the end of this call, counted from 1
-	fileSize int           // ulimit -f, in 512 bytes; 0 is none
+	behind   int           // starts at the end of this call, counted from 1
+	fileSize int           // ulimit -f, in 512 bytes; 0 is unlimited
 	blows    []blow
 	stdin    string
 }
@@ -57,69 +56,71 @@ func (c call) limit() time.Duration {
 	return patience
 }
 
-// blow is a signal and when it falls. A moment is the round's: the first request
-// for a token that arrives may be another process's.
+// blow is a signal to a process.
 type blow struct {
 	signal syscall.Signal
-	at     moment
-	after  time.Duration
-	share  float64 // of the usual duration of a call, added to after
+	moment
 }
 
-// cut is when the database's server ends a session.
-type cut struct {
-	at    moment
+// moment is a time in a round: so long after a point.
+type moment struct {
+	point point
 	after time.Duration
-	share float64 // as a blow's
 }
 
-// stop is when and how the database's server is stopped.
-type stop struct {
-	cut
-	mode  pgtest.Mode
-	lasts time.Duration
-}
-
-type moment int
+// point is what a moment counts from. The first token request of a round may be that of
+// another process than the one that is struck.
+type point int
 
 const (
-	onStart moment = iota
-	onArrival
-	onReply
+	onStart   point = iota // of the calls
+	onRequest              // the first token request has arrived
+	onReply                // its reply has been sent
+	points
 )
 
-func (m moment) String() string { return [...]string{"start", "request", "reply"}[m] }
+func (p point) String() string { return [...]string{"start", "request", "reply"}[p] }
 
 type diskFault struct {
 	machine int
 	kind    diskKind
-	spare   int // pages or files that are still free
+	spare   int           // pages or files that are still free
+	at      point         // onStart: before the calls
+	lasts   time.Duration // zero: until all calls have ended
 }
 
-type diskKind int
+type diskKind string
 
 const (
-	diskSound diskKind = iota
-	diskFull
-	diskNoInodes
-	diskReadOnly
+	diskSound    diskKind = ""
+	diskFull     diskKind = "full"
+	diskNoInodes diskKind = "no inodes"
+	diskReadOnly diskKind = "read-only"
 )
 
-func (k diskKind) String() string { return [...]string{"sound", "full", "no inodes", "read-only"}[k] }
+// stop is when and how the database's server stops.
+type stop struct {
+	moment
+	first bool        // before the calls; moment does not count
+	mode  pgtest.Mode // empty: it does not stop
+	lasts time.Duration
+}
 
-// scenario is a row of the table: what befalls a login, and how often.
+// scenario is a row of the table: what happens to a login, and how often.
 type scenario struct {
 	name   string
 	weight int
 	draw   func(*plan)
 }
 
-var scenarios = []scenario{
+var fileScenarios = []scenario{
 	{"calls at once", 12, func(p *plan) {
+		p.quiet = true
 		p.tokens(2, 8)
 		p.stagger()
 	}},
 	{"forced and demanding calls", 6, func(p *plan) {
+		p.quiet = true
 		p.begin = p.Float64() * 1.1
 		p.tokens(2, 6)
 		for i := range p.calls {
@@ -138,19 +139,19 @@ var scenarios = []scenario{
 	}},
 	{"interrupted once", 8, func(p *plan) {
 		p.tokens(1, 4)
-		p.strike(p.IntN(3) > 0, pick(p, syscall.SIGINT, syscall.SIGTERM))
+		p.strike(p.IntN(3) > 0, p.interrupt())
 		p.maybe(30, p.slow)
 	}},
 	{"interrupted twice", 8, func(p *plan) {
 		p.tokens(1, 4)
-		p.strike(p.IntN(3) > 0, pick(p, syscall.SIGINT, syscall.SIGTERM), pick(p, syscall.SIGINT, syscall.SIGTERM))
+		p.strike(p.IntN(3) > 0, p.interrupt(), p.interrupt())
 		p.maybe(50, p.slow)
 	}},
 	{"disk full", 8, func(p *plan) {
 		p.tokens(1, 4)
-		p.disk = diskFault{kind: pick(p, diskFull, diskFull, diskNoInodes), spare: p.IntN(9)}
-		p.diskAt = pick(p, onStart, onArrival) // to a request that was sent it must not matter
-		p.maybe(30, func() { p.diskFor = p.between(0, 60*time.Millisecond) })
+		// A request that was sent must not be affected.
+		p.disk = diskFault{kind: pick(p, diskFull, diskFull, diskNoInodes), spare: p.IntN(9), at: pick(p, onStart, onRequest)}
+		p.maybe(30, func() { p.disk.lasts = p.between(0, 60*time.Millisecond) })
 	}},
 	{"file size limited", 3, func(p *plan) {
 		p.tokens(1, 3)
@@ -161,7 +162,7 @@ var scenarios = []scenario{
 	{"directory read-only", 4, func(p *plan) {
 		p.tokens(1, 3)
 		p.disk.kind = diskReadOnly
-		p.maybe(30, func() { p.diskFor = p.between(0, 60*time.Millisecond) })
+		p.maybe(30, func() { p.disk.lasts = p.between(0, 60*time.Millisecond) })
 	}},
 	{"reply lost", 14, func(p *plan) {
 		p.tokens(1, 4)
@@ -196,25 +197,26 @@ var scenarios = []scenario{
 	}},
 	{"signed in elsewhere", 4, func(p *plan) {
 		p.tokens(1, 4)
-		p.elsewhere = new(time.Duration)
-		p.maybe(60, func() { *p.elsewhere = p.between(0, 60*time.Millisecond) })
+		p.elsewhere = pick(p, 1, p.between(1, 60*time.Millisecond))
 	}},
 	{"logout and login between calls", 5, func(p *plan) {
+		p.signsIn = true
 		p.tokens(2, 5)
 		for i := range p.calls {
 			p.calls[i].after = p.between(0, 150*time.Millisecond)
 		}
-		out := call{args: []string{"logout", "-v"}, after: p.between(0, 50*time.Millisecond)}
-		p.calls = append(p.calls, out, call{login: true, args: []string{"-v"}, behind: len(p.calls) + 1})
+		out := call{args: []string{"logout"}, after: p.between(0, 50*time.Millisecond)}
+		p.calls = append(p.calls, out, call{login: true, behind: len(p.calls) + 1})
 	}},
 	{"login again, spoilt", 5, func(p *plan) {
+		p.signsIn = true
 		p.tokens(0, 2)
-		again := call{login: true, args: []string{"-v"}}
+		again := call{login: true}
 		switch p.IntN(4) {
 		case 0:
 			again.blows = p.blows(syscall.SIGKILL)
 		case 1:
-			again.blows = p.blows(pick(p, syscall.SIGINT, syscall.SIGTERM))
+			again.blows = p.blows(p.interrupt())
 		case 2:
 			p.useless()
 		case 3:
@@ -225,13 +227,8 @@ var scenarios = []scenario{
 	}},
 	{"several at a time", 14, func(p *plan) {
 		p.tokens(1, 5)
-		some := []func(){p.loseReply, p.slow, p.useless,
-			func() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) },
-			func() { p.strike(p.IntN(2) == 0, pick(p, syscall.SIGINT, syscall.SIGTERM)) },
-			func() { p.disk, p.diskAt = diskFault{kind: diskFull, spare: p.IntN(9)}, onArrival },
-			p.stepClock, p.stagger,
-		}
-		if p.shared {
+		some := []func(){p.loseReply, p.slow, p.useless, p.kill, p.interruptSome, p.fillDisk, p.stepClock, p.stagger}
+		if p.twoMachines {
 			some = append(some, p.cutSessions, p.cutSessions)
 			p.maybe(25, func() { some = append(some, p.stopServer) })
 		}
@@ -242,7 +239,7 @@ var scenarios = []scenario{
 	}},
 }
 
-// sharedScenarios are what befalls only a login that machines share.
+// sharedScenarios happen only to a login that machines share.
 var sharedScenarios = []scenario{
 	{"a machine killed", 10, func(p *plan) {
 		p.tokens(2, 6)
@@ -275,36 +272,26 @@ var sharedScenarios = []scenario{
 	}},
 }
 
-// scenarios are those that can befall the logins of this run.
-func (o options) scenarios() []scenario {
-	if !o.shared() {
-		return scenarios
+// scenarios are the ones that this run draws from.
+func (o options) scenarios() (some []scenario) {
+	all := fileScenarios
+	if o.shared() {
+		all = slices.Concat(fileScenarios, sharedScenarios)
 	}
-	return slices.Insert(slices.Clone(scenarios), len(scenarios)-1, sharedScenarios...)
-}
-
-func scenarioNames(o options) (names []string) {
-	for _, s := range o.scenarios() {
-		names = append(names, s.name)
-	}
-	return names
-}
-
-func matching(o options) (m []scenario) {
-	for _, s := range o.scenarios() {
+	for _, s := range all {
 		if strings.Contains(s.name, o.only) {
-			m = append(m, s)
+			some = append(some, s)
 		}
 	}
-	return m
+	return some
 }
 
-// draw draws the plan of round n.
+// draw draws the plan of round n. The seed and n decide everything in it.
 func draw(o options, n int) *plan {
-	p := &plan{Rand: rand.New(rand.NewPCG(o.seed, uint64(n))), shared: o.shared()}
-	// In the window, about expiry, or after it.
+	p := &plan{Rand: rand.New(rand.NewPCG(o.seed, uint64(n))), twoMachines: o.shared()}
+	// In the last 5 % of the token's life, around its end, or after it.
 	p.begin = pick(p, 0.95+p.Float64()*0.05, 0.93+p.Float64()*0.12, 1+p.Float64()*0.3)
-	choice := matching(o)
+	choice := o.scenarios()
 	sum := 0
 	for _, s := range choice {
 		sum += s.weight
@@ -317,16 +304,13 @@ func draw(o options, n int) *plan {
 			break
 		}
 	}
+	if !p.twoMachines {
+		return p
+	}
 	for i := range p.calls {
-		c := &p.calls[i]
-		c.args = append(c.args, "--timeout", c.limit().String())
-		if p.shared {
-			c.machine = p.IntN(machines)
-		}
+		p.calls[i].machine = p.IntN(machines)
 	}
-	if p.shared {
-		p.disk.machine = p.IntN(machines)
-	}
+	p.disk.machine = p.IntN(machines)
 	if p.dies {
 		p.calls[0].machine, p.calls[1].machine = 0, 1
 		blows := p.blows(syscall.SIGKILL)
@@ -339,7 +323,16 @@ func draw(o options, n int) *plan {
 	return p
 }
 
+// aCall is about what a call takes that refreshes, where nothing else runs.
+const aCall = 60 * time.Millisecond
+
 func pick[T any](p *plan, of ...T) T { return of[p.IntN(len(of))] }
+
+func (p *plan) maybe(percent int, f func()) {
+	if p.IntN(100) < percent {
+		f()
+	}
+}
 
 func (p *plan) between(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(p.Float64()*float64(hi-lo))
@@ -351,15 +344,11 @@ func (p *plan) near(hi time.Duration) time.Duration {
 	return time.Duration(float64(lo) * math.Pow(float64(hi)/float64(lo), p.Float64()))
 }
 
-func (p *plan) maybe(percent int, f func()) {
-	if p.IntN(100) < percent {
-		f()
-	}
-}
+func (p *plan) interrupt() syscall.Signal { return pick(p, syscall.SIGINT, syscall.SIGTERM) }
 
 func (p *plan) tokens(lo, hi int) {
 	for range lo + p.IntN(hi-lo+1) {
-		p.calls = append(p.calls, call{args: []string{"token", "-v"}})
+		p.calls = append(p.calls, call{args: []string{"token"}})
 	}
 }
 
@@ -369,7 +358,11 @@ func (p *plan) stagger() {
 	}
 }
 
-// strike has the signals fall on all calls or on one of them.
+func (p *plan) kill() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) }
+
+func (p *plan) interruptSome() { p.strike(p.IntN(2) == 0, p.interrupt()) }
+
+// strike sends the signals to all calls or to one of them.
 func (p *plan) strike(all bool, signals ...syscall.Signal) {
 	one := p.IntN(len(p.calls))
 	blows := p.blows(signals...)
@@ -380,17 +373,17 @@ func (p *plan) strike(all bool, signals ...syscall.Signal) {
 	}
 }
 
-// blows spreads signals over a call and a while after it, and densely over what
-// follows the request and the reply.
+// blows spreads signals over a call and a while after it, and densely over what follows
+// the request and the reply.
 func (p *plan) blows(signals ...syscall.Signal) []blow {
 	var blows []blow
 	for i, s := range signals {
-		b := blow{signal: s, at: pick(p, onStart, onArrival, onReply, onReply)}
+		b := blow{s, moment{point: pick(p, onStart, onRequest, onReply, onReply)}}
 		switch {
-		case i > 0:
-			b.at, b.after = onStart, p.near(30*time.Millisecond)
-		case b.at == onStart:
-			b.share = p.Float64() * 2
+		case i > 0: // soon after the first
+			b.point, b.after = onStart, p.near(30*time.Millisecond)
+		case b.point == onStart:
+			b.after = p.between(0, aCall)
 		default:
 			b.after = p.near(20 * time.Millisecond)
 		}
@@ -400,41 +393,39 @@ func (p *plan) blows(signals ...syscall.Signal) []blow {
 }
 
 // moment draws one that is more often near a request than not.
-func (p *plan) moment() (c cut) {
-	switch c.at = pick(p, onStart, onArrival, onArrival, onReply, onReply); c.at {
+func (p *plan) moment() (m moment) {
+	switch m.point = pick(p, onStart, onRequest, onRequest, onReply, onReply); m.point {
 	case onStart:
-		c.share = p.Float64() * 1.5
+		m.after = p.between(0, aCall)
 	case onReply:
-		c.after = p.near(10 * time.Millisecond)
+		m.after = p.near(10 * time.Millisecond)
 	}
-	return c
+	return m
 }
 
-// cutSessions has the server end the session that holds the record, once or more.
+// cutSessions has the database's server end the session that holds the record, once or
+// more.
 func (p *plan) cutSessions() {
 	for range pick(p, 1, 1, 2, 3) {
-		c := p.moment()
-		p.maybe(30, func() { c.after += p.near(100 * time.Millisecond) })
-		p.cuts = append(p.cuts, c)
+		m := p.moment()
+		p.maybe(30, func() { m.after += p.near(100 * time.Millisecond) })
+		p.cuts = append(p.cuts, m)
 	}
 }
 
-// worse adds something that makes an ended session or a stopped server dangerous.
-func (p *plan) worse() {
-	pick(p, p.useless, p.loseReply,
-		func() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) },
-		func() { p.strike(p.IntN(2) == 0, pick(p, syscall.SIGINT, syscall.SIGTERM)) },
-		func() { p.disk, p.diskAt = diskFault{kind: diskFull, spare: p.IntN(9)}, onArrival })()
-}
-
-// stopServer has the database stop and come back after a while.
+// stopServer has the database's server stop and come back after a while.
 func (p *plan) stopServer() {
-	p.stop = &stop{cut: p.moment(), mode: pick(p, pgtest.Fast, pgtest.Immediate, pgtest.Crash)}
-	p.maybe(30, func() { p.stop.cut = cut{} }) // before the calls begin
+	p.stop = stop{moment: p.moment(), mode: pick(p, pgtest.Fast, pgtest.Immediate, pgtest.Crash)}
+	p.maybe(30, func() { p.stop.first = true })
 	p.stop.lasts = pick(p, p.between(0, 300*time.Millisecond), p.between(0, 1500*time.Millisecond), p.between(2*time.Second, 6*time.Second))
 }
 
-// loseReply has the server do its work and the answer not arrive.
+// worse adds something that makes an ended session or a stopped server dangerous.
+func (p *plan) worse() { pick(p, p.useless, p.loseReply, p.kill, p.interruptSome, p.fillDisk)() }
+
+func (p *plan) fillDisk() { p.disk = diskFault{kind: diskFull, spare: p.IntN(9), at: onRequest} }
+
+// loseReply has the server do its work and the reply not arrive.
 func (p *plan) loseReply() {
 	f := exactsim.Fault{Kind: pick(p, exactsim.Drop, exactsim.Drop, exactsim.CutBody, exactsim.Truncated, exactsim.Empty, exactsim.Gateway,
 		exactsim.Status, exactsim.HTML, exactsim.NoRefreshToken, exactsim.EmptyRefreshToken), Commit: true}
@@ -443,7 +434,7 @@ func (p *plan) loseReply() {
 	p.faults = append(p.faults, f)
 }
 
-// slow has the answer take up to more than half of what a token lives.
+// slow delays the reply by up to more than half of a token's life.
 func (p *plan) slow() {
 	p.faults = append(p.faults, exactsim.Fault{Kind: exactsim.Slow, Commit: p.IntN(2) == 0, Delay: p.between(20*time.Millisecond, 600*time.Millisecond)})
 }
@@ -471,39 +462,5 @@ func (p *plan) stepClock() {
 	p.clock = pick(p, -time.Hour, time.Hour, -time.Hour, time.Hour, p.between(-life, life))
 }
 
-// quiet reports whether nothing is to go wrong, so that every call must succeed.
-func (p *plan) quiet() bool {
-	for _, c := range p.calls {
-		if c.login || c.args[0] != "token" || c.timeout > 0 || c.fileSize > 0 || len(c.blows) > 0 {
-			return false
-		}
-	}
-	return len(p.cuts) == 0 && p.stop == nil && len(p.faults) == 0 && p.disk.kind == diskSound && !p.down && p.clock == 0 && p.elsewhere == nil
-}
-
-func (p *plan) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "begins at %.3f of the token's life", p.begin)
-	for _, f := range p.faults {
-		fmt.Fprintf(&b, "; fault %+v", f)
-	}
-	if p.disk.kind != diskSound {
-		fmt.Fprintf(&b, "; disk of machine %d %s but for %d, from %s on, for %s", p.disk.machine, p.disk.kind, p.disk.spare, p.diskAt, p.diskFor)
-	}
-	for _, c := range p.cuts {
-		fmt.Fprintf(&b, "; session ended at %s+%s+%.2f", c.at, c.after, c.share)
-	}
-	if p.stop != nil {
-		fmt.Fprintf(&b, "; database stopped (%s) at %s+%s+%.2f for %s", p.stop.mode, p.stop.at, p.stop.after, p.stop.share, p.stop.lasts)
-	}
-	if p.down {
-		b.WriteString("; server down")
-	}
-	if p.clock != 0 {
-		fmt.Fprintf(&b, "; clock stepped by %s", p.clock)
-	}
-	if p.elsewhere != nil {
-		fmt.Fprintf(&b, "; signed in elsewhere after %s", *p.elsewhere)
-	}
-	return b.String()
-}
+// disturbed reports whether the database's server ends sessions or stops.
+func (p *plan) disturbed() bool { return len(p.cuts) > 0 || p.stop.mode != "" }

@@ -37,6 +37,14 @@ type spooled struct {
 	alone  bool // the shared store had no record then
 }
 
+// Waiting returns the record that waits in what the local store holds, nil if none does.
+func Waiting(text []byte) []byte {
+	if s := parse(text); s != nil {
+		return s.record
+	}
+	return nil
+}
+
 // parse returns nil if nothing waits.
 func parse(b []byte) *spooled {
 	if len(b) == 0 || string(b) == settled {

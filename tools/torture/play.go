@@ -1,0 +1,204 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// event is something that the play does to a login. The simulator's events are
+// exactsim.Event.
+type event string
+
+const (
+	roundStarted      event = "round started"
+	clockStepped      event = "clock stepped"
+	diskSpoilt        event = "disk spoilt"
+	diskHealed        event = "disk healed"
+	serverClosed      event = "server closed"
+	serverBack        event = "server back"
+	signedInElsewhere event = "signed in elsewhere"
+	sessionsEnded     event = "sessions ended that held the record"
+	databaseStopped   event = "database stopped"
+	databaseStarting  event = "database starting"
+	databaseBack      event = "database back"
+	callsEnded        event = "calls ended"
+)
+
+// occurrence is an event of a round and its time.
+type occurrence struct {
+	event
+	at time.Time
+}
+
+// stage connects a round's faults with the points of that round.
+type stage struct {
+	once  [points]sync.Once
+	first [points][]func()      // run when the point is reached, before anything else
+	at    [points]chan struct{} // closed after that
+}
+
+func newStage() *stage {
+	s := &stage{}
+	for i := range s.at {
+		s.at[i] = make(chan struct{})
+	}
+	return s
+}
+
+func (s *stage) reach(p point) {
+	s.once[p].Do(func() {
+		for _, f := range s.first[p] {
+			f()
+		}
+		close(s.at[p])
+	})
+}
+
+// wait waits for a moment. It returns false if ended is closed first.
+func (s *stage) wait(m moment, ended <-chan struct{}) bool {
+	select {
+	case <-s.at[m.point]:
+	case <-ended:
+		return false
+	}
+	select {
+	case <-time.After(m.after):
+		return true
+	case <-ended:
+		return false
+	}
+}
+
+// trial is a round in progress.
+type trial struct {
+	*world
+	*verdict
+	all []*process // in the order of their start
+
+	noting sync.Mutex
+	events []occurrence
+	noRoom bool // from the first call to the last there is none on the disk's machine
+}
+
+// did notes an event.
+func (t *trial) did(e event) {
+	t.noting.Lock()
+	defer t.noting.Unlock()
+	t.events = append(t.events, occurrence{e, time.Now()})
+}
+
+// when returns the time of the first such event, zero if there was none.
+func (t *trial) when(e event) time.Time {
+	t.noting.Lock()
+	defer t.noting.Unlock()
+	for _, o := range t.events {
+		if o.event == e {
+			return o.at
+		}
+	}
+	return time.Time{}
+}
+
+// play carries out the plan. When it returns all faults are cleared and all processes of
+// the plan have ended.
+func (t *trial) play() {
+	w, p := t.world, t.plan
+	s := newStage()
+	t.did(roundStarted)
+	for _, f := range p.faults {
+		w.sim.Inject(f)
+	}
+	if p.clock != 0 {
+		t.must(clockStepped, w.stepClock(p.clock))
+	}
+	if p.disk.kind != diskSound {
+		s.first[p.disk.at] = append(s.first[p.disk.at], func() {
+			noRoom, err := w.spoilDisk(p.disk)
+			t.must(diskSpoilt, err)
+			t.noRoom = noRoom && p.disk.at == onStart && p.disk.lasts == 0
+		})
+	}
+	if p.down {
+		w.server.Close()
+		t.did(serverClosed)
+	}
+	ended := make(chan struct{})
+	restored := t.disturb(s, ended)
+	w.stage.Store(s)
+	s.reach(onStart)
+
+	var others sync.WaitGroup
+	if p.elsewhere > 0 {
+		others.Go(func() {
+			time.Sleep(p.elsewhere)
+			t.must(signedInElsewhere, w.signInElsewhere())
+		})
+	}
+	if p.disk.lasts > 0 {
+		others.Go(func() {
+			time.Sleep(p.disk.lasts)
+			w.healDisk()
+			t.did(diskHealed)
+		})
+	}
+	t.all = append(t.all, t.call(s)...)
+	t.did(callsEnded)
+	close(ended)
+	others.Wait()
+	restored()
+
+	w.sim.ClearFaults()
+	w.stage.Store(nil)
+	w.healDisk()
+	if p.down {
+		t.must(serverBack, w.listen())
+	}
+	w.quiesce()
+	slices.SortStableFunc(t.all, func(a, b *process) int { return a.started.Compare(b.started) })
+}
+
+// must notes an event that the play could bring about, or blames the round.
+func (t *trial) must(e event, err error) {
+	t.did(e)
+	if err != nil {
+		t.blame("cannot play %q: %v", e, err)
+	}
+}
+
+// call runs the plan's calls and returns once all have ended.
+func (t *trial) call(s *stage) []*process {
+	processes := make([]*process, len(t.calls))
+	started := make([]chan struct{}, len(t.calls))
+	for i := range started {
+		started[i] = make(chan struct{})
+	}
+	var all sync.WaitGroup
+	for i, c := range t.calls {
+		m := t.machines[c.machine]
+		if t.disk.kind != diskSound && c.machine == t.disk.machine && !m.mounted && c.fileSize == 0 && (t.disk.kind != diskReadOnly || os.Geteuid() == 0) {
+			c.fileSize = 1 << (t.disk.spare % 5) // the next best
+		}
+		all.Go(func() {
+			defer close(started[i])
+			time.Sleep(c.after)
+			if c.behind > 0 {
+				<-started[c.behind-1]
+				processes[c.behind-1].wait()
+			}
+			if c.login {
+				processes[i] = t.login(c, s)
+			} else {
+				processes[i] = t.start(c, s)
+			}
+		})
+	}
+	all.Wait()
+	for _, p := range processes {
+		p.wait()
+	}
+	return processes
+}
