@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"strconv"
 	"time"
 
@@ -86,7 +85,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 		return err
 	}
 	a.close() // the command that takes our place knows nothing of it
-	return a.become(ctx, path, command, withEnv(os.Environ(), map[string]string{
+	return a.become(ctx, path, command, envWith(map[string]string{
 		envToken:     t.Access.Reveal(),
 		envBaseURL:   t.BaseURL,
 		envDivision:  divisionText(t.Division),

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/exactauth/exactauth/internal/term"
 )
@@ -52,11 +53,13 @@ func usage(cmd *cobra.Command) string {
 		}
 	}
 	b.WriteString(list.String())
-	if cmd.HasAvailableLocalFlags() {
-		fmt.Fprintf(&b, "\nFlags:\n%s", flagUsages(cmd.LocalFlags().FlagUsagesWrapped(helpWidth)))
-	}
-	if cmd.HasAvailableInheritedFlags() {
-		fmt.Fprintf(&b, "\nGlobal Flags:\n%s", flagUsages(cmd.InheritedFlags().FlagUsagesWrapped(helpWidth)))
+	for _, flags := range []struct {
+		title string
+		*pflag.FlagSet
+	}{{"Flags:", cmd.LocalFlags()}, {"Global Flags:", cmd.InheritedFlags()}} {
+		if flags.HasAvailableFlags() {
+			fmt.Fprintf(&b, "\n%s\n%s\n", flags.title, strings.TrimRight(flags.FlagUsagesWrapped(helpWidth), " \n"))
+		}
 	}
 	_, inner, _ := strings.Cut(cmd.CommandPath()+" ", " ")
 	help := cmd.Root().Name() + " help " + inner
@@ -74,8 +77,6 @@ func usage(cmd *cobra.Command) string {
 	}
 	return b.String()
 }
-
-func flagUsages(text string) string { return strings.TrimRight(text, " \n") + "\n" }
 
 // wrapped breaks each paragraph into lines of the help's width. A paragraph with an
 // indented line is a list or something to type, and stays as it is.
@@ -141,13 +142,8 @@ func finishCobra(root *cobra.Command) {
 		case "completion":
 			cmd.Short = "Print the script for your shell's completion"
 			cmd.Example = "  exactauth completion bash --help"
-			cmd.Args = nil
-			cmd.RunE = func(cmd *cobra.Command, args []string) error {
-				if len(args) > 0 {
-					return &hinted{usagef("there is no completion for %q", args[0]), "for a list of shells: exactauth completion --help"}
-				}
-				return cmd.Help()
-			}
+			cmd.Args = unknownCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range cmd.Commands() {
 				shell.Example = map[string]string{
 					"bash":       `  source <(exactauth completion bash)`,

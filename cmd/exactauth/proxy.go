@@ -121,7 +121,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	go func() { served <- server.Serve(listener) }()
 
 	if len(command) > 0 {
-		return a.runChild(ctx, path, command, withEnv(os.Environ(), map[string]string{
+		return a.runChild(ctx, path, command, envWith(map[string]string{
 			envBaseURL:   r.URL,
 			envDivision:  divisionText(p.Division),
 			envToken:     "",

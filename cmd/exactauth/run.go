@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -58,23 +54,17 @@ func findCommand(name string) (path string, err error) {
 	return "", &commandError{exitNotFound, fmt.Errorf("%s: command not found", name)}
 }
 
-// withEnv returns the environment env with some variables set. An empty value removes
-// the variable.
-func withEnv(env []string, vars map[string]string) []string {
-	next := slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		if runtime.GOOS == "windows" {
-			name = strings.ToUpper(name) // as all of ours are
-		}
-		_, replaced := vars[name]
-		return replaced
-	})
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if vars[name] != "" {
-			next = append(next, name+"="+vars[name])
+// envWith sets variables for a command, and returns the environment with them. An empty
+// value removes the variable.
+func envWith(vars map[string]string) []string {
+	for name, value := range vars {
+		if value == "" {
+			os.Unsetenv(name)
+		} else {
+			os.Setenv(name, value)
 		}
 	}
-	return next
+	return os.Environ()
 }
 
 // runChild runs a program to its end, with this program's streams. Its error is the

@@ -3,7 +3,6 @@ package term
 import (
 	"fmt"
 	"io"
-	"os"
 )
 
 // Paste returns a reader of the lines that a person pastes, however long they are.
@@ -17,27 +16,26 @@ func (t *Terminal) Paste() (lines io.Reader, restore func(), err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("terminal: %w", err)
 	}
-	return &pasted{in: t.In, say: t.Say}, restore, nil
+	return &pasted{terminal: t}, restore, nil
 }
 
 // pasted reads a terminal that pasteMode has prepared: it shows nothing itself, and
 // a backspace is an ordinary byte.
 type pasted struct {
-	in   *os.File
-	say  func(string, ...any)
-	line []byte // has begun, but has not ended yet
-	out  []byte // whole lines that Read has not returned yet
+	terminal *Terminal
+	line     []byte // has begun, but has not ended yet
+	out      []byte // whole lines that Read has not returned yet
 }
 
 func (p *pasted) Read(b []byte) (int, error) {
 	for len(p.out) == 0 {
 		var buf [4096]byte
-		n, err := p.in.Read(buf[:])
+		n, err := p.terminal.In.Read(buf[:])
 		for _, c := range buf[:n] {
 			switch c {
 			case '\r', '\n':
 				if len(p.line) > 0 {
-					p.say("(%d characters)", len(p.line))
+					p.terminal.Say("(%d characters)", len(p.line))
 				}
 				p.out = append(append(p.out, p.line...), '\n')
 				p.line = p.line[:0]
