@@ -65,8 +65,12 @@ type finding struct {
 // examination collects findings.
 type examination struct {
 	*app
+	profile  string
 	findings []finding
 }
+
+// hint is the app's, with the profile in it.
+func (e *examination) hint(err error) string { return e.app.hint(fault.In(e.profile, err)) }
 
 func (e *examination) ok(check, format string, args ...any) {
 	e.findings = append(e.findings, finding{Check: check, State: "ok", Text: fmt.Sprintf(format, args...)})
@@ -82,8 +86,8 @@ func (e *examination) fail(check, fix string, err error) {
 }
 
 func (a *app) doctor(ctx context.Context, offline bool) error {
-	e := &examination{app: a}
 	p, err := a.profile()
+	e := &examination{app: a, profile: p.Name}
 	if err != nil {
 		e.fail("configuration", "", err)
 	} else {

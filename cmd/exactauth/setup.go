@@ -132,14 +132,18 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	if err != nil {
 		return err
 	}
+	return fault.In(name, a.setupProfile(ctx, conf, name, o))
+}
+
+func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string, o setupOptions) error {
 	for _, other := range conf.Names() {
 		if other != name && strings.EqualFold(other, name) {
-			return fault.In(name, usagef("there is a profile %s, and some systems cannot tell the names of their records apart", other))
+			return usagef("there is a profile %s, and some systems cannot tell the names of their records apart", other)
 		}
 	}
 	env, err := config.Environment(a.Env)
 	if err != nil {
-		return fault.In(name, err)
+		return err
 	}
 	if config.HasPassword(o.given["store"]) {
 		return &hinted{usagef("--store: other users can read a password on the command line"),
@@ -180,7 +184,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 	}
 	p, err := config.Settle(name, table)
 	if !haveSecret || table["client_id"] == "" {
-		return incomplete(name, haveSecret, err)
+		return incomplete(haveSecret, err)
 	}
 	if err != nil {
 		return err
@@ -189,7 +193,7 @@ func (a *app) setup(ctx context.Context, o setupOptions) error {
 		old = p
 	}
 	table["store"], table["client_id"] = store, p.ClientID // the client id as it is sent
-	return fault.In(name, a.saveSetup(ctx, old, p, table, secret))
+	return a.saveSetup(ctx, old, p, table, secret)
 }
 
 // knownSecret reports whether the record has the secret of this very client. The record
@@ -224,11 +228,11 @@ func (a *app) knownSecret(ctx context.Context, name string, table config.Values,
 }
 
 // incomplete returns all that is missing or wrong in one error.
-func incomplete(name string, haveSecret bool, err error) error {
+func incomplete(haveSecret bool, err error) error {
 	if !haveSecret {
 		missing := fault.New(fault.ErrConfig, "client secret: missing")
 		if err == nil {
-			err = fault.In(name, missing)
+			err = missing
 		} else {
 			err = fmt.Errorf("%w; %w", err, missing)
 		}
