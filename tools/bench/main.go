@@ -4,9 +4,9 @@
 // world and beside other programs that print a token. docs/performance.md shows the
 // results.
 //
-//	go run ./tools/bench                        one call at a time; some minutes
-//	go run ./tools/bench -load                  200 calls at once
-//	go run ./tools/bench -peers build -write    with peers from the module proxy, into docs
+//	go run ./tools/bench                 one call at a time; some minutes
+//	go run ./tools/bench -load           200 calls at once
+//	go run ./tools/bench -peers build    with peers from the module proxy
 //
 // Everything runs on loopback and in one temporary directory. measure.c times whole
 // processes from outside. Times never decide the exit status. It is 1 if a call
@@ -46,7 +46,6 @@ type bench struct {
 	rounds  int
 	bursts  int
 	peers   string
-	write   bool
 
 	packaged string // exactauth as packages install it: the front, the whole program behind it
 	whole    string // exactauth as "go install" makes it
@@ -77,7 +76,6 @@ func (b *bench) run() (err error) {
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
 	flag.BoolVar(&load, "load", false, "measure many calls at once instead")
-	flag.BoolVar(&b.write, "write", false, "write the tables into docs/performance.md")
 	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (those written in Go, from the module proxy) or none")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {

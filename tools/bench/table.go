@@ -3,12 +3,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -75,29 +72,12 @@ func machine() string {
 		strings.TrimSpace(field("/proc/cpuinfo", "model name\t:")), field("/etc/os-release", "PRETTY_NAME="), strings.Replace(runtime.Version(), "go", "Go ", 1), load)
 }
 
-// show prints a table and, with -write, puts it into the documentation, between the two
-// comments with the section's name.
-func (b *bench) show(section, how string, t *table) error {
-	text := fmt.Sprintf("\n%s\n<sub>%s. %s.</sub>\n\n", t, how, b.caption)
-	fmt.Print(text)
-	if !b.write {
-		return nil
-	}
-	path := filepath.Join(b.root, "docs", "performance.md")
-	doc, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	begin, end := []byte("<!-- bench:"+section+" -->\n"), []byte("<!-- /bench:"+section+" -->\n")
-	head, rest, found := bytes.Cut(doc, begin)
-	_, tail, closed := bytes.Cut(rest, end)
-	if !found || !closed {
-		return fmt.Errorf("%s has no place for %q", path, section)
-	}
-	return os.WriteFile(path, slices.Concat(head, begin, []byte(text), end, tail), 0o644)
+// show prints a table, and how, when and where its figures were measured.
+func (b *bench) show(how string, t *table) {
+	fmt.Printf("\n%s\n<sub>%s. %s.</sub>\n\n", t, how, b.caption)
 }
 
-func (b *bench) showGoals(section, how string, goals []goal) error {
+func (b *bench) showGoals(how string, goals []goal) {
 	t := &table{head: []string{"", "measured", "at most", "reached"}}
 	for _, g := range goals {
 		yes := "yes"
@@ -106,5 +86,5 @@ func (b *bench) showGoals(section, how string, goals []goal) error {
 		}
 		t.add(g.what, fmt.Sprintf(g.format, g.is), fmt.Sprint(g.most), yes)
 	}
-	return b.show(section, how, t)
+	b.show(how, t)
 }
