@@ -84,10 +84,9 @@ type listener struct {
 	answered atomic.Bool   // after the one answer that counts
 	came     chan redirect // buffered for that answer
 
-	outcome atomic.Pointer[Page]
+	outcome Page
 	settled chan struct{} // closed once outcome is set
-	shown   chan struct{} // closed once the browser has fetched the outcome
-	seen    atomic.Bool
+	shown   chan struct{} // buffered; sent to when the browser has fetched the outcome
 }
 
 // redirect is an answer to the attempt: a code, or a refusal.
@@ -116,7 +115,7 @@ func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, er
 		done:    "done=" + rand.Text(),
 		came:    make(chan redirect, 1),
 		settled: make(chan struct{}),
-		shown:   make(chan struct{}),
+		shown:   make(chan struct{}, 1),
 	}
 	l.server.Handler = l
 	for i, addr := range at.addrs {
@@ -162,14 +161,11 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.show(w, r, notHere)
 		return
 	case r.URL.RawQuery == l.done:
-		p := l.outcome.Load()
-		if p == nil {
-			l.show(w, r, notHere)
-			return
-		}
-		l.show(w, r, *p)
-		if l.seen.CompareAndSwap(false, true) {
-			close(l.shown)
+		<-l.settled // it is: only the redirect below names this address
+		l.show(w, r, l.outcome)
+		select {
+		case l.shown <- struct{}{}:
+		default: // the browser fetches it again
 		}
 		return
 	}
@@ -203,9 +199,9 @@ func (l *listener) namedAs(host string) bool {
 	return slices.Contains(l.hosts, authority(scheme, host)) || slices.Contains(l.hosts, authority("https", host))
 }
 
-// finish shows the outcome to the browser that brought the answer, and closes.
+// finish shows the outcome to the browser that brought the answer, and stops listening.
 func (l *listener) finish(p Page) {
-	l.outcome.Store(&p)
+	l.outcome = p
 	close(l.settled)
 	if l.answered.Load() {
 		// A browser follows the redirect at once. Another client may never do so.
@@ -216,9 +212,7 @@ func (l *listener) finish(p Page) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if l.server.Shutdown(ctx) != nil {
-		l.server.Close()
-	}
+	_ = l.server.Shutdown(ctx) // close ends what takes longer
 }
 
 // close stops listening at once.
