@@ -109,7 +109,7 @@ func (c *Client) authorizeURL(state string, force bool) string {
 func lastPage(profile string, user record.User, err error) callback.Page {
 	var refused *callback.RefusedError
 	var taken *TakenError
-	reason := "De aanmelding kon niet worden bewaard."
+	reason := "De aanmelding kon niet worden opgeslagen."
 	switch {
 	case err == nil && user.ID == "":
 		return callback.SignedIn("Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online.")
@@ -121,7 +121,7 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 	case errors.As(err, &taken):
 		reason = "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
 	case errors.Is(err, fault.ErrLoginNeeded):
-		reason = "Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer."
+		reason = "Exact heeft de code van deze aanmelding niet geaccepteerd. Zo'n code is 3 minuten geldig en werkt één keer."
 	case errors.Is(err, fault.ErrConfig):
 		reason = "De instellingen van dit profiel kloppen niet."
 	case errors.Is(err, fault.ErrTemporary):

@@ -22,10 +22,10 @@ func TestLastPages(t *testing.T) {
 	for name, want := range map[string]callback.Page{
 		"refused": callback.Refused("Exact", &callback.RefusedError{Code: "access_denied"}),
 		"taken":   callback.Failed("Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden.", ends["taken"]),
-		"code":    callback.Failed("Exact heeft de code van deze aanmelding niet aangenomen. Zo'n code is 3 minuten geldig en werkt één keer.", ends["code"]),
+		"code":    callback.Failed("Exact heeft de code van deze aanmelding niet geaccepteerd. Zo'n code is 3 minuten geldig en werkt één keer.", ends["code"]),
 		"client":  callback.Failed("De instellingen van dit profiel kloppen niet.", ends["client"]),
 		"away":    callback.Failed("Exact gaf geen bruikbaar antwoord.", ends["away"]),
-		"disk":    callback.Failed("De aanmelding kon niet worden bewaard.", ends["disk"]),
+		"disk":    callback.Failed("De aanmelding kon niet worden opgeslagen.", ends["disk"]),
 	} {
 		if lastPage("acme", record.User{}, ends[name]) != want {
 			t.Errorf("%s: another page", name)
