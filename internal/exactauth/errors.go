@@ -2,7 +2,10 @@ package exactauth
 
 import (
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // TakenError is wrapped by a fault.ErrConfig: the profile is another user's or another
@@ -13,6 +16,15 @@ type TakenError struct {
 
 func (e *TakenError) Error() string {
 	return "it belongs to " + e.Holder + ", not to " + e.Newcomer + "; the existing login is kept"
+}
+
+// takenBy names two users. Users whose names look the same get their ids too.
+func takenBy(holder, newcomer record.User) *TakenError {
+	a, b := holder.String(), newcomer.String()
+	if strings.EqualFold(a, b) {
+		a, b = a+" ("+holder.ID+")", b+" ("+newcomer.ID+")"
+	}
+	return &TakenError{a, b}
 }
 
 // LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than

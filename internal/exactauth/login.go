@@ -239,7 +239,7 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record
 		}
 		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == issued.Refresh.Reveal() {
 			if user.ID != "" && user.ID != rec.User.ID && !o.Replace {
-				taken = fault.With(&TakenError{rec.User.String(), user.String()}, fault.ErrConfig)
+				taken = fault.With(takenBy(rec.User, user), fault.ErrConfig)
 				rec.Pending = nil // the generation still counts them
 				return rec, nil
 			}

@@ -9,6 +9,17 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
+func TestUsersWhoLookTheSame(t *testing.T) {
+	t.Parallel()
+	ann := record.User{ID: "1", FullName: "Ann"}
+	if got, want := *takenBy(ann, record.User{ID: "2", FullName: "Ann"}), (TakenError{"Ann (1)", "Ann (2)"}); got != want {
+		t.Errorf("%q", got)
+	}
+	if got, want := *takenBy(ann, record.User{ID: "2", FullName: "Eve"}), (TakenError{"Ann", "Eve"}); got != want {
+		t.Errorf("%q", got)
+	}
+}
+
 // Each way in which a sign-in can end has a last page of its own.
 func TestLastPages(t *testing.T) {
 	ends := map[string]error{

@@ -76,7 +76,7 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 			if mine && there.MovedTo == "" && there.SignedIn() {
 				later := moving.SignedIn() && issuedAfter(newest(moving), newest(there))
 				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !resumed) {
-					return nil, fault.Wrap(fault.ErrConfig, &TakenError{there.User.String(), moving.User.String()}, "in %s", where)
+					return nil, fault.Wrap(fault.ErrConfig, takenBy(there.User, moving.User), "in %s", where)
 				}
 				// An earlier call may have got this far, and other machines refreshed since;
 				// or a whole team has signed in there already.

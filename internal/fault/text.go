@@ -16,9 +16,9 @@ func Printable(s string) string {
 	const limit = 300
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\r' || r == '\t':
+		case unicode.IsSpace(r):
 			return ' '
-		case !unicode.IsPrint(r):
+		case Invisible(r):
 			return -1
 		}
 		return r
@@ -27,6 +27,22 @@ func Printable(s string) string {
 		s = string(r[:limit]) + "…"
 	}
 	return strings.TrimSpace(s)
+}
+
+// Invisible reports whether a character shows nothing, so that two names or addresses
+// that differ in such characters alone look the same: control and format characters
+// and all others that Unicode calls default-ignorable (a filler of Hangul, a variation
+// selector), what is not assigned, blanks but U+0020, and blanks that Unicode calls
+// letters, marks or symbols. For the last it has no property, so they are listed.
+func Invisible(r rune) bool {
+	switch r {
+	case '\u2800', // Braille pattern blank
+		'\U00013441', '\U00013442', // Egyptian hieroglyph full and half blank
+		'\U00016fe4', // Khitan small script filler
+		'\U0001d159': // musical symbol null notehead
+		return true
+	}
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // Clock formats a moment for messages: local time with its zone, to the second.

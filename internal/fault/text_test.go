@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -18,6 +19,35 @@ func TestPrintable(t *testing.T) {
 	} {
 		if got := fault.Printable(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// What shows nothing must not distinguish two names.
+func TestPrintableDropsInvisibleCharacters(t *testing.T) {
+	t.Parallel()
+	invisible := []*unicode.RangeTable{
+		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Cf, unicode.Cc,
+		{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}}},
+		{R32: []unicode.Range32{{Lo: 0x13441, Hi: 0x13442, Stride: 1}, {Lo: 0x16fe4, Hi: 0x16fe4, Stride: 1}, {Lo: 0x1d159, Hi: 0x1d159, Stride: 1}}},
+	}
+	for r := range rune(unicode.MaxRune + 1) {
+		switch got := fault.Printable("Anna" + string(r) + "Vries"); {
+		case unicode.IsSpace(r):
+			if got != "Anna Vries" {
+				t.Errorf("blank %U: %q", r, got)
+			}
+		case unicode.In(r, invisible...):
+			if got != "AnnaVries" {
+				t.Errorf("invisible %U: %q", r, got)
+			}
+		case unicode.In(r, unicode.L, unicode.Nd, unicode.P) && len([]rune(got)) != 10:
+			t.Errorf("visible %U: %q", r, got)
+		}
+	}
+	for _, r := range "\u3164\u2800\u115f\u1160\uffa0\u034f\ufe0f\U000e0100\u180b\u17b4\u2065" {
+		if got := fault.Printable(string(r)); got != "" {
+			t.Errorf("%U: %q", r, got)
 		}
 	}
 }
