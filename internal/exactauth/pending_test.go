@@ -2,6 +2,7 @@ package exactauth_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,20 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		}
 		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
 			t.Errorf("%v, %v", me, err)
+		}
+	})
+	t.Run("the same user, and the token expires while Exact is asked for the user", func(t *testing.T) {
+		w, c := killed(t, annaID)
+		w.clock.advance(exactLife - 20*time.Second) // a refresh is due, and the pending token is still valid
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "current/Me") {
+				w.clock.advance(time.Minute)
+			}
+			w.Sim.ServeHTTP(rw, r)
+		})
+		w.live(c)
+		if w.refreshState() != exactsim.Current {
+			t.Error("the refresh token is not the current one")
 		}
 	})
 	t.Run("another user, the earlier login still valid", func(t *testing.T) {

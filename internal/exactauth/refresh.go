@@ -291,6 +291,8 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, context.Cause(ctx)
+	case errors.Is(askErr, fault.ErrLoginNeeded) && !r.Alive(c.now()):
+		return r, nil // the token expired while Exact was asked, so it is refreshed first
 	case errors.Is(askErr, fault.ErrTemporary):
 		return nil, fault.Wrap(fault.ErrTemporary, askErr, "its login has ended, and Exact cannot be asked now whose the sign-in after it was")
 	}
