@@ -46,6 +46,7 @@ const (
 	exitLogin
 	exitTemporary
 	exitStore
+	exitForbidden
 
 	// As shells and env(1) end for a command that they cannot run.
 	exitNotExecutable exitCode = 126
@@ -68,6 +69,7 @@ func (c exitCode) words() (name, meaning string) {
 		exitLogin:      {"login_needed", "a person must sign in: exactauth login"},
 		exitTemporary:  {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
 		exitStore:      {"store", "the store cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
+		exitForbidden:  {"forbidden", "Exact does not allow it: somebody must change a right or a licence there"},
 	}[c]
 	return w[0], w[1]
 }
@@ -86,6 +88,8 @@ func codeOf(err error) exitCode {
 		return exitStore
 	case errors.As(err, &usage), errors.Is(err, fault.ErrConfig):
 		return exitConfig
+	case errors.Is(err, fault.ErrForbidden):
+		return exitForbidden
 	case errors.Is(err, fault.ErrDenied):
 		return exitDenied
 	case errors.Is(err, fault.ErrLoginNeeded):
@@ -149,7 +153,7 @@ func (a *app) profileIn(err error) string {
 // worse returns the one of two codes that needs more work: a temporary failure
 // least, an unexpected one most.
 func worse(c, d exitCode) exitCode {
-	ranks := []exitCode{exitOK, exitTemporary, exitLogin, exitDenied, exitConfig, exitStore, exitUnexpected}
+	ranks := []exitCode{exitOK, exitTemporary, exitLogin, exitDenied, exitConfig, exitForbidden, exitStore, exitUnexpected}
 	if slices.Index(ranks, c) < slices.Index(ranks, d) {
 		return d
 	}
@@ -210,6 +214,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
 	case errors.Is(err, fault.ErrDenied):
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
+	case errors.Is(err, fault.ErrForbidden):
+		return forbiddenHint(err)
 	case errors.As(err, &tooLong):
 		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
 	case errors.As(err, &later) && later.Waits:
@@ -243,6 +249,16 @@ func storeHint(kind tokenstore.Kind, p string) string {
 	return "nothing was spent or changed; fix the disk space, owner or permissions, then retry"
 }
 
+// forbiddenHint says where somebody changes at Exact what is not allowed.
+func forbiddenHint(err error) string {
+	var later *fault.WaitError
+	hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
+	if errors.As(err, &later) {
+		hint += fmt.Sprintf("; then retry in %s", rough(time.Until(later.Until)))
+	}
+	return hint
+}
+
 // rough rounds a duration up, to seconds or minutes.
 func rough(d time.Duration) time.Duration {
 	unit := time.Second
@@ -255,7 +271,7 @@ func rough(d time.Duration) time.Duration {
 func exitCodesTopic() *cobra.Command {
 	text := "The exit codes of exactauth:\n\n"
 	codes := []exitCode{exitNotExecutable, exitNotFound}
-	for code := exitStore; code >= exitOK; code-- {
+	for code := exitForbidden; code >= exitOK; code-- {
 		codes = append([]exitCode{code}, codes...)
 	}
 	for _, code := range codes {

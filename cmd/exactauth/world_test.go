@@ -244,6 +244,7 @@ func (w *world) simFault(ts *testscript.TestScript, args []string) {
 	f.DurationVar(&x.Delay, "delay", 0, "")
 	f.IntVar(&x.Status, "status", 0, "")
 	f.StringVar(&x.RetryAfter, "retry-after", "", "")
+	f.StringVar(&x.Reason, "reason", "", "")
 	f.StringVar(&x.Body, "body", "", "")
 	ts.Check(f.Parse(args[1:]))
 	x.On = exactsim.Endpoint(*on)

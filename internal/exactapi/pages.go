@@ -158,6 +158,8 @@ func Refused(resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return fault.Wrap(fault.ErrLoginNeeded, refused, "Exact does not accept the access token")
+	case resp.StatusCode == http.StatusForbidden:
+		return fault.Wrap(fault.ErrForbidden, refused, "Exact does not allow it")
 	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode/100 == 3:
 		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
 	}

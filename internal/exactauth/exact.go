@@ -2,12 +2,14 @@ package exactauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,11 +37,12 @@ const (
 	badClient                  // client id, client secret or redirect URI is wrong
 	redirected                 // a redirect, which is not followed
 	refused                    // refused for an unknown reason
+	forbidden                  // refused until somebody changes a right or a licence at Exact
 	numOutcomes                // not an outcome
 )
 
 func (o outcome) String() string {
-	return [numOutcomes]string{"unanswered", "granted", "not sent", "too early", "old token", "dead token", "bad client", "redirected", "refused"}[o]
+	return [numOutcomes]string{"unanswered", "granted", "not sent", "too early", "old token", "dead token", "bad client", "redirected", "refused", "forbidden"}[o]
 }
 
 // answer is the result of one request to the token endpoint.
@@ -119,7 +122,7 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 		}
 		a.err = fault.Transport(err)
 	default:
-		a.outcome, a.err = classify(seen.status, seen.header.Get("Content-Type"), seen.body, found)
+		a.outcome, a.err = classify(seen.status, seen.header, seen.body, found)
 		// "A failed one may still carry a new refresh token"
 		// (picqer/exact-php-client#559).
 		a.refresh = fault.NewSecret(found.refresh)
@@ -187,8 +190,10 @@ func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 type reply struct {
 	access, refresh string
 	life            int
-	code, text      string // error and error_description
+	code, text      string // error and error_description, or their counterparts in Exact's other forms
 	object          bool   // the answer began as a JSON object
+	failed          bool   // it has an error
+	gateway         bool   // it is a fault of the gateway in front of Exact
 }
 
 // scan reads an answer field by field, so that the refresh token is found even if the
@@ -209,68 +214,110 @@ func scan(body []byte) (f reply) {
 		if err := dec.Decode(&value); err != nil {
 			return f
 		}
-		var text string
-		switch v := value.(type) {
-		case string:
-			text = v
-		case json.Number:
-			text = v.String()
-		}
-		switch key {
-		case "access_token":
-			f.access = text
-		case "refresh_token":
-			f.refresh = text
-		case "expires_in": // a string at Exact (Exact KB, OAuth step 3), a number by RFC 6749
-			if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && n < 1<<31 {
-				f.life = int(n)
-			}
-		case "error":
-			f.code = text
-		case "error_description":
-			f.text = text
-		}
+		f.set(key, value)
 	}
 	return f
 }
 
+// set reads one field. Besides the errors of OAuth there are those of Exact's API,
+// {"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}, of web servers,
+// {"message":"Unauthorized"}, and of the gateway, {"fault":{"faultstring":"…"}}.
+func (f *reply) set(key json.Token, value any) {
+	name, _ := key.(string)
+	text := scalar(value)
+	object, _ := value.(map[string]any)
+	switch strings.ToLower(name) {
+	case "access_token":
+		f.access = text
+	case "refresh_token":
+		f.refresh = text
+	case "expires_in": // a string at Exact (Exact KB, OAuth step 3), a number by RFC 6749
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && n < 1<<31 {
+			f.life = int(n)
+		}
+	case "error":
+		f.failed, f.code = text != "" || object != nil, cmp.Or(text, scalar(object["code"]))
+		message, _ := object["message"].(map[string]any)
+		f.text = cmp.Or(scalar(object["message"]), scalar(message["value"]), f.text)
+	case "error_description", "message":
+		f.text = cmp.Or(text, f.text)
+	case "fault":
+		f.gateway, f.text = true, cmp.Or(scalar(object["faultstring"]), f.text)
+	}
+}
+
+// scalar returns the text of a string or number, "" of anything else.
+func scalar(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	return ""
+}
+
 // classify judges an answer that x/oauth2 did not accept: by its text first and its
 // status second, since Exact has changed its statuses over the years and not its texts.
-func classify(status int, contentType string, body []byte, f reply) (outcome, error) {
-	why := &fault.ServerError{Status: status, Code: fault.Printable(f.code), Description: fault.Printable(f.text)}
-	has := func(words string) bool { return strings.Contains(strings.ToLower(f.text), words) }
+// Exact names the cause in the header Reason, too (picqer/exact-php-client#451,
+// websmurf/laravel-exact-online#31).
+func classify(status int, header http.Header, body []byte, f reply) (outcome, error) {
+	reason := header.Get("Reason")
+	why := func(kind string) error {
+		text := f.text
+		if strings.Contains(reason, text) {
+			text = "" // it would be there twice
+		}
+		said := []string{f.code, reason, kind, text}
+		for i, s := range said {
+			said[i] = fault.Printable(s)
+		}
+		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
+		e := &fault.ServerError{Status: status}
+		if len(said) > 0 {
+			e.Code, e.Description = said[0], strings.Join(said[1:], ": ")
+		}
+		return e
+	}
+	has := func(words string) bool { return strings.Contains(strings.ToLower(reason+"\n"+f.text), words) }
 	switch {
-	case f.access != "" && f.refresh != "" && f.code == "" && status/100 == 2:
+	case f.access != "" && f.refresh != "" && !f.failed && status/100 == 2:
 		return granted, nil // only its end, or its expires_in, was unreadable
 	case has("not expired"):
-		return tooEarly, why
+		return tooEarly, why("")
 	case has("old refresh token"):
-		return oldToken, why
+		return oldToken, why("")
 	case has("expired at"), f.code == "invalid_grant", has("signed data extraction"):
-		return deadToken, why
+		return deadToken, why("")
 	case f.code == "invalid_client", has("redirect_uri"), has("redirect uri"), has("callback uri"):
-		return badClient, why
+		return badClient, why("")
 	case status/100 == 3:
-		return redirected, why
+		return redirected, why("")
 	}
 	// No other answer says anything about the token. A refusal counts towards the errors
 	// that block an app, so it is not followed by another request at once; a fault of the
 	// gateway happens before Exact counts.
-	passing := status/100 == 5 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
-	counts := !passing && (status/100 == 4 || f.code != "")
+	kind := ""
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
-		why.Description = "an empty answer"
+		kind = "an empty answer"
 	case !f.object:
-		why.Description = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+fault.Printable(contentType))
-	case f.code == "" && status/100 == 2:
-		why.Description = "an incomplete answer"
-	case f.code == "":
-		why.Description = "a fault of the gateway"
-		counts = false
+		kind = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+header.Get("Content-Type"))
+	case f.gateway:
+		kind = "a fault of the gateway"
+	case !f.failed && status/100 == 2:
+		kind = "an incomplete answer"
+	case f.code == "" && f.text == "" && reason == "":
+		kind = "an answer without a reason"
 	}
-	if counts {
-		return refused, why
+	passing := status/100 == 5 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+	switch {
+	case passing, f.gateway, status/100 != 4 && !f.failed:
+		return unanswered, why(kind)
+	case slices.ContainsFunc([]string{"BlockedUser", "InactiveUser", "BlockedCustomer", "LicenseExpired"}, func(s string) bool {
+		return strings.HasPrefix(reason, s)
+	}):
+		return forbidden, why(kind)
 	}
-	return unanswered, why
+	return refused, why(kind)
 }

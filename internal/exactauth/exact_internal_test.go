@@ -47,6 +47,15 @@ func TestClassify(t *testing.T) {
 		{200, `<html>`, unanswered},
 		{200, `"a"`, unanswered},
 		{404, `{"fault":{"faultstring":"Unable to identify proxy for host: start.exactonline.nl:443 and url: \/api\/oauth2\/token"}}`, unanswered},
+		{403, `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`, refused},
+		{401, `{"error":{"code":"","message":{"lang":"","value":"Access Token not expired"}}}`, tooEarly},
+		{401, `{"message":"Unauthorized"}`, refused},
+		{404, `{"Message":"No HTTP resource was found"}`, refused},
+		{400, `{}`, refused},
+		{503, `{"error":{"code":"","message":{"lang":"","value":"Maintenance"}}}`, unanswered},
+		{200, `{"error":{"code":"","message":"Forbidden"}}`, refused},
+		{401, `{"fault":{"faultstring":"Invalid ApiKey"}}`, unanswered},
+		{403, `{"fault":"quota"}`, unanswered},
 		{408, `{"error":"x"}`, unanswered},
 		{429, ``, unanswered},
 		{429, `{"error":"x"}`, unanswered},
@@ -56,12 +65,43 @@ func TestClassify(t *testing.T) {
 		{200, `{"access_token":"a","refresh_token":"r","expires_in":"x`, granted},
 		{200, `{"access_token":"a","refresh_token":"r","error":"x"}`, refused},
 	} {
-		got, err := classify(test.status, page, []byte(test.body), scan([]byte(test.body)))
+		got, err := classify(test.status, http.Header{"Content-Type": {page}}, []byte(test.body), scan([]byte(test.body)))
 		if got != test.want {
 			t.Errorf("%d %s: %s, want %s", test.status, test.body, got, test.want)
 		}
 		if (err == nil) != (test.want == granted) {
 			t.Errorf("%d %s: error %v", test.status, test.body, err)
+		}
+	}
+}
+
+// The error has all the words that the answer has for a person.
+func TestRefusalIsQuoted(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		status       int
+		reason, body string
+		want         outcome
+		text         string
+	}{
+		{403, "BlockedUser", `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`, forbidden, "HTTP 403: BlockedUser: Forbidden"},
+		{403, "InactiveUser: the user is not active", ``, forbidden, "HTTP 403: InactiveUser: the user is not active: an empty answer"},
+		{401, "LicenseExpired", `{"error":{"code":"","message":"no"}}`, forbidden, "HTTP 401: LicenseExpired: no"},
+		{400, "BlockedCustomer", `{"error":"access_denied"}`, forbidden, "HTTP 400: access_denied: BlockedCustomer"},
+		{500, "BlockedUser", ``, unanswered, "HTTP 500: BlockedUser: an empty answer"},
+		{403, "NoDivisionAccess", `{"error":"access_denied","error_description":"d"}`, refused, "HTTP 403: access_denied: NoDivisionAccess: d"},
+		{403, "", `{"error":{"code":"c","message":{"lang":"nl","value":"Geen toegang"}}}`, refused, "HTTP 403: c: Geen toegang"},
+		{401, "", `{"message":"Unauthorized"}`, refused, "HTTP 401: Unauthorized"},
+		{401, "Access Token not expired", ``, tooEarly, "HTTP 401: Access Token not expired"},
+		{400, "TooEarlyToRefreshTokens: Rate limit exceeded: access_token not expired", `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`, tooEarly,
+			"HTTP 400: access_denied: TooEarlyToRefreshTokens: Rate limit exceeded: access_token not expired"},
+		{404, "", `{"fault":{"faultstring":"Unable to identify proxy for host: x","detail":{"errorcode":"y"}}}`, unanswered, "HTTP 404: a fault of the gateway: Unable to identify proxy for host: x"},
+		{404, "", `{"fault":null}`, unanswered, "HTTP 404: a fault of the gateway"},
+		{418, "", `{"x":1}`, refused, "HTTP 418: an answer without a reason"},
+	} {
+		got, err := classify(test.status, http.Header{"Reason": {test.reason}}, []byte(test.body), scan([]byte(test.body)))
+		if got != test.want || err.Error() != test.text {
+			t.Errorf("%d %s %s: %s, %v; want %s, %s", test.status, test.reason, test.body, got, err, test.want, test.text)
 		}
 	}
 }
@@ -86,7 +126,7 @@ func TestScan(t *testing.T) {
 		`{"expires_in":"Inf"}`:                                      {object: true},
 		`{"expires_in":99999999999}`:                                {object: true},
 		`{"x":{"refresh_token":"r"}}`:                               {object: true},
-		`{"error":"e","error_description":"d","refresh_token":"r"}`: {code: "e", text: "d", refresh: "r", object: true},
+		`{"error":"e","error_description":"d","refresh_token":"r"}`: {code: "e", text: "d", refresh: "r", object: true, failed: true},
 	} {
 		if got := scan([]byte(body)); got != want {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
@@ -167,9 +207,10 @@ func FuzzTokenReply(f *testing.F) {
 	} {
 		f.Add(seed.status, "application/json", []byte(seed.body))
 	}
-	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
+	f.Add(403, "BlockedUser\u202e", []byte(`{"error":{"code":"x","message":{"lang":"","value":"Forbidden"}}}`))
+	f.Fuzz(func(t *testing.T, status int, header string, body []byte) {
 		found := scan(body)
-		v, err := classify(status, contentType, body, found)
+		v, err := classify(status, http.Header{"Content-Type": {header}, "Reason": {header}}, body, found)
 		if v < 0 || v >= numOutcomes || v == notSent {
 			t.Fatalf("outcome %d", v)
 		}

@@ -55,8 +55,8 @@ type Login struct {
 // code once and saves the tokens. A failed login leaves the existing login untouched.
 //
 // Errors wrap fault.ErrDenied (refused, or timed out), fault.ErrLoginNeeded (Exact
-// refused the code), fault.ErrConfig, fault.ErrTemporary or fault.ErrRecord, or are
-// the store's.
+// refused the code), fault.ErrConfig, fault.ErrForbidden, fault.ErrTemporary or
+// fault.ErrRecord, or are the store's.
 func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error) {
 	defer c.named(&err)
 	secret, err := c.readyToLogin(ctx, o)
@@ -122,6 +122,8 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 		reason = "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
 	case errors.Is(err, fault.ErrLoginNeeded):
 		reason = "Exact heeft de code van deze aanmelding niet geaccepteerd. Zo'n code is 3 minuten geldig en werkt één keer."
+	case errors.Is(err, fault.ErrForbidden):
+		reason = "Exact staat deze gebruiker niet toe."
 	case errors.Is(err, fault.ErrConfig):
 		reason = "De instellingen van dit profiel kloppen niet."
 	case errors.Is(err, fault.ErrTemporary):
@@ -267,6 +269,8 @@ func (c *Client) codeError(a answer) error {
 		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not accept the code, which is valid for 3 minutes and works once")
 	case refused:
 		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not accept the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
+	case forbidden:
+		return fault.Wrap(fault.ErrForbidden, a.err, "Exact does not let this user sign in to the app")
 	case badClient:
 		return fault.Wrap(fault.ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
 	case tooEarly:

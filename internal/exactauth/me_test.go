@@ -96,7 +96,7 @@ func TestMeTellsTheReason(t *testing.T) {
 	w.AddUser(exactsim.User{ID: annaID, Inactive: true})
 	_, err := c.Me(t.Context(), tok)
 	var server *fault.ServerError
-	if !errors.As(w.tell(err), &server) || server.Code != "InactiveUser" || server.Description != "Forbidden" || server.Status != 403 {
+	if !errors.As(w.tell(err), &server) || !errors.Is(err, fault.ErrForbidden) || server.Code != "InactiveUser" || server.Description != "Forbidden" || server.Status != 403 {
 		t.Errorf("got %+v", server)
 	}
 }

@@ -180,6 +180,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 	}
 	hold := func(text string, pause time.Duration) {
 		rec.Failure, rec.FailedAt, rec.RetryAt = text, now, now.Add(pause)
+		rec.Forbidden = a.outcome == forbidden
 	}
 	refuse := func(config bool, text string) {
 		rec.Refused = &record.Refusal{Config: config, Text: text, At: now, Client: c.fingerprint(rec)}
@@ -189,7 +190,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.Access, rec.Life = a.access, a.life
 		rec.RequestedAt, rec.RepliedAt, rec.ServerDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		rec.Failures, rec.Failure, rec.Refused = 0, "", nil
+		rec.Failures, rec.Failure, rec.Forbidden, rec.Refused = 0, "", false, nil
 		// A sign-in of the same user would have ended this login.
 		rec.Pending = nil
 		rec.Generation++
@@ -208,7 +209,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		}
 		hold(text, max(a.retryAfter, backoff(rec.Life/20, rec.Failures, rec.Life)))
 
-	case refused:
+	case refused, forbidden:
 		// Each of these counts towards the ten errors an hour.
 		rec.Failures++
 		rec.LostAt = a.sentAt

@@ -27,8 +27,8 @@ type Want struct {
 // refresh ends, at the latest, with ctx. A request that was sent is completed and its
 // answer saved even if ctx ends meanwhile, because its refresh token works once.
 //
-// Errors wrap fault.ErrLoginNeeded, fault.ErrTemporary, fault.ErrConfig or
-// fault.ErrRecord, or are the store's.
+// Errors wrap fault.ErrLoginNeeded, fault.ErrTemporary, fault.ErrConfig,
+// fault.ErrForbidden or fault.ErrRecord, or are the store's.
 func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err error) {
 	defer c.named(&err)
 	call := &tokenCall{Client: c, want: want, began: c.now()}
@@ -210,7 +210,11 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		return c.failed
 	}
 	if r.Held(now) {
-		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
+		kind := fault.ErrTemporary
+		if r.Forbidden {
+			kind = fault.ErrForbidden
+		}
+		return fault.Wrap(kind, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
 	}
 	if c.renewed && !(r.Unproven && r.Alive(now)) { // it ended before it arrived, or the clock jumped
 		return fault.New(fault.ErrTemporary, "the new token is not valid by this machine's clock, which says %s", fault.Clock(now))

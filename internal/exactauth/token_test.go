@@ -153,6 +153,50 @@ const (
 	oldTokenBody = `{"error":"unauthorized_client","error_description":"Old refresh token used."}`
 )
 
+// forbidden is Exact's own refusal, as its API sends it, on every request.
+func forbidden(reason string) exactsim.Fault {
+	return exactsim.Fault{
+		Kind: exactsim.Raw, Status: http.StatusForbidden, Times: -1, Reason: reason,
+		Body: `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`,
+	}
+}
+
+// What Exact does not allow counts as an error there: the server is asked once in a call,
+// the error has Exact's words, and its kind says that somebody must change it at Exact.
+// The login is kept, and the next attempt finds out whether it was changed.
+func TestForbidden(t *testing.T) {
+	for _, reason := range []string{"BlockedUser", "InactiveUser", "BlockedCustomer", "LicenseExpired"} {
+		t.Run(reason, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			old := w.live(c)
+			w.clock.advance(share(exactLife, 970))
+			w.Inject(forbidden(reason))
+			if n := w.asks(func() {
+				if got := w.live(c); got.Access.Reveal() != old.Access.Reveal() {
+					t.Error("another token")
+				}
+			}); n != 1 {
+				t.Errorf("the server was asked %d times", n)
+			}
+			w.clock.advance(share(exactLife, 31))
+			var err error
+			w.quiet(func() { err = w.refused(w.client(), fault.ErrForbidden) })
+			if errors.Is(err, fault.ErrTemporary) || !strings.Contains(err.Error(), "HTTP 403: "+reason+": Forbidden") {
+				t.Errorf("got %v", err)
+			}
+			if s, err := c.Status(t.Context()); err != nil || !s.SignedIn || !errors.Is(s.Problem, fault.ErrForbidden) {
+				t.Errorf("status: %+v, %v", s, err)
+			}
+			w.ClearFaults()
+			w.untilHeld(err)
+			w.live(c)
+			if w.field("forbidden") != "" {
+				t.Error("the refusal is still in the record")
+			}
+		})
+	}
+}
+
 // After an answer that says nothing about the tokens, nothing is lost: Token returns the
 // old token while that lives, the server is not asked for a while, and the next refresh
 // succeeds.
@@ -183,6 +227,9 @@ func TestUselessAnswersLoseNothing(t *testing.T) {
 		{"308", exactsim.Fault{Kind: exactsim.Redirect, Status: 308}, 1},
 		{"unknown error", exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"something_new","error_description":"\u001b[2Jwell"}`}, 1},
 		{"malformed request", exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_request"}`}, 1},
+		{"message 401", exactsim.Fault{Kind: exactsim.Raw, Status: 401, Body: `{"message":"Unauthorized"}`}, 1},
+		{"OData error 403", exactsim.Fault{Kind: exactsim.Raw, Status: 403, Body: `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`, Reason: "NoDivisionAccess"}, 1},
+		{"OData error 503", exactsim.Fault{Kind: exactsim.Raw, Status: 503, Body: `{"error":{"code":"","message":{"lang":"","value":"Maintenance"}}}`}, 2},
 		{"200 with an error", exactsim.Fault{Kind: exactsim.Raw, Body: `{"error":"something_new","access_token":"a","refresh_token":""}`}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -1075,6 +1122,17 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Times: -1, Body: `{"error":"something_new"}`})
 		}, fault.ErrTemporary, 9},
 		{"user without rights", func(w *world) { w.AddUser(exactsim.User{ID: annaID, Inactive: true}) }, nil, 9},
+		{"blocked user", func(w *world) { w.Inject(forbidden("BlockedUser")) }, fault.ErrForbidden, 9},
+		{"OData error without a reason", func(w *world) { w.Inject(forbidden("")) }, fault.ErrTemporary, 9},
+		{"message 401", func(w *world) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 401, Times: -1, Body: `{"message":"Unauthorized"}`})
+		}, fault.ErrTemporary, 9},
+		{"ASP.NET error 404", func(w *world) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 404, Times: -1, Body: `{"Message":"No HTTP resource was found"}`})
+		}, fault.ErrTemporary, 9},
+		{"empty object 401", func(w *world) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 401, Times: -1, Body: `{}`})
+		}, fault.ErrTemporary, 9},
 		{"empty 400", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 400, Times: -1}) }, nil, 9},
 		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},
 	} {

@@ -108,6 +108,7 @@ type Fault struct {
 
 	Status     int    // of the kinds that send one; each has its default
 	RetryAfter string // header Retry-After, if not empty
+	Reason     string // header Reason, if not empty
 	Body       string // of Raw
 }
 
@@ -197,6 +198,9 @@ func (f Fault) spoil(right answer, c *call) answer {
 	}
 	if f.RetryAfter != "" {
 		a.header.Set("Retry-After", f.RetryAfter)
+	}
+	if f.Reason != "" {
+		a.header.Set("Reason", f.Reason)
 	}
 	return a
 }

@@ -22,6 +22,9 @@ var (
 	ErrTemporary = errors.New("temporary failure")
 	// ErrConfig: client id, client secret, redirect URI or another setting is wrong.
 	ErrConfig = errors.New("wrong configuration")
+	// ErrForbidden: the user or the app may not do this, until somebody changes a right, a
+	// scope, a division or a licence at Exact.
+	ErrForbidden = errors.New("not allowed")
 	// ErrRecord: the stored record is damaged, or not for this program to read. It is left
 	// unchanged.
 	ErrRecord = errors.New("damaged record")
@@ -65,7 +68,8 @@ func Wrap(kind, cause error, format string, args ...any) error {
 // too.
 func With(err, also error) error { return &failure{text: err.Error(), is: []error{err, also}} }
 
-// WaitError is wrapped by an ErrTemporary that a longer wait would cure.
+// WaitError is wrapped by an ErrTemporary that a longer wait would cure, and by an
+// ErrForbidden after which the server is not asked again before a time.
 type WaitError struct {
 	For   string    // what is waited for
 	Until time.Time // when it comes

@@ -89,6 +89,10 @@ type Record struct {
 	Failures int       // refreshes in a row without a usable answer
 	Failure  string    // the last of them, for people
 
+	// Forbidden says of that failure that the user or the app is not allowed to refresh
+	// until somebody changes that at Exact.
+	Forbidden bool
+
 	Refused *Refusal // nil unless a request would be useless
 
 	User User // zero if Exact did not say who signed in

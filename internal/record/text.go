@@ -101,6 +101,7 @@ func (f *form) record(r *Record) {
 	f.time("failed_at", &r.FailedAt)
 	f.number("failures", &r.Failures)
 	f.text("failure", &r.Failure)
+	f.flag("forbidden", &r.Forbidden)
 	if f.follows("refused_", r.Refused != nil) {
 		refused := made(&r.Refused)
 		f.flag("refused_config", &refused.Config)
