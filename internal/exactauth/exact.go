@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +114,7 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 	switch {
 	case err == nil:
 		a.outcome = granted
-		a.access, a.refresh = fault.NewSecret(token.AccessToken), fault.NewSecret(found.refresh)
+		a.access, a.refresh = fault.NewSecret(token.AccessToken), fault.NewSecret(cmp.Or(found.refresh, token.RefreshToken))
 		a.life = time.Duration(token.ExpiresIn) * time.Second
 	case seen.status == 0:
 		a.outcome = unanswered
@@ -175,10 +176,11 @@ func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	r.body = bytes.TrimPrefix(r.body, []byte(byteOrderMark))
 	resp.Body.Close()
 	r.repliedAt = r.now()
 	r.header = resp.Header
-	if err != nil && scan(r.body).refresh == "" {
+	if err != nil && scanObject(r.body).refresh == "" { // of a form, the last field may be cut
 		return nil, err
 	}
 	r.status = resp.StatusCode
@@ -186,19 +188,41 @@ func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// reply is what an answer's JSON object says, as far as it can be read.
+const byteOrderMark = "\ufeff"
+
+// reply is what an answer says, as far as it can be read.
 type reply struct {
 	access, refresh string
 	life            int
 	code, text      string // error and error_description, or their counterparts in Exact's other forms
-	object          bool   // the answer began as a JSON object
+	object          bool   // the answer began as a JSON object, or is a form
 	failed          bool   // it has an error
 	gateway         bool   // it is a fault of the gateway in front of Exact
 }
 
-// scan reads an answer field by field, so that the refresh token is found even if the
-// object was cut off after it.
-func scan(body []byte) (f reply) {
+// scan reads an answer, a JSON object or a form, whatever its Content-Type says.
+func scan(body []byte) reply {
+	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
+	if f := scanObject(body); f.object {
+		return f
+	}
+	form, err := url.ParseQuery(string(bytes.TrimSpace(body)))
+	if err != nil || !form.Has("access_token") && !form.Has("refresh_token") && !form.Has("error") {
+		return reply{}
+	}
+	f := reply{object: true}
+	for name, values := range form {
+		if len(values) > 1 {
+			return reply{}
+		}
+		f.set(name, values[0])
+	}
+	return f
+}
+
+// scanObject reads an object field by field, so that the refresh token is found even if
+// the object was cut off after it.
+func scanObject(body []byte) (f reply) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {

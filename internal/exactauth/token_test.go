@@ -708,6 +708,73 @@ func TestAnswerCutBehindTheTokens(t *testing.T) {
 	}
 }
 
+// Tokens are found however the answer is dressed, and in an answer whose connection broke
+// once both had arrived. The server rotated the refresh token: the old one is dead.
+func TestTokensInUnusualAnswers(t *testing.T) {
+	for _, kind := range []exactsim.FaultKind{exactsim.Form, exactsim.ByteOrderMark, exactsim.CutLate} {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Strict})
+			for range 2 {
+				w.clock.advance(exactLife)
+				w.Inject(exactsim.Fault{Kind: kind})
+				if n := w.asks(func() { w.live(c) }); n != 1 {
+					t.Errorf("%d refreshes, want 1", n)
+				}
+				if got := w.refreshState(); got != exactsim.Current {
+					t.Fatalf("the stored refresh token is %s", got)
+				}
+			}
+			w.Inject(exactsim.Fault{Kind: kind})
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+				t.Error("sign-in:", err)
+			}
+			w.clock.advance(exactLife)
+			w.live(c)
+		})
+	}
+	for name, test := range map[string]exactsim.Fault{
+		"other case":        {Kind: exactsim.Raw, Body: `{"Access_Token":"a1","Expires_In":"600","Refresh_Token":"r1"}`},
+		"form as JSON":      {Kind: exactsim.Raw, Body: "refresh_token=r1&access_token=a1&expires_in=600\r\n"},
+		"mark and form":     {Kind: exactsim.Raw, Body: "\ufeffrefresh_token=r1&access_token=a1"},
+		"mark, no refresh":  {Kind: exactsim.Raw, Body: "\ufeff" + `{"access_token":"a1","expires_in":"600"}`},
+		"blanks before it":  {Kind: exactsim.Raw, Body: "\r\n\t " + `{"access_token":"a1","refresh_token":"r1"}`},
+		"more behind it":    {Kind: exactsim.Raw, Body: `{"access_token":"a1","refresh_token":"r1"}` + "\n<!-- x -->"},
+		"mark and cut":      {Kind: exactsim.Raw, Body: "\ufeff" + `{"access_token":"a1","refresh_token":"r1"`},
+		"200 with a reason": {Kind: exactsim.Raw, Reason: "BlockedUser", Body: `{"access_token":"a1","refresh_token":"r1"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			before := w.field("refresh_token")
+			w.clock.advance(exactLife)
+			w.Inject(test)
+			tok, err := w.token(c, exactauth.Want{})
+			if err != nil || tok.Access.Reveal() != "a1" {
+				t.Fatalf("got %v, %v", tok, err)
+			}
+			if got := w.field("refresh_token"); got != "r1" && (got != before || strings.Contains(test.Body, "r1")) {
+				t.Error("the new refresh token is lost")
+			}
+		})
+	}
+}
+
+// A form has no end that shows whether it is whole: if its connection broke, its last
+// token may be half of one, and is none.
+func TestBrokenFormIsNoAnswer(t *testing.T) {
+	w, c := signedIn(t, shortLife, exactsim.Config{})
+	refresh := w.field("refresh_token")
+	w.clock.advance(shortLife)
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/x-www-form-urlencoded")
+		rw.Header().Set("Content-Length", "100")
+		fmt.Fprint(rw, "access_token=a1&refresh_token=r")
+	})
+	w.refused(c, fault.ErrTemporary)
+	if w.field("refresh_token") != refresh {
+		t.Error("half a refresh token was stored")
+	}
+}
+
 // If this machine's clock was set, the server's "not expired" and its dates show the
 // token's real age.
 func TestClockThatWasSet(t *testing.T) {

@@ -2,7 +2,10 @@ package exactsim
 
 import (
 	"cmp"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +64,12 @@ const (
 	Truncated FaultKind = "truncated"
 	// CutBody announces the right reply and closes the connection after half.
 	CutBody FaultKind = "cut"
+	// CutLate is CutBody after all but the last byte: the tokens have arrived.
+	CutLate FaultKind = "cut-late"
+	// Form sends the right reply form-encoded instead of as JSON.
+	Form FaultKind = "form"
+	// ByteOrderMark sends the right reply after a byte order mark.
+	ByteOrderMark FaultKind = "byte-order-mark"
 	// Huge sends 10 MiB in the form of a token reply. Its tokens are not real.
 	Huge FaultKind = "huge"
 	// NoRefreshToken sends the right reply without refresh_token.
@@ -85,7 +94,7 @@ const (
 // request must be carried out.
 func (k FaultKind) carriesReply() bool {
 	switch k {
-	case Truncated, CutBody, NoRefreshToken, EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError:
+	case Truncated, CutBody, CutLate, Form, ByteOrderMark, NoRefreshToken, EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError:
 		return true
 	}
 	return false
@@ -119,7 +128,7 @@ func (s *Sim) Inject(f Fault) {
 	defer s.mu.Unlock()
 	f.On, f.Kind, f.Times = cmp.Or(f.On, TokenEndpoint), cmp.Or(f.Kind, Slow), cmp.Or(f.Times, 1)
 	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) ||
-		!slices.Contains([]FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, Huge, NoRefreshToken,
+		!slices.Contains([]FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, CutLate, Form, ByteOrderMark, Huge, NoRefreshToken,
 			EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}, f.Kind) {
 		panic("exactsim: no fault " + string(f.Kind) + " on " + string(f.On))
 	}
@@ -188,6 +197,18 @@ func (f Fault) spoil(right answer, c *call) answer {
 			"<body><h1>Something went wrong</h1></body></html>\n")
 	case Truncated:
 		a.body = a.body[:len(a.body)/2]
+	case Form:
+		var fields map[string]any
+		if err := json.Unmarshal(a.body, &fields); err != nil {
+			break // not the reply of the token endpoint
+		}
+		form := url.Values{}
+		for name, value := range fields {
+			form.Set(name, fmt.Sprint(value))
+		}
+		a = reply(right.status, right.outcome, "application/x-www-form-urlencoded", []byte(form.Encode()))
+	case ByteOrderMark:
+		a.body = append([]byte("\ufeff"), a.body...)
 	case Huge:
 		instead(http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
 			`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
@@ -211,15 +232,18 @@ func (f Fault) send(w http.ResponseWriter, a answer) {
 		panic(http.ErrAbortHandler)
 	}
 	body := a.body
-	if f.Kind == CutBody {
+	switch f.Kind {
+	case CutBody:
 		body = body[:len(body)/2]
+	case CutLate:
+		body = body[:max(len(body)-1, 0)]
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
 	if _, err := w.Write(body); err != nil {
 		return // the client has gone
 	}
-	if f.Kind == CutBody {
+	if len(body) < len(a.body) {
 		_ = http.NewResponseController(w).Flush() // unflushed, less arrives; that is cut too
 		panic(http.ErrAbortHandler)
 	}

@@ -63,6 +63,22 @@ func TestFaults(t *testing.T) {
 				return r.err != nil && r.status == 200 && strings.HasPrefix(r.body, `{"access_token":`)
 			}, true,
 		},
+		"cut late": {
+			exactsim.Fault{Kind: exactsim.CutLate},
+			func(r result) bool {
+				return r.err != nil && r.status == 200 && strings.HasSuffix(r.body, `"`) && json.Valid([]byte(r.body+"}"))
+			}, true,
+		},
+		"form": {
+			exactsim.Fault{Kind: exactsim.Form},
+			func(r result) bool {
+				return r.status == 200 && strings.HasPrefix(r.body, "access_token=stampNL001.") && strings.Contains(r.body, "&refresh_token=stampNL001.")
+			}, true,
+		},
+		"byte order mark": {
+			exactsim.Fault{Kind: exactsim.ByteOrderMark},
+			func(r result) bool { return r.status == 200 && strings.HasPrefix(r.body, "\ufeff{") }, true,
+		},
 		"huge": {exactsim.Fault{Kind: exactsim.Huge}, func(r result) bool { return r.status == 200 && len(r.body) > 10<<20 }, false},
 		"no refresh token": {
 			exactsim.Fault{Kind: exactsim.NoRefreshToken},
