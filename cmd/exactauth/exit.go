@@ -210,6 +210,8 @@ func (a *app) hint(err error) string {
 		return storeHint(store.Kind, p)
 	case errors.As(err, &moved):
 		return fmt.Sprintf(`name its new store: "exactauth setup%s --store ..."; or remove the profile here: "exactauth logout --forget%s"`, p, p)
+	case errors.Is(err, fault.ErrLoginNeeded) && errors.Is(err, exactauth.ErrRemembered):
+		return fmt.Sprintf(`sign in: "exactauth login%s"; if Exact was mistaken, ask it once more: "exactauth token --force-refresh%[1]s"`, p)
 	case errors.Is(err, fault.ErrLoginNeeded):
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
 	case errors.Is(err, fault.ErrDenied):
@@ -226,6 +228,8 @@ func (a *app) hint(err error) string {
 		return "retry later; nothing is lost"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "retry, or allow more time with --timeout"
+	case errors.Is(err, fault.ErrConfig) && errors.Is(err, exactauth.ErrRemembered):
+		return fmt.Sprintf(`correct it: "exactauth setup%s"; if it was put right at Exact: "exactauth token --force-refresh%[1]s"; to find other mistakes: "exactauth doctor%[1]s"`, p)
 	case errors.Is(err, fault.ErrConfig):
 		return fmt.Sprintf(`correct it: "exactauth setup%s"; to find other mistakes: "exactauth doctor%[1]s"`, p)
 	}

@@ -44,7 +44,7 @@ Formats:
 	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env or curl")
 	complete(cmd, "format", record.Formats()...)
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait for a token that lives at least this long")
-	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one is live (waits until Exact allows it)")
+	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one is live (waits until Exact allows it), or after a refusal")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package exactauth
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,6 +27,10 @@ func takenBy(holder, newcomer record.User) *TakenError {
 	}
 	return &TakenError{a, b}
 }
+
+// ErrRemembered is wrapped by the error about a refusal that is in the record: no server
+// was asked. Want.Force and [Client.SetClientSecret] lift it for one request.
+var ErrRemembered = errors.New("remembered refusal")
 
 // LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than
 // a new token has.

@@ -42,6 +42,11 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 			return nil, record.ErrUnchanged
 		case c.secretFor(rec).IsZero():
 			return nil, errNoSecret
+		}
+		if c.lifts(rec, c.now()) {
+			rec.LiftedAt, c.lifting = c.now(), true
+		}
+		switch {
 		case c.mustMark(rec):
 			if !rec.SpentAt.IsZero() {
 				rec.LostAt = rec.SpentAt // the process that marked it never got an answer
@@ -54,7 +59,7 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 				c.othersMark = rec.SpentAt
 			}
 			c.send(ctx, rec)
-			sent = true
+			sent, c.lifted = true, c.lifting
 		}
 		return rec, nil
 	})
@@ -138,7 +143,7 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	}
 	// Exact has been seen to accept the previous token until the new one is used
 	// (forums.invantive.com 1419, 2903), and to contradict itself.
-	if !rec.Previous.IsZero() {
+	if !rec.Previous.IsZero() && !c.lifting { // it was tried before the refusal was stored
 		if a := c.renew(bounded, secret, rec.Previous); a.outcome == granted || a.outcome == tooEarly {
 			used := rec.Previous
 			rec.Refresh, rec.Previous, rec.Refused = used, rec.Refresh, nil
@@ -183,6 +188,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.Forbidden = a.outcome == forbidden
 	}
 	refuse := func(config bool, text string) {
+		rec.RetryAt, rec.FailedAt, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, "", false
 		rec.Refused = &record.Refusal{Config: config, Text: text, At: now, Client: c.fingerprint(rec)}
 	}
 	switch a.outcome {
@@ -190,7 +196,8 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.Access, rec.Life = a.access, a.life
 		rec.RequestedAt, rec.RepliedAt, rec.ServerDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		rec.Failures, rec.Failure, rec.Forbidden, rec.Refused = 0, "", false, nil
+		rec.Failures, rec.Failure, rec.Forbidden = 0, "", false
+		rec.Refused, rec.LiftedAt = nil, time.Time{}
 		// A sign-in of the same user would have ended this login.
 		rec.Pending = nil
 		rec.Generation++
@@ -216,6 +223,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		hold(fmt.Sprintf("%s refuses the refresh (%v)", c.Profile.BaseURL, a.err), max(a.retryAfter, backoff(rec.Life/10, rec.Failures, 6*rec.Life)))
 
 	case tooEarly:
+		rec.Refused = nil // it knows client and token
 		redate(rec, now, a.serverDate)
 		switch {
 		case rec.Alive(now) && rec.LostAt.IsZero():
@@ -307,13 +315,16 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 			return nil, record.ErrUnchanged // another process was faster
 		}
 		text := ""
+		if rec.Refused != nil {
+			rec.LiftedAt, c.lifted = c.now(), true
+		}
 		switch {
 		case askErr != nil:
 			text = fmt.Sprintf("the login of %s has ended, and Exact does not say whose the sign-in after it was (%v)", rec.User, askErr)
 		case user.Differs(rec.User):
 			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
 		default:
-			rec.User, rec.Unproven = user, false
+			rec.User, rec.Unproven, rec.Refused = user, false, nil
 			return rec, nil
 		}
 		rec.Refused = &record.Refusal{Text: text, At: c.now(), Client: c.fingerprint(rec)}

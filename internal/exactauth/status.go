@@ -62,7 +62,8 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // SetClientSecret stores the client secret in the profile's record, where the store
 // seals it like the tokens. Without a secret, keep says whether the stored secret stays.
 // The login in the record stays, unless it is another client's: then fault.ErrConfig is
-// wrapped and nothing is changed.
+// wrapped and nothing is changed. A secret that is given lifts a stored refusal, even if it
+// is the same: the person who gives it may have put something right at Exact.
 func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) (err error) {
 	defer c.named(&err)
 	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
@@ -73,7 +74,9 @@ func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep 
 		} else if err != nil {
 			return nil, err
 		}
-		if secret.IsZero() && keep && c.owns(rec) {
+		if !secret.IsZero() {
+			rec.Refused = nil
+		} else if keep && c.owns(rec) {
 			secret = rec.ClientSecret
 		}
 		rec.BaseURL, rec.ClientID, rec.ClientSecret = c.Profile.BaseURL, c.Profile.ClientID, secret

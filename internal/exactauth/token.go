@@ -18,7 +18,8 @@ type Want struct {
 	// MinValid is the life that the token must still have. It can be no more than
 	// the life of a new token (600 s at Exact).
 	MinValid time.Duration
-	// Force asks for a token that was issued after the call.
+	// Force asks for a token that was issued after the call. It lifts a refusal that is in
+	// the record, for one request, once in the life of a token.
 	Force bool
 }
 
@@ -138,6 +139,8 @@ type tokenCall struct {
 	othersMark time.Time // the mark of another process that had no answer when this call sent
 	renewed    bool      // this call got new tokens
 	failed     error     // why this call got none; nothing was spent
+
+	lifting, lifted bool // this call is about to ask, or has asked, in spite of a refusal
 }
 
 // step is what to do next with a record.
@@ -199,12 +202,13 @@ func (c *tokenCall) suffices(r *record.Record) bool {
 
 // blocked says why the server must not be asked, or returns nil.
 func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
-	if f := r.Refused; f != nil && f.Client == c.fingerprint(r) {
+	lifted := c.lifts(r, now) || c.lifted && (c.failed != nil || r.Held(now)) // what happened then is more to the point
+	if f := r.Refused; f != nil && f.Client == c.fingerprint(r) && !lifted {
 		kind := fault.ErrLoginNeeded
 		if f.Config {
 			kind = fault.ErrConfig
 		}
-		return fault.New(kind, "%s (since %s)", f.Text, fault.Clock(f.At))
+		return fault.With(fault.New(kind, "%s (since %s)", f.Text, fault.Clock(f.At)), ErrRemembered)
 	}
 	if c.failed != nil {
 		return c.failed
@@ -220,6 +224,13 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		return fault.New(fault.ErrTemporary, "the new token is not valid by this machine's clock, which says %s", fault.Clock(now))
 	}
 	return nil
+}
+
+// lifts reports whether this call asks the server in spite of a refusal, since what was
+// wrong may have been put right at Exact: a forced one does, for one request, and once in
+// the life of a token, so that a script that forces does not use up the error allowance.
+func (c *tokenCall) lifts(r *record.Record, now time.Time) bool {
+	return c.want.Force && r.Refused != nil && !c.lifted && (c.lifting || now.Sub(r.LiftedAt).Abs() >= r.Life)
 }
 
 func (c *tokenCall) fetchSecret(ctx context.Context) (err error) {

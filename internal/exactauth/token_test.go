@@ -296,17 +296,22 @@ func TestPausesGrow(t *testing.T) {
 }
 
 func TestHonoursRetryAfter(t *testing.T) {
-	for _, test := range []struct{ name, value string }{
-		{"seconds", "7200"},
-		{"date", newClock().t.Add(exactLife + 7200*time.Second).Format(http.TimeFormat)},
+	for _, test := range []struct {
+		name, value string
+		held        time.Duration
+	}{
+		{"seconds", "1800", 1800 * time.Second},
+		{"date", newClock().t.Add(exactLife + 1800*time.Second).Format(http.TimeFormat), 1800 * time.Second},
+		{"a day", "86400", time.Hour}, // no server's mistake ends the work of a day
+		{"a date in 2099", "Thu, 01 Jan 2099 00:00:00 GMT", time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
 			w.clock.advance(exactLife)
 			w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 429, RetryAfter: test.value})
 			before := w.clock.now()
-			if held := w.untilHeld(w.refused(c, fault.ErrTemporary)).Sub(before); held.Round(5*time.Second) != 7200*time.Second {
-				t.Errorf("held for %s, want 2 h", held)
+			if held := w.untilHeld(w.refused(c, fault.ErrTemporary)).Sub(before); held.Round(5*time.Second) != test.held {
+				t.Errorf("held for %s, want %s", held, test.held)
 			}
 			w.live(c)
 		})
@@ -621,6 +626,113 @@ func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.live(c)
+	})
+}
+
+// A refusal that Exact gives by mistake, or until somebody puts something right there, is
+// lifted for one request: by Force, once in a token's life, and by the client secret when
+// it is given again, even the same.
+func TestRefusalIsLifted(t *testing.T) {
+	app := func(w *world) { w.register(clientSecret, redirectURI) }
+	for _, refusal := range []struct {
+		name string
+		make func(w *world, times int)
+		mend func(*world)
+		kind error
+	}{
+		{"false invalid_client", func(w *world, times int) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Times: times, Status: 400, Body: `{"error":"invalid_client"}`})
+		}, app, fault.ErrConfig},
+		{"false invalid_grant", func(w *world, times int) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Times: times, Status: 400, Body: `{"error":"invalid_grant"}`})
+		}, app, fault.ErrLoginNeeded},
+		{"false old token", func(w *world, times int) {
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Times: times, Status: 401, Body: oldTokenBody})
+		}, app, fault.ErrLoginNeeded},
+		{"app removed and registered again", func(w *world, _ int) { w.RemoveApp(clientID) }, app, fault.ErrConfig},
+	} {
+		for name, lift := range map[string]func(*world, *exactauth.Client) (record.Token, error){
+			"force": func(w *world, c *exactauth.Client) (record.Token, error) {
+				return w.token(c, exactauth.Want{Force: true})
+			},
+			"secret": func(w *world, c *exactauth.Client) (record.Token, error) {
+				if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+					t.Error(err)
+				}
+				return w.token(c, exactauth.Want{})
+			},
+		} {
+			t.Run(refusal.name+" by "+name, func(t *testing.T) {
+				w, c := signedIn(t, exactLife, exactsim.Config{})
+				w.clock.advance(exactLife)
+				refusal.make(w, 1)
+				w.refused(c, refusal.kind)
+				refusal.mend(w)
+				w.clock.advance(time.Second)
+				w.quiet(func() { w.refused(c, refusal.kind) })
+				if tok, err := lift(w, c); err != nil || !w.AccessTokenLive(tok.Access.Reveal()) {
+					t.Errorf("got %v, %v", tok, err)
+				}
+				if w.field("refused_text") != "" || w.field("lifted_at") != "" {
+					t.Error("the refusal is still in the record")
+				}
+			})
+		}
+		t.Run(refusal.name+" lasts", func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			for range 2 { // so that there is a previous token
+				w.clock.advance(exactLife)
+				w.live(c)
+			}
+			w.clock.advance(exactLife)
+			refusal.make(w, -1)
+			w.refused(c, refusal.kind)
+			if n := w.asks(func() {
+				for range 60 {
+					if _, err := w.token(w.client(), exactauth.Want{Force: true}); !errors.Is(err, refusal.kind) {
+						t.Error("got", err)
+					}
+					w.refused(c, refusal.kind)
+					w.clock.advance(time.Minute)
+				}
+			}); n > 6 {
+				t.Errorf("%d requests in an hour", n)
+			}
+		})
+	}
+	t.Run("the server is down", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		w.clock.advance(shortLife)
+		w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_grant"}`})
+		w.refused(c, fault.ErrLoginNeeded)
+		w.Inject(exactsim.Fault{Kind: exactsim.Status, Times: 2})
+		_, err := w.token(c, exactauth.Want{Force: true})
+		if !errors.Is(err, fault.ErrTemporary) {
+			t.Fatal("got", err)
+		}
+		w.quiet(func() { w.refused(c, fault.ErrLoginNeeded) })
+		w.untilHeld(err)
+		w.clock.advance(shortLife)
+		if _, err := w.token(c, exactauth.Want{Force: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("too early", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(share(exactLife, 970))
+		w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_client"}`})
+		w.live(c) // the token at hand
+		w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody})
+		w.clock.advance(time.Second)
+		c.Waiting = waited(func(_ string, until time.Time) { w.clock.set(until) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Token(ctx, exactauth.Want{Force: true}); !errors.Is(err, fault.ErrTemporary) {
+			t.Error("got", err)
+		}
+		if w.field("refused_text") != "" {
+			t.Error("the refusal is still in the record")
+		}
 	})
 }
 

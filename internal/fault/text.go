@@ -65,10 +65,10 @@ func Transport(err error) error {
 }
 
 // RetryAfter reads the value of a Retry-After header, seconds or a date in any of
-// the three forms of RFC 9110, 5.6.7. It returns at most a day, and 0 for a value
-// that it cannot read.
+// the three forms of RFC 9110, 5.6.7. It returns at most an hour, since some
+// servers send nonsense, and 0 for a value that it cannot read.
 func RetryAfter(value string, now time.Time) time.Duration {
-	const most = 24 * time.Hour
+	const most = time.Hour
 	value = strings.TrimSpace(value)
 	if n, err := strconv.Atoi(value); err == nil && n > 0 {
 		return min(time.Duration(min(n, 1<<20))*time.Second, most)

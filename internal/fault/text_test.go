@@ -56,7 +56,7 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
-		"": 0, "30": 30 * time.Second, "-1": 0, "soon": 0, "999999999": 24 * time.Hour,
+		"": 0, "30": 30 * time.Second, "-1": 0, "soon": 0, "999999999": time.Hour,
 		"Mon, 30 Nov 2026 12:01:00 GMT": time.Minute, "Mon, 30 Nov 2026 11:00:00 GMT": 0,
 		"Monday, 30-Nov-26 12:01:00 GMT": time.Minute, "Mon Nov 30 12:01:00 2026": time.Minute, " 30 ": 30 * time.Second,
 	} {

@@ -42,6 +42,7 @@ func full() *record.Record {
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = at.Add(2*time.Second), at.Add(3*time.Second), at.Add(6*time.Second), at.Add(4*time.Second), at.Add(5*time.Second)
 	r.Failures, r.Failure, r.Forbidden = 3, "it did <not>\r\nanswer: 100% \x00\x7f\xff é \\", true
 	r.Refused = &record.Refusal{Config: true, Text: "text", At: at, Client: "abcdef"}
+	r.LiftedAt = at.Add(7 * time.Second)
 	return r
 }
 

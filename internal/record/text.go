@@ -109,6 +109,7 @@ func (f *form) record(r *Record) {
 		f.time("refused_at", &refused.At)
 		f.text("refused_client", &refused.Client)
 	}
+	f.time("lifted_at", &r.LiftedAt)
 	f.text("user_id", &r.User.ID)
 	f.text("user_name", &r.User.UserName)
 	f.text("user_full_name", &r.User.FullName)
