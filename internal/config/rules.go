@@ -55,12 +55,10 @@ func checkClientID(id string) error {
 // IsGUID reports whether s is a GUID in lower case without braces, the form in
 // which Exact and Auth0 take a client id.
 func IsGUID(s string) bool {
-	for i, r := range s {
-		want := "0123456789abcdef"
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			want = "-"
-		}
-		if !strings.ContainsRune(want, r) {
+	for i := range len(s) {
+		hyphen := i == 8 || i == 13 || i == 18 || i == 23
+		digit := '0' <= s[i] && s[i] <= '9' || 'a' <= s[i] && s[i] <= 'f'
+		if hyphen && s[i] != '-' || !hyphen && !digit {
 			return false
 		}
 	}
@@ -177,9 +175,12 @@ func CheckStore(store string) error {
 
 // HasPassword reports whether a store's address contains a password.
 func HasPassword(store string) bool {
+	if !strings.Contains(store, "://") {
+		return false
+	}
 	u, err := url.Parse(store)
 	if err != nil {
-		return strings.Contains(store, "://") // it may
+		return true // for all that can be known
 	}
 	_, has := u.User.Password()
 	return has || u.Query().Has("password") || u.Query().Has("sslpassword")

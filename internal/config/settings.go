@@ -218,11 +218,13 @@ func Settle(name string, v Values) (Settings, error) {
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		faults = append(faults, "tls_cert and tls_key go together; one is missing")
 	}
-	if u, err := url.Parse(s.RedirectURI); s.Relay && err == nil && IsLoopback(u.Hostname()) {
-		faults = append(faults, "relay: the redirect URI is on this machine already")
-	}
-	if s.Relay && s.Listen != "" {
-		faults = append(faults, "relay: it takes a free port; leave listen out")
+	if s.Relay {
+		if u, err := url.Parse(s.RedirectURI); err == nil && IsLoopback(u.Hostname()) {
+			faults = append(faults, "relay: the redirect URI is on this machine already")
+		}
+		if s.Listen != "" {
+			faults = append(faults, "relay: it takes a free port; leave listen out")
+		}
 	}
 	if len(faults) == 0 {
 		return s, nil

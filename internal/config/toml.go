@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,10 +23,7 @@ type span struct{ from, to int }
 // not look for what is there twice.
 func parse(text []byte) (*Config, error) {
 	c := &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}
-	settings := map[string]Setting{}
-	for _, t := range Table() {
-		settings[t.Name] = t
-	}
+	table := Table()
 	var p unstable.Parser
 	p.Reset(text)
 	profile := "" // whose header is above
@@ -33,8 +31,8 @@ func parse(text []byte) (*Config, error) {
 		e := p.Expression()
 		path, at := keys(e)
 		name := strings.Join(path, ".")
-		setting, known := settings[name]
-		err := fmt.Errorf("unknown key %s", name)
+		setting := slices.IndexFunc(table, func(t Setting) bool { return t.Name == name })
+		var err error
 		switch {
 		case e.Kind == unstable.Table && len(path) == 2 && path[0] == "profiles":
 			profile, name = path[1], path[1]
@@ -47,9 +45,11 @@ func parse(text []byte) (*Config, error) {
 		case profile == "" && len(path) == 1 && name == "default":
 			name = ""
 			c.Default, err = Setting{Name: "default"}.decode(e.Value())
-		case profile != "" && len(path) == 1 && known:
+		case profile != "" && setting >= 0:
+			c.Profiles[profile][name], err = table[setting].decode(e.Value())
 			name = profile + "." + name
-			c.Profiles[profile][setting.Name], err = setting.decode(e.Value())
+		default:
+			err = fmt.Errorf("unknown key %s", name)
 		}
 		if _, again := c.spans[name]; again && err == nil {
 			err = fmt.Errorf("%s is there twice", strings.Join(path, "."))
