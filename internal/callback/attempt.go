@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -37,6 +36,7 @@ var (
 	errRepeated   = errors.New("that address has a parameter twice, which no server sends, so it is refused")
 	errNoCode     = errors.New("that address is shortened: its code is missing. Copy all of it from the address bar")
 	errGarbled    = errors.New("that is neither an address nor a code, or only a part of one. Copy all of the address bar")
+	errRest       = errors.New("that looks like the rest of an address, and after an address a code alone is not accepted. Paste all of the address at once, from its https:// on")
 	errElsewhere  = errors.New("that is another address")
 )
 
@@ -84,48 +84,6 @@ func (e *RefusedError) Error() string {
 	return e.Code + ": " + e.Description
 }
 
-// acceptPaste judges a pasted line: the whole address that the browser ended on, its
-// query string, or the bare code. bare reports a bare code, which has no state to
-// show whose it is.
-func (a attempt) acceptPaste(text string) (code fault.Secret, bare bool, err error) {
-	text = cleanPaste(text)
-	if strings.Contains(text, "://") {
-		given, err := url.Parse(text)
-		want, _ := url.Parse(a.settings.RedirectURI)
-		if err != nil {
-			return fault.Secret{}, false, errGarbled
-		}
-		// The relay page leaves another address in the bar, on this machine.
-		relayed := a.settings.Relay && config.IsLoopback(given.Hostname())
-		if !relayed && (given.Scheme != want.Scheme || authority(given.Scheme, given.Host) != authority(want.Scheme, want.Host) || pathOf(given) != pathOf(want)) {
-			return fault.Secret{}, false, fmt.Errorf("%w. Paste the one that begins with %s", errElsewhere, a.settings.RedirectURI)
-		}
-		code, err := a.accept(given.RawQuery)
-		return code, false, err
-	}
-	// A query string, or an address that lost its beginning: the state judges both.
-	query := text
-	if _, after, found := strings.Cut(text, "?"); found {
-		query = after
-	}
-	if strings.Contains(query, "=") {
-		code, err := a.accept(query)
-		return code, false, err
-	}
-	// The browser shows the code's "!" as "%21". The code is decoded exactly once. A
-	// part of a code would be redeemed and end the sign-in, and Exact's codes have
-	// hundreds of characters (its Postman sample 380).
-	decoded, err := url.PathUnescape(text)
-	if err != nil || len(decoded) < 20 || strings.ContainsFunc(decoded, notInCode) {
-		return fault.Secret{}, true, errGarbled
-	}
-	return fault.NewSecret(decoded), true, nil
-}
-
-// notInCode reports characters that no code of Exact's has been seen with. A line
-// mistaken for a code would be redeemed and end the sign-in.
-func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\", r) }
-
 // authority is a URL's host and port in one form: browsers leave a default port out.
 func authority(scheme, host string) string {
 	u := &url.URL{Scheme: scheme, Host: strings.ToLower(host)}
@@ -147,11 +105,4 @@ func pathOf(u *url.URL) string {
 		return "/"
 	}
 	return u.Path
-}
-
-// cleanPaste strips what terminals and mail programs put around a pasted line:
-// bracketed-paste marks, quotes, angle brackets, blanks and line ends.
-func cleanPaste(text string) string {
-	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
-	return strings.Trim(text, " \t\r\n\"'<>\u00a0\u200b")
 }

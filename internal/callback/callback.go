@@ -42,6 +42,7 @@ type Options struct {
 
 	// Paste is read for lines that the person pastes. Nil means that pasting is not
 	// possible. It is read until the context of Code ends, and at most one line longer.
+	// Lines that come together are one paste, and are joined.
 	Paste io.Reader
 
 	// Notice is called with one line about a pasted line, for the person. Optional.
@@ -150,37 +151,55 @@ func (c *Callback) Code(ctx context.Context) (fault.Secret, error) {
 	if c.paste != nil {
 		lines = readLines(ctx, c.paste)
 	}
+	pasted := paste{attempt: c.attempt}
+	var settled <-chan time.Time // of the lines that have come
+	settle := func() *redirect {
+		r, reason := pasted.settle()
+		if reason != nil {
+			c.notice(reason.Error() + "; still waiting")
+		}
+		return r
+	}
 	for {
+		var r *redirect
 		select {
-		case r := <-came:
-			return r.code, r.err
+		case answer := <-came:
+			r = &answer
 		case line, open := <-lines:
-			if !open {
-				if c.listener == nil {
-					return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
+			if open {
+				var reasons []error
+				r, reasons = pasted.line(line)
+				for _, reason := range reasons {
+					c.notice(reason.Error() + "; still waiting")
 				}
-				lines = nil
-				continue
+				settled = time.After(pasteEnds)
+				break
 			}
-			if cleanPaste(line) == "" {
-				continue
+			if r = settle(); r == nil && c.listener == nil {
+				return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
 			}
-			code, bare, err := c.attempt.acceptPaste(line)
-			if err == nil && bare {
-				c.notice("a bare code does not show whose sign-in it comes from; check the account that is shown below")
-			}
-			if err == nil || errors.Is(err, fault.ErrDenied) {
-				return code, err
-			}
-			c.notice(err.Error() + "; still waiting")
+			lines = nil
+		case <-settled:
+			r, settled = settle(), nil
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fault.Secret{}, fault.New(fault.ErrDenied, "timed out: no answer to the sign-in arrived")
 			}
 			return fault.Secret{}, context.Cause(ctx)
 		}
+		if r == nil {
+			continue
+		}
+		if r.bare {
+			c.notice("a bare code does not show whose sign-in it comes from; check the account that is shown below")
+		}
+		return r.code, r.err
 	}
 }
+
+// pasteEnds is how long no line comes after the last one of a paste. An answer that
+// more lines could belong to is judged then.
+const pasteEnds = 500 * time.Millisecond
 
 // readLines passes lines on until ctx ends. A read from a terminal cannot be
 // cancelled, so the goroutine may outlive the sign-in by one line.

@@ -205,6 +205,45 @@ func TestPaste(t *testing.T) {
 		"bare code as in bar":  func(a string) string { return strings.ReplaceAll(code(a), "!", "%21") },
 		"bare code, CRLF":      func(a string) string { return code(a) + "\r" },
 		"bare code, bracketed": func(a string) string { return "\x1b[200~" + code(a) + "\x1b[201~" },
+		"bare code, wrapped":   func(a string) string { return wrap(code(a), 25, "\n") },
+		"bare code, a blank":   func(a string) string { return code(a)[:30] + " " + code(a)[30:] },
+		"bare code, full stop": func(a string) string { return code(a) + "." },
+
+		"wrapped":                      func(a string) string { return wrap(a, 80, "\n") },
+		"wrapped, CRLF":                func(a string) string { return wrap(a, 80, "\r\n") },
+		"wrapped narrowly":             func(a string) string { return wrap(a, 7, "\n") },
+		"wrapped, indented":            func(a string) string { return "  " + wrap(a, 60, "\n    ") },
+		"wrapped, quoted by mail":      func(a string) string { return "> " + wrap(a, 60, "\n> ") },
+		"wrapped, bracketed paste":     func(a string) string { return "\x1b[200~" + wrap(a, 80, "\n") + "\x1b[201~" },
+		"wrapped query":                func(a string) string { _, q, _ := strings.Cut(a, "?"); return wrap(q, 80, "\n") },
+		"state first, wrapped in code": func(a string) string { return wrap(stateFirst(a), 100, "\n") },
+		"byte order mark":              func(a string) string { return "\ufeff" + a },
+		"zero-width spaces":            func(a string) string { return wrap(a, 40, "\u200b") },
+		"typographic quotes":           func(a string) string { return "\u201c" + a + "\u201d" },
+		"guillemets":                   func(a string) string { return "\u00ab\u00a0" + a + "\u00a0\u00bb" },
+		"( )":                          func(a string) string { return "(" + a + ")" },
+		"( ) and a full stop":          func(a string) string { return "(" + a + ")." },
+		"Markdown":                     func(a string) string { return "[sign in](" + a + ")" },
+		"Markdown, twice":              func(a string) string { return "[" + a + "](" + a + ")" },
+		"chat":                         func(a string) string { return "<" + a + "|" + a + ">" },
+		"&amp;":                        func(a string) string { return strings.ReplaceAll(a, "&", "&amp;") },
+		"full stop":                    func(a string) string { return a + "." },
+		"comma":                        func(a string) string { return a + "," },
+		"full stop, state first":       func(a string) string { return stateFirst(a) + "." },
+		"words around it":              func(a string) string { return "The address is " + a + " as you asked" },
+		"percent-encoded":              url.QueryEscape,
+		"percent-encoded, wrapped":     func(a string) string { return wrap(url.QueryEscape(a), 80, "\n") },
+		"percent-encoded, quotes":      func(a string) string { return url.QueryEscape(`"` + a + `"`) },
+		"link wrapper": func(a string) string {
+			return "https://eur01.safelinks.protection.outlook.com/?url=" + url.QueryEscape(a) + "&data=05%7C02%7Canna%40example.nl%7C%7C&sdata=abc%3D&reserved=0"
+		},
+		"link wrapper in another": func(a string) string {
+			return "https://scan.example/?u=" + url.QueryEscape("https://scan.example/?url="+url.QueryEscape(a)+"&x=1")
+		},
+		"link wrapper, not encoded": func(a string) string { return "https://scan.example/?url=" + a },
+		"http for https":            func(a string) string { return strings.Replace(a, "https:", "http:", 1) },
+		"blank within the code":     func(a string) string { return strings.Replace(a, "AbCd", "Ab Cd", 1) },
+		"%20 within the code":       func(a string) string { return strings.Replace(a, "AbCd", "Ab%20Cd", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -238,14 +277,20 @@ func TestWrongPaste(t *testing.T) {
 		"state twice":              {func(a string) string { return a + "&" + a[strings.Index(a, "state="):] }, "twice"},
 		"another host":             {func(a string) string { return strings.Replace(a, "app.test", "evil.test", 1) }, "another address"},
 		"another path":             {func(a string) string { return strings.Replace(a, "/callback", "/", 1) }, "another address"},
-		"another scheme":           {func(a string) string { return strings.Replace(a, "https:", "http:", 1) }, "another address"},
-		"another port":             {func(a string) string { return strings.Replace(a, "app.test", "app.test:1", 1) }, "another address. Paste the one that begins with https://app.test/callback; still waiting"},
-		"the address to open":      {func(string) string { return "https://start.exactonline.nl/api/oauth2/auth?state=x" }, "another address"},
-		"words":                    {func(string) string { return "what shall I paste here, please?" }, "neither an address nor a code"},
-		"a word":                   {func(string) string { return "yes" }, "neither an address nor a code"},
-		"the mask":                 {func(string) string { return "…" }, "neither an address nor a code"},
-		"half a code":              {func(string) string { return strings.Repeat("A", 19) }, "only a part"},
-		"wrong percent":            {func(string) string { return strings.Repeat("A", 30) + "%zz" }, "neither an address nor a code"},
+		"another scheme":           {func(a string) string { return strings.Replace(a, "https:", "ftp:", 1) }, "another address"},
+		"Exact's words, no state": {func(a string) string {
+			return cut(a, "code=") + "error=access_denied&error_description=The+user+denied+it"
+		}, "says: access_denied: The user denied it"},
+		"its words, query alone":  {func(a string) string { return "error=access_denied&error_description=The user denied it" }, "says: access_denied: The user denied it"},
+		"a rest after an address": {func(a string) string { return cut(a, "AbCd") + "\n" + strings.Repeat("A", 30) }, "shortened"},
+		"many words":              {func(string) string { return "I think that this is what you want to have" }, "neither an address nor a code"},
+		"another port":            {func(a string) string { return strings.Replace(a, "app.test", "app.test:1", 1) }, "another address. Paste the one that begins with https://app.test/callback; still waiting"},
+		"the address to open":     {func(string) string { return "https://start.exactonline.nl/api/oauth2/auth?state=x" }, "another address"},
+		"words":                   {func(string) string { return "what shall I paste here, please?" }, "neither an address nor a code"},
+		"a word":                  {func(string) string { return "yes" }, "neither an address nor a code"},
+		"the mask":                {func(string) string { return "…" }, "neither an address nor a code"},
+		"half a code":             {func(string) string { return strings.Repeat("A", 19) }, "only a part"},
+		"wrong percent":           {func(string) string { return strings.Repeat("A", 30) + "%zz" }, "neither an address nor a code"},
 		// Browsers hide the scheme, and a query can begin with any parameter. Neither is a
 		// bare code, which would need no state.
 		"without its scheme":             {func(a string) string { return strings.TrimPrefix(cut(a, "&state"), "https://") + "&state=x" }, "earlier sign-in"},
@@ -267,6 +312,63 @@ func TestWrongPaste(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A code alone is not taken once something that began like an address has come: the rest
+// of a wrapped address would be redeemed, and end the sign-in.
+func TestNoBareCodeAfterAnAddress(t *testing.T) {
+	for name, first := range map[string]string{
+		"address": "https://app.test/callback?code=stampNL001.AbCd", "no scheme": "app.test/callback?code=stamp", "query": "code=stampNL001.AbCd",
+		"another": "https://evil.test/", "encoded": "https%3A%2F%2Fapp.test%2Fcallback", "its first line": "https:", "its host": "app.te",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, in := io.Pipe()
+			defer out.Close()
+			s := sit(t.Context(), t, nowhere(out))
+			for _, line := range []string{first, goodCode} {
+				fmt.Fprintln(in, line)
+				s.waitNotice(line)
+			}
+			fmt.Fprintln(in, s.answer())
+			s.succeeds()
+			if got := s.noticed(); strings.Contains(got, "bare code") {
+				t.Errorf("noticed %q", got)
+			}
+		})
+	}
+}
+
+// Lines that a person pastes one by one are joined too.
+func TestPasteLineByLine(t *testing.T) {
+	t.Parallel()
+	out, in := io.Pipe()
+	defer out.Close()
+	s := sit(t.Context(), t, nowhere(out))
+	for line := range strings.SplitSeq(wrap(s.answer(), 60, "\n"), "\n") {
+		fmt.Fprintln(in, line)
+		if !strings.HasSuffix(s.answer(), line) {
+			s.waitNotice(line)
+		}
+	}
+	s.succeeds()
+}
+
+// wrap breaks text after every width bytes.
+func wrap(text string, width int, with string) string {
+	var b strings.Builder
+	for len(text) > width {
+		b.WriteString(text[:width] + with)
+		text = text[width:]
+	}
+	return b.String() + text
+}
+
+// stateFirst moves the state in front of the code.
+func stateFirst(address string) string {
+	before, query, _ := strings.Cut(address, "?")
+	code, state, _ := strings.Cut(query, "&")
+	return before + "?" + state + "&" + code
 }
 
 func TestPasteThatEnds(t *testing.T) {

@@ -92,6 +92,7 @@ type listener struct {
 // redirect is an answer to the attempt: a code, or a refusal.
 type redirect struct {
 	code fault.Secret
+	bare bool // pasted without its address, so no state shows whose it is
 	err  error
 }
 
@@ -174,7 +175,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.show(w, r, notHere)
 		return
 	}
-	l.came <- redirect{code, err}
+	l.came <- redirect{code: code, err: err}
 	select {
 	case <-l.settled:
 		w.Header().Set("Location", r.URL.EscapedPath()+"?"+l.done)

@@ -41,6 +41,7 @@ type sitting struct {
 
 	mu      sync.Mutex
 	notices bytes.Buffer
+	waited  int // for that many notices
 }
 
 // settings has the redirect URI of a format, on a free port.
@@ -118,6 +119,19 @@ func (s *sitting) noticed() string {
 // answer is the address that the server sends the browser to.
 func (s *sitting) answer() string {
 	return s.RedirectURI + "?" + url.Values{"code": {goodCode}, "state": {s.State}}.Encode()
+}
+
+// waitNotice waits for one more notice.
+func (s *sitting) waitNotice(of string) {
+	s.t.Helper()
+	s.waited++
+	for range 1000 {
+		if strings.Count(s.noticed(), "\n") >= s.waited {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.t.Fatalf("no notice about %q", of)
 }
 
 // web is a page that a browser got.

@@ -1,6 +1,7 @@
 package term
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -20,12 +21,17 @@ func (t *Terminal) Paste() (lines io.Reader, restore func(), err error) {
 }
 
 // pasted reads a terminal that pasteMode has prepared: it shows nothing itself, and
-// a backspace is an ordinary byte.
+// a backspace is an ordinary byte. The lines of one paste are returned together, once
+// the last of them has ended: a part of a wrapped code must not be taken for all of it.
 type pasted struct {
 	terminal *Terminal
 	line     []byte // has begun, but has not ended yet
-	out      []byte // whole lines that Read has not returned yet
+	held     []byte // whole lines before it
+	out      []byte // lines that Read has not returned yet
 }
+
+// What terminals put around a paste (bracketed paste), even where no program asked.
+var pasteBegins, pasteEnds = []byte("\x1b[200~"), []byte("\x1b[201~")
 
 func (p *pasted) Read(b []byte) (int, error) {
 	for len(p.out) == 0 {
@@ -34,24 +40,28 @@ func (p *pasted) Read(b []byte) (int, error) {
 		for _, c := range buf[:n] {
 			switch c {
 			case '\r', '\n':
-				if len(p.line) > 0 {
-					p.terminal.Say("(%d characters)", len(p.line))
-				}
-				p.out = append(append(p.out, p.line...), '\n')
+				p.held = append(append(p.held, p.line...), '\n')
 				p.line = p.line[:0]
 			case 0x7f, '\b':
 				p.line = p.line[:max(len(p.line)-1, 0)]
 			case 0x15: // Ctrl-U
 				p.line = p.line[:0]
 			case 0x04: // Ctrl-D
-				if len(p.line) == 0 && len(p.out) == 0 {
+				if len(p.line) == 0 && len(p.held) == 0 {
 					return 0, io.EOF
 				}
 			default:
 				p.line = append(p.line, c)
+				p.line = bytes.TrimSuffix(bytes.TrimSuffix(p.line, pasteBegins), pasteEnds)
 			}
 		}
-		if err != nil {
+		if len(p.line) == 0 && len(p.held) > 0 {
+			if n := len(p.held) - bytes.Count(p.held, []byte{'\n'}); n > 0 {
+				p.terminal.Say("(%d characters)", n)
+			}
+			p.out, p.held = p.held, nil
+		}
+		if err != nil && len(p.out) == 0 {
 			return 0, err
 		}
 	}

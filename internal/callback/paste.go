@@ -1,0 +1,323 @@
+package callback
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/fault"
+)
+
+// paste joins the lines that a person pastes and searches them for the answer to an
+// attempt: the whole address that the browser ended on, its query string, or the bare
+// code. Terminals, mail and chat programs wrap long lines, put quotes and brackets around
+// addresses, encode them, or put them into links of their own.
+//
+// The text is joined without its blanks, since an address and a code have none. The
+// state, which no text has by chance, shows where the answer is.
+type paste struct {
+	attempt attempt
+	whole   string   // since an address began, without blanks
+	fresh   string   // the end of whole that settle has not judged
+	spaced  string   // fresh with its blanks, for the words of a refusal
+	pieces  []string // of fresh, between blanks
+	address bool     // the beginning of an address or a query string has come
+}
+
+// maxPaste is more than any answer has.
+const maxPaste = 64 << 10
+
+// line takes one more line. It returns the answer once that is whole, whatever follows:
+// an address that ends with its state is. Everything else waits for settle. reasons
+// are why earlier lines are not the answer.
+func (p *paste) line(text string) (r *redirect, reasons []error) {
+	before := *p
+	start := len(p.fresh)
+	words := strings.Fields(cleanLine(text))
+	for i, piece := range words {
+		if beginsAddress(piece) {
+			// Words before it on the same line are not judged.
+			before.address = true
+			if r, err := before.settle(); r != nil {
+				return r, reasons
+			} else if err != nil {
+				reasons = append(reasons, err)
+			}
+			*p, before, start = paste{attempt: p.attempt}, paste{attempt: p.attempt}, 0
+		}
+		p.address = p.address || p.attempt.partOfAddress(piece)
+		p.whole, p.fresh, p.pieces = p.whole+piece, p.fresh+piece, append(p.pieces, piece)
+		if p.spaced += piece; i < len(words)-1 {
+			p.spaced += " "
+		}
+		if len(p.whole) > maxPaste {
+			*p = paste{attempt: p.attempt, address: true}
+			return nil, append(reasons, errGarbled)
+		}
+		tail := p.whole[max(0, len(p.whole)-len(piece)-len(p.attempt.state)):]
+		if !strings.Contains(tail, p.attempt.state) {
+			continue
+		}
+		code, err := p.judge(piece, p.fresh[start:])
+		open := strings.LastIndex(p.whole, p.attempt.state) < strings.LastIndexAny(p.whole, "&?") || strings.Contains(p.whole, p.attempt.state+"%26")
+		if answers(err) && !open {
+			return &redirect{code: code, err: err}, reasons
+		}
+	}
+	return nil, reasons
+}
+
+// settle judges what has come when nothing more follows. It returns the answer, or the
+// reason why there is none, or neither if nothing has come since the last time.
+func (p *paste) settle() (*redirect, error) {
+	if p.fresh == "" {
+		return nil, nil
+	}
+	code, err := p.judge()
+	if answers(err) {
+		return &redirect{code: code, err: err}, nil
+	}
+	if !strings.Contains(p.fresh, "://") && !strings.Contains(p.fresh, "=") && errors.Is(err, errGarbled) {
+		bare, notCode := bareCode(p.pieces)
+		switch {
+		case notCode != nil:
+		case p.address:
+			err = errRest
+		default:
+			return &redirect{code: bare, bare: true}, nil
+		}
+	}
+	p.fresh, p.spaced, p.pieces = "", "", nil
+	return nil, err
+}
+
+// judge judges texts and, if none is the answer, what is fresh and what has come as a
+// whole. The error is about the fresh text.
+func (p *paste) judge(texts ...string) (fault.Secret, error) {
+	for _, text := range append(texts, p.fresh, p.whole) {
+		code, err := p.attempt.judge(text)
+		if err == nil {
+			return code, nil
+		}
+		if answers(err) {
+			if _, spaced := p.attempt.judge(p.spaced); answers(spaced) {
+				err = spaced
+			}
+			return fault.Secret{}, err
+		}
+	}
+	_, err := p.attempt.judge(p.fresh)
+	if _, spaced := p.attempt.judge(p.spaced); errors.Is(err, errNoState) && errors.Is(spaced, errNoState) {
+		err = spaced
+	}
+	return fault.Secret{}, err
+}
+
+// answers reports whether the error of accept belongs to an answer.
+func answers(err error) bool { return err == nil || errors.Is(err, fault.ErrDenied) }
+
+// judge judges an address or a query string. A text that is not the answer may be one in
+// percent escapes, or a link that has the address in such escapes as a parameter.
+func (a attempt) judge(text string) (code fault.Secret, err error) {
+	const wrappers = 3 // the address in a link of a mail scanner in another one's
+	for range wrappers + 1 {
+		text = ampersands.Replace(text)
+		code, deeper := a.judgeAddress(text)
+		switch {
+		case answers(deeper), errors.Is(deeper, errNoCode), errors.Is(deeper, errRepeated):
+			return code, deeper // our state in a query of ours: nothing below it counts
+		case err == nil, isElsewhere(err) && !isElsewhere(deeper):
+			err = deeper
+		}
+		decoded := unescape(text)
+		if decoded == text {
+			break
+		}
+		text = decoded
+	}
+	return fault.Secret{}, err
+}
+
+func isElsewhere(err error) bool { return errors.Is(err, errElsewhere) || errors.Is(err, errGarbled) }
+
+// judgeAddress judges the address or query string in text that has our state, or else
+// the last one.
+func (a attempt) judgeAddress(text string) (fault.Secret, error) {
+	text = strings.TrimLeft(text, opening)
+	state := strings.Index(text, a.state)
+	head, end := text, len(strings.TrimRight(text, closing+pause))
+	if state >= 0 {
+		head = text[:state]
+		end = a.queryEnd(text)
+	}
+	query := ""
+	if at := strings.LastIndex(head, "://"); at >= 0 {
+		// Mail programs show http for https, and words can be in front of it.
+		if scheme := strings.ToLower(head[:at]); !strings.HasSuffix(scheme, "http") && !strings.HasSuffix(scheme, "https") {
+			return fault.Secret{}, a.elsewhere()
+		}
+		given, err := url.Parse("https" + text[at:max(end, at)])
+		switch {
+		case err != nil:
+			return fault.Secret{}, errGarbled
+		case !a.ours(given):
+			return fault.Secret{}, a.elsewhere()
+		}
+		query = given.RawQuery
+	} else {
+		// A query string, or an address that lost its beginning: the state judges both.
+		query = text[strings.LastIndex(head, "?")+1 : end]
+		if !strings.Contains(query, "=") {
+			return fault.Secret{}, errGarbled
+		}
+	}
+	code, err := a.accept(query)
+	if before, _, found := strings.Cut(query, a.state+"&"); errors.Is(err, errGarbled) && found {
+		code, err = a.accept(before + a.state) // what follows is a link wrapper's own
+	}
+	if errors.Is(err, errNoState) {
+		if q, _ := url.ParseQuery(query); fault.Printable(q.Get("error")) != "" {
+			said := &RefusedError{fault.Printable(q.Get("error")), fault.Printable(q.Get("error_description"))}
+			return fault.Secret{}, fmt.Errorf("the server says: %w. But %w", said, errNoState)
+		}
+	}
+	if err != nil {
+		return fault.Secret{}, err
+	}
+	whole := strings.Join(strings.Fields(cleanLine(code.Reveal())), "")
+	switch {
+	case whole == "":
+		return fault.Secret{}, errNoCode
+	case strings.ContainsFunc(whole, func(r rune) bool { return r > '~' }):
+		return fault.Secret{}, errGarbled // RFC 6749, A.11
+	}
+	return fault.NewSecret(whole), nil
+}
+
+// queryEnd returns the end of the query that our state in text belongs to. Whatever
+// cannot follow a state in a query is around the address.
+func (a attempt) queryEnd(text string) int {
+	at := strings.Index(text, a.state) + len(a.state)
+	rest := text[at:]
+	after := strings.TrimLeft(rest, pause)
+	switch {
+	case after == "", after[0] == '#', isClosing(after):
+		return at
+	case rest[0] == '&':
+		if i := strings.IndexFunc(rest, func(r rune) bool { return r > '~' || strings.ContainsRune(closing, r) }); i >= 0 {
+			rest = rest[:i]
+		}
+		return at + len(strings.TrimRight(rest, ".,;:")) // a code can end with the others
+	}
+	// Our state is only the beginning of another one.
+	return len(strings.TrimRight(text, closing+pause))
+}
+
+func isClosing(text string) bool {
+	return text[0] > '~' || strings.IndexByte(closing, text[0]) >= 0
+}
+
+// What people and programs put around an address: blanks and invisible characters are
+// gone already.
+const (
+	opening = "\"'`<([{*\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a"
+	closing = "\"'`<>()[]{}|\\^\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a"
+	pause   = ".,;:!*_~\u2026"
+)
+
+// ours reports whether an address is the one that the browser ends on. Only its host,
+// port and path count.
+func (a attempt) ours(given *url.URL) bool {
+	want, _ := url.Parse(a.settings.RedirectURI)
+	if a.settings.Relay && config.IsLoopback(given.Hostname()) {
+		return true // where the relay page sent the browser
+	}
+	return authority(want.Scheme, given.Host) == authority(want.Scheme, want.Host) && pathOf(given) == pathOf(want)
+}
+
+func (a attempt) elsewhere() error {
+	return fmt.Errorf("%w. Paste the one that begins with %s", errElsewhere, a.settings.RedirectURI)
+}
+
+// bareCode returns the code that was pasted without its address, in one piece or wrapped.
+// The browser shows the code's "!" as "%21". The code is decoded exactly once. A part of
+// a code would be redeemed and end the sign-in, and so would words: Exact's codes have
+// hundreds of characters (its Postman sample 380), and hardly any word has 20.
+func bareCode(pieces []string) (fault.Secret, error) {
+	const least = 20
+	for _, piece := range pieces[:len(pieces)-1] {
+		if len(piece) < least {
+			return fault.Secret{}, errGarbled
+		}
+	}
+	text := strings.TrimLeft(strings.Join(pieces, ""), opening)
+	decoded, err := url.PathUnescape(strings.TrimRight(text, closing+".,;"))
+	decoded = strings.Join(strings.Fields(decoded), "")
+	if err != nil || len(decoded) < least || strings.ContainsFunc(decoded, notInCode) {
+		return fault.Secret{}, errGarbled
+	}
+	return fault.NewSecret(decoded), nil
+}
+
+// notInCode reports characters that no code of Exact's has been seen with. A line
+// mistaken for a code would be redeemed and end the sign-in.
+func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\", r) }
+
+// beginsAddress reports whether an address begins at the beginning of a piece.
+func beginsAddress(piece string) bool {
+	piece = strings.ToLower(strings.TrimLeft(piece, opening))
+	for _, scheme := range []string{"http://", "https://", "http%3a", "https%3a"} {
+		if strings.HasPrefix(piece, scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// partOfAddress reports whether a piece, however short, looks like a part of an address
+// or query string rather than like a code or a word.
+func (a attempt) partOfAddress(piece string) bool {
+	piece = strings.ToLower(strings.TrimLeft(piece, opening))
+	want, _ := url.Parse(a.settings.RedirectURI)
+	host := strings.ToLower(want.Hostname())
+	return strings.ContainsAny(piece, "=&/") || strings.Contains(piece, "%3d") || strings.Contains(piece, "%2f") || strings.Contains(strings.TrimRight(piece, "?"), "?") ||
+		strings.HasPrefix(piece, "http") || strings.HasPrefix(piece, host) || len(piece) > 3 && strings.HasPrefix(host, piece)
+}
+
+// cleanLine strips what terminals and mail programs put into a pasted line:
+// bracketed-paste marks, byte order marks and other invisible characters, and the marks
+// of a quoted mail.
+func cleanLine(text string) string {
+	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case fault.Invisible(r):
+			return -1
+		}
+		return r
+	}, text)
+	return strings.TrimLeft(text, "> |")
+}
+
+var ampersands = strings.NewReplacer("&amp;", "&", "&#38;", "&", "&#x26;", "&")
+
+// unescape decodes the percent escapes in text. Those that are none stay.
+func unescape(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+3 <= len(text) {
+			if c, err := url.PathUnescape(text[i : i+3]); err == nil {
+				b.WriteString(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
