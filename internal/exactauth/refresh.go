@@ -201,7 +201,8 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		// A sign-in of the same user would have ended this login.
 		rec.Pending = nil
 		rec.Generation++
-		c.renewed = true
+		c.renewed, c.othersMark = true, time.Time{}
+		c.renewals++
 
 	case notSent:
 		c.failed = fault.Wrap(fault.ErrTemporary, a.err, "cannot reach %s, the login is untouched", c.Profile.BaseURL)

@@ -65,7 +65,11 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 			rec, err = call.identify(ctx, rec)
 		case refresh:
 			var next *record.Record
+			had := call.renewals
 			if next, err = call.refresh(ctx); err == nil {
+				if now := c.now(); call.renewals > had && !next.Alive(now) && !next.ClockWentBack(now) {
+					c.notice(fmt.Sprintf("the new token was requested %s ago and has expired: the answer was slow, or this machine slept", now.Sub(next.RequestedAt).Round(time.Second)))
+				}
 				rec = next
 			} else if ctx.Err() == nil && call.suffices(rec) {
 				call.failed, err = err, nil // the stored token is still good enough
@@ -138,6 +142,7 @@ type tokenCall struct {
 	marked     time.Time // when this call marked the record because it is about to refresh
 	othersMark time.Time // the mark of another process that had no answer when this call sent
 	renewed    bool      // this call got new tokens
+	renewals   int       // how often
 	failed     error     // why this call got none; nothing was spent
 
 	lifting, lifted bool // this call is about to ask, or has asked, in spite of a refusal
@@ -220,10 +225,17 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		}
 		return fault.Wrap(kind, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
 	}
-	if c.renewed && !(r.Unproven && r.Alive(now)) { // it ended before it arrived, or the clock jumped
-		return fault.New(fault.ErrTemporary, "the new token is not valid by this machine's clock, which says %s", fault.Clock(now))
+	switch {
+	case !c.renewed, r.Unproven && r.Alive(now):
+		return nil
+	case r.Alive(now):
+		return fault.New(fault.ErrTemporary, "the new token came late")
+	case r.ClockWentBack(now):
+		return fault.New(fault.ErrTemporary, "the new token is not valid by this machine's clock, which was set back to %s", fault.Clock(now))
+	case c.renewals >= 3:
+		return fault.New(fault.ErrTemporary, "each new token expired before it arrived: the answers are slow, or this machine slept or its clock was set; it is %s by that", fault.Clock(now))
 	}
-	return nil
+	return nil // another one, when that is allowed
 }
 
 // lifts reports whether this call asks the server in spite of a refusal, since what was

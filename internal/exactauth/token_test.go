@@ -923,6 +923,72 @@ func TestClockThatWasSet(t *testing.T) {
 	})
 }
 
+// A new token that has expired before it is seen, because the answer was slow or the
+// machine slept meanwhile, is replaced within the same call as soon as Exact allows that.
+func TestNewTokenArrivesExpired(t *testing.T) {
+	// late moves the clock by d during the first requests, before or after they are served.
+	late := func(w *world, requests int, d time.Duration, before bool) {
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			if requests--; requests >= 0 && before {
+				w.clock.advance(d)
+			}
+			w.Sim.ServeHTTP(rw, r)
+			if requests >= 0 && !before {
+				w.clock.advance(d)
+			}
+		})
+	}
+	for _, test := range []struct {
+		name         string
+		life, asleep time.Duration
+		before       bool
+		asked, early int
+		waits        int
+	}{
+		{"asleep after the server has the request", exactLife, 8 * time.Hour, false, 2, 0, 0},
+		{"asleep before the server has the request", exactLife, 8 * time.Hour, true, 2, 1, 0},
+		{"slow answer", time.Second, 3 * time.Second, false, 2, 0, 1},
+		{"slow server", time.Second, 3 * time.Second, true, 2, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, c := signedIn(t, test.life, exactsim.Config{})
+			w.clock.advance(test.life)
+			late(w, 1, test.asleep, test.before)
+			waits := 0
+			c.Waiting = waited(func(_ string, until time.Time) { waits++; w.clock.set(until) })
+			if n := w.asks(func() { w.live(c) }); n != test.asked || waits != test.waits {
+				t.Errorf("%d refreshes and %d waits, want %d and %d", n, waits, test.asked, test.waits)
+			}
+			if n := w.Counters(); n.TooEarly != test.early || n.TokenErrors != test.early {
+				t.Errorf("%+v", n)
+			}
+			if said := w.heard(); !strings.Contains(said, "has expired") || !strings.Contains(said, "slept") {
+				t.Error("no notice says what happened")
+			}
+			if strings.Contains(w.record(), "wait_for_expiry") {
+				t.Error("the record says that the server refreshes only after expiry, which is wrong")
+			}
+			if got := w.refreshState(); got != exactsim.Current {
+				t.Errorf("the stored refresh token is %s", got)
+			}
+		})
+	}
+	t.Run("each one", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.clock.advance(exactLife)
+		late(w, 1000, 8*time.Hour, false)
+		if n := w.asks(func() {
+			if err := w.refused(c, fault.ErrTemporary); !strings.Contains(err.Error(), "expired before it arrived") {
+				t.Errorf("%v does not say what happened", err)
+			}
+		}); n != 3 {
+			t.Errorf("%d refreshes", n)
+		}
+		late(w, 0, 0, false)
+		w.live(w.client()) // the next process does not wait either
+	})
+}
+
 func TestMinValid(t *testing.T) {
 	t.Run("the stored token suffices", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})

@@ -31,11 +31,20 @@ func (t *Tokens) Alive(now time.Time) bool {
 // only request for a new access token after 570 seconds from the time you
 // successfully received the previous access token" (Exact KB, API limits).
 func (r *Record) MayRefreshAt() time.Time {
-	if r.WaitForExpiry {
-		return r.RepliedAt.Add(r.Life + r.Life/200) // not on the very second
+	replied := r.RepliedAt
+	// No request takes that long: the machine slept until the reply was read, and the
+	// server did not. If it slept before the request was sent, the server says so.
+	if latest := r.RequestedAt.Add(longestRequest); replied.After(latest) {
+		replied = latest
 	}
-	return r.RepliedAt.Add(r.Life / 20 * 19)
+	if r.WaitForExpiry {
+		return replied.Add(r.Life + r.Life/200) // not on the very second
+	}
+	return replied.Add(r.Life / 20 * 19)
 }
+
+// longestRequest is longer than a request to the token endpoint may take.
+const longestRequest = 2 * time.Minute
 
 // RefreshDueAt is when the token is replaced even if no caller asks for more life.
 func (r *Record) RefreshDueAt() time.Time {
