@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -55,85 +54,47 @@ func hasPort(pid, port int) bool {
 	return false
 }
 
-// mountSmall mounts a file system at dir that is soon full.
-func mountSmall(dir string) error {
-	return syscall.Mount("torture", dir, "tmpfs", 0, "size=256k,nr_inodes=24,mode=0700")
-}
+// smallDisk are the options of a file system that is soon full.
+const smallDisk = "size=256k,nr_inodes=24,mode=0700"
 
-func remount(dir string, readOnly bool) error {
-	var flags uintptr = syscall.MS_REMOUNT
-	if readOnly {
-		flags |= syscall.MS_RDONLY
-	}
-	return syscall.Mount("torture", dir, "tmpfs", flags, "")
-}
+func mountSmall(dir string) error { return unix.Mount("torture", dir, "tmpfs", 0, smallDisk) }
 
-func unmount(dir string) { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }
+func remount(dir string, flags uintptr, options string) error {
+	return unix.Mount("torture", dir, "tmpfs", unix.MS_REMOUNT|flags, options)
+}
 
 // spoilDisk makes a machine's state directory unusable, as far as this world can. It
 // reports whether there is certainly no room for an answer. What it cannot do is left to
 // a limit of the file size.
 func (w *world) spoilDisk(f diskFault) (noRoom bool, err error) {
 	m := w.machines[f.machine]
-	left, _ := filepath.Glob(filepath.Join(m.state, "*.tmp")) // room that a killed process made
-	switch {
-	case f.kind == diskReadOnly && m.mounted:
-		return true, remount(m.fs, true)
-	case f.kind == diskReadOnly && os.Geteuid() != 0:
+	if !m.mounted {
+		if f.kind != diskReadOnly || os.Geteuid() == 0 {
+			return false, nil
+		}
 		return true, os.Chmod(m.state, 0o500)
-	case f.kind == diskFull && m.mounted:
-		return len(left) == 0 && f.spare < 4, fillPages(m.fs, f.spare)
-	case f.kind == diskNoInodes && m.mounted:
-		return len(left) == 0 && f.spare == 0, fillInodes(m.fs, f.spare)
 	}
-	return false, nil
-}
-
-const ballast = "ballast" // begins the names of the files that fill a disk
-
-func fillPages(dir string, spare int) error {
-	f, err := os.Create(filepath.Join(dir, ballast))
-	if err != nil {
-		return err
+	if f.kind == diskReadOnly {
+		return true, remount(m.fs, unix.MS_RDONLY, "")
 	}
-	defer f.Close()
-	page, size := make([]byte, 4096), 0
-	for ; ; size += len(page) {
-		if _, err := f.Write(page); err != nil {
-			break // full
-		}
+	left, _ := filepath.Glob(filepath.Join(m.state, "*.tmp")) // room that a killed process made
+	var s unix.Statfs_t
+	if err := unix.Statfs(m.fs, &s); err != nil {
+		return false, err
 	}
-	return f.Truncate(int64(max(0, size-spare*len(page))))
-}
-
-func fillInodes(dir string, spare int) error {
-	var made []string
-	for {
-		name := filepath.Join(dir, ballast+strconv.Itoa(len(made)))
-		f, err := os.Create(name)
-		if err != nil {
-			break // none left
-		}
-		f.Close()
-		made = append(made, name)
+	if f.kind == diskNoInodes {
+		return len(left) == 0 && f.spare == 0, remount(m.fs, 0, fmt.Sprintf("nr_inodes=%d", s.Files-s.Ffree+uint64(f.spare)))
 	}
-	var errs []error
-	for _, name := range made[max(0, len(made)-spare):] {
-		errs = append(errs, os.Remove(name))
-	}
-	return errors.Join(errs...)
+	pages := max(1, s.Blocks-s.Bfree+uint64(f.spare)) // 0 would be no limit
+	return len(left) == 0 && f.spare < 4, remount(m.fs, 0, fmt.Sprintf("size=%d", pages*uint64(s.Bsize)))
 }
 
 func (w *world) healDisk() {
 	for _, m := range w.machines {
-		if !m.mounted {
+		if m.mounted {
+			_ = remount(m.fs, 0, smallDisk)
+		} else {
 			_ = os.Chmod(m.state, 0o700)
-			continue
-		}
-		_ = remount(m.fs, false)
-		files, _ := filepath.Glob(filepath.Join(m.fs, ballast+"*"))
-		for _, name := range files {
-			os.Remove(name)
 		}
 	}
 }

@@ -340,17 +340,11 @@ func (t *trial) judgeFiles() {
 			t.blame("the state directory cannot be read: %v", err)
 		}
 		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil {
-				continue
-			}
-			switch e.Name() {
-			case name, name + ".lock", name + ".tmp", "seal.key.lock":
-				if info.Mode() != 0o600 {
-					t.blame("%s has mode %s", e.Name(), info.Mode())
-				}
-			default:
+			if !slices.Contains([]string{name, name + ".lock", name + ".tmp", "seal.key.lock"}, e.Name()) {
 				t.blame("%s was left behind", e.Name())
+			}
+			if info, err := e.Info(); err == nil && info.Mode() != 0o600 {
+				t.blame("%s has mode %s", e.Name(), info.Mode())
 			}
 			if raw, err := os.ReadFile(filepath.Join(m.state, e.Name())); err == nil && t.key != nil && hasSecret(raw) {
 				t.blame("%s has a secret in plain", e.Name())
@@ -364,11 +358,15 @@ func (w *world) read() (state, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	raw, err := w.store().Read(ctx, profileName)
-	if err != nil {
-		return state{machine: -1}, err
+	return decoded(raw, err, -1)
+}
+
+func decoded(raw []byte, err error, machine int) (s state, _ error) {
+	s = state{raw: raw, machine: machine}
+	if err == nil {
+		s.Record, err = record.Decode(raw)
 	}
-	r, err := record.Decode(raw)
-	return state{r, raw, -1}, err
+	return s, err
 }
 
 // look reads the record, and the later ones that machines keep for themselves until they
@@ -379,17 +377,13 @@ func (t *trial) look() (r state, kept []state, ok bool) {
 		if err != nil || !t.shared() {
 			break
 		}
-		var raw []byte
-		raw, err = t.local(m).Read(context.Background(), spool.Name(profileName))
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+		raw, readErr := t.local(m).Read(context.Background(), spool.Name(profileName))
+		if raw = spool.Waiting(raw); errors.Is(readErr, fs.ErrNotExist) || readErr == nil && raw == nil {
 			continue
 		}
-		if raw = spool.Waiting(raw); err == nil && raw != nil {
-			var k *record.Record
-			if k, err = record.Decode(raw); err == nil && k.Generation > r.Generation {
-				kept = append(kept, state{k, raw, i})
-			}
+		var k state
+		if k, err = decoded(raw, readErr, i); err == nil && k.Generation > r.Generation {
+			kept = append(kept, k)
 		}
 	}
 	if err != nil {

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -177,10 +179,9 @@ func (w *world) close() {
 	w.place.close()
 	for _, m := range w.machines {
 		if m.mounted {
-			unmount(m.fs)
+			_ = unix.Unmount(m.fs, unix.MNT_DETACH)
 		}
 	}
-	os.RemoveAll(w.base)
 }
 
 // listen serves at the world's address, the same one after a pause.
