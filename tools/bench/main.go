@@ -76,7 +76,7 @@ func (b *bench) run() (err error) {
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
 	flag.BoolVar(&load, "load", false, "measure many calls at once instead")
-	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (those written in Go, from the module proxy) or none")
+	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (from the module proxy) or none")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
 		flag.Usage()

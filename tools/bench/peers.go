@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,20 +21,18 @@ import (
 type peer struct {
 	program string // its name, then its path
 	shown   string // in the table
-	module  string // where it is built from, if it is written in Go
+	module  string // where it is built from
 	// fill puts the token into the program's own cache and returns the arguments that
 	// print it from there.
 	fill func(ctx context.Context, p *peer) (args []string, err error)
 
 	dir, token string
 	env        []string // what the program needs beside its arguments
-	stop       []func()
-	wrapped    bool // it prints the token with something around it
+	wrapped    bool     // it prints the token with something around it
 }
 
 func peers() []*peer {
 	return []*peer{
-		{program: "oidc-token", shown: "`oidc-token` (C, its agent running)", fill: fillOIDCAgent},
 		{program: "oauth2l", shown: "`oauth2l fetch`, cached", module: "github.com/google/oauth2l", fill: fillOAuth2l},
 		{program: "kubelogin", shown: "`kubelogin get-token`, cached", module: "github.com/int128/kubelogin", fill: fillKubelogin},
 		{program: "gh", shown: "`gh auth token`, plain file", module: "github.com/cli/cli/v2/cmd/gh", fill: fillGH},
@@ -45,12 +41,11 @@ func peers() []*peer {
 
 // peerCommands returns the commands of the peers that are installed or can be built, and
 // the environment variables that they need.
-func (b *bench) peerCommands(token string) (commands []command, env []string, stop func()) {
-	var all []*peer
-	if b.peers != "none" {
-		all = peers()
+func (b *bench) peerCommands(token string) (commands []command, env []string) {
+	if b.peers == "none" {
+		return nil, nil
 	}
-	for _, p := range all {
+	for _, p := range peers() {
 		p.dir, p.token = filepath.Join(b.dir, "peers", p.program), token
 		c, err := b.peerCommand(p)
 		if err != nil {
@@ -59,13 +54,7 @@ func (b *bench) peerCommands(token string) (commands []command, env []string, st
 		}
 		commands, env = append(commands, c), append(env, p.env...)
 	}
-	return commands, env, func() {
-		for _, p := range all {
-			for _, f := range p.stop {
-				f()
-			}
-		}
-	}
+	return commands, env
 }
 
 func (b *bench) peerCommand(p *peer) (c command, err error) {
@@ -73,7 +62,7 @@ func (b *bench) peerCommand(p *peer) (c command, err error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return c, err
 	}
-	if p.program, err = exec.LookPath(name); err != nil && b.peers == "build" && p.module != "" {
+	if p.program, err = exec.LookPath(name); err != nil && b.peers == "build" {
 		say("building %s", p.module)
 		p.program = filepath.Join(p.dir, name)
 		err = b.tool([]string{"CGO_ENABLED=0", "GOBIN=" + p.dir}, "go", "install", "-trimpath", "-ldflags", "-s -w", p.module+"@latest")
@@ -120,55 +109,6 @@ func (p *peer) run(ctx context.Context, program string, args ...string) error {
 		return fmt.Errorf("%s: %w: %.300s", program, err, bytes.TrimSpace(out))
 	}
 	return nil
-}
-
-// fillOIDCAgent starts an agent and has it refresh at a small OpenID provider.
-func fillOIDCAgent(ctx context.Context, p *peer) ([]string, error) {
-	mux := http.NewServeMux()
-	provider := httptest.NewServer(mux)
-	p.stop = append(p.stop, provider.Close)
-	url := provider.URL + "/"
-	answer := func(path string, v map[string]any) {
-		mux.HandleFunc(path, func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(rw).Encode(v)
-		})
-	}
-	answer("/.well-known/openid-configuration", map[string]any{
-		"issuer": url, "authorization_endpoint": url + "authorize", "token_endpoint": url + "token",
-		"grant_types_supported": []string{"authorization_code", "refresh_token"}, "response_types_supported": []string{"code"},
-		"subject_types_supported": []string{"public"}, "scopes_supported": []string{"openid", "offline_access"},
-	})
-	answer("/token", map[string]any{
-		"access_token": p.token, "refresh_token": "refresh", "token_type": "Bearer", "expires_in": 86400, "scope": "openid offline_access",
-	})
-
-	if err := os.Mkdir(p.path(".oidc-agent"), 0o700); err != nil {
-		return nil, err
-	}
-	beside := func(name string) string { return filepath.Join(filepath.Dir(p.program), name) }
-	agent := exec.Command(beside("oidc-agent"), "-d", "-a", p.path("socket"))
-	agent.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}
-	if err := agent.Start(); err != nil {
-		return nil, err
-	}
-	p.stop = append(p.stop, func() {
-		agent.Process.Kill()
-		agent.Wait()
-	})
-	for {
-		if _, err := os.Stat(p.path("socket")); err == nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.New("oidc-agent does not listen")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	p.env = []string{"OIDC_SOCK=" + p.path("socket")}
-	return []string{"bench"}, p.run(ctx, beside("oidc-gen"), "bench", "--iss", url, "--client-id", "c", "--client-secret", "s",
-		"--redirect-uri", "http://localhost:4242", "--flow=refresh", "--rt", "refresh", "-m", "--pw-cmd", "echo password", "--scope", "openid offline_access")
 }
 
 func fillOAuth2l(_ context.Context, p *peer) ([]string, error) {

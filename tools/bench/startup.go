@@ -34,8 +34,7 @@ func (b *bench) startup() error {
 			return err
 		}
 	}
-	others, more, stop := b.peerCommands(token)
-	defer stop()
+	others, more := b.peerCommands(token)
 	commands, env = append(commands, others...), append(env, more...)
 
 	say("%d commands, %d rounds", len(commands), b.rounds)
