@@ -1,5 +1,5 @@
-// Package chromiumtest starts a real Chromium for a test, with nothing of the
-// user's and nothing but this machine to reach.
+// Package chromiumtest starts a real Chromium for a test, without the user's files and
+// without background traffic.
 package chromiumtest
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Start gives the context of a tab for chromedp, which ends, as the browser does,
-// with the test or after limit. Without a Chromium the test is skipped, unless
-// EXACTAUTH_TEST_REQUIRE, a list with commas, names chromium: then it fails.
+// Start returns the context of a tab for chromedp. The browser ends with the test or
+// after limit. Start skips the test where there is no Chromium, unless
+// EXACTAUTH_TEST_REQUIRE has "chromium" in its list.
 func Start(t *testing.T, limit time.Duration, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	var path string
@@ -35,7 +35,7 @@ func Start(t *testing.T, limit time.Duration, flags ...chromedp.ExecAllocatorOpt
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(900, 640),
-		// Crash reports, certificates and caches lie beside the profile's directory.
+		// Crash reports, certificates and caches are outside the profile's directory.
 		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-dev-shm-usage", true),
@@ -44,7 +44,7 @@ func Start(t *testing.T, limit time.Duration, flags ...chromedp.ExecAllocatorOpt
 	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
 	ctx, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
-		// Closed in order, so that the browser is gone before its directory is.
+		// In this order, so that the browser ends before its directory is removed.
 		_ = chromedp.Cancel(ctx)
 		cancel()
 		cancelAllocator()
