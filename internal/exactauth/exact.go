@@ -112,9 +112,11 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 
 	found := scan(seen.body)
 	switch {
-	case err == nil:
-		a.outcome = granted
-		a.access, a.refresh = fault.NewSecret(token.AccessToken), fault.NewSecret(cmp.Or(found.refresh, token.RefreshToken))
+	case err == nil && isToken(token.AccessToken):
+		a.outcome, a.access = granted, fault.NewSecret(token.AccessToken)
+		if refresh := cmp.Or(found.refresh, token.RefreshToken); isToken(refresh) {
+			a.refresh = fault.NewSecret(refresh)
+		}
 		a.life = time.Duration(token.ExpiresIn) * time.Second
 	case seen.status == 0:
 		a.outcome = unanswered
@@ -198,6 +200,7 @@ type reply struct {
 	object          bool   // the answer began as a JSON object, or is a form
 	failed          bool   // it has an error
 	gateway         bool   // it is a fault of the gateway in front of Exact
+	odd             bool   // it had a token that is none, and is left out
 }
 
 // scan reads an answer, a JSON object or a form, whatever its Content-Type says.
@@ -252,9 +255,9 @@ func (f *reply) set(key json.Token, value any) {
 	object, _ := value.(map[string]any)
 	switch strings.ToLower(name) {
 	case "access_token":
-		f.access = text
+		f.access = f.token(text)
 	case "refresh_token":
-		f.refresh = text
+		f.refresh = f.token(text)
 	case "expires_in": // a string at Exact (Exact KB, OAuth step 3), a number by RFC 6749
 		if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && n < 1<<31 {
 			f.life = int(n)
@@ -268,6 +271,20 @@ func (f *reply) set(key json.Token, value any) {
 	case "fault":
 		f.gateway, f.text = true, cmp.Or(scalar(object["faultstring"]), f.text)
 	}
+}
+
+func (f *reply) token(text string) string {
+	if !isToken(text) {
+		f.odd = f.odd || text != ""
+		return ""
+	}
+	return text
+}
+
+// isToken reports whether text can be a token: printable ASCII (RFC 6749, A.12 and
+// A.17). Anything else could act on a terminal or end the line of a header.
+func isToken(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // scalar returns the text of a string or number, "" of anything else.
@@ -329,6 +346,8 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 		kind = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+header.Get("Content-Type"))
 	case f.gateway:
 		kind = "a fault of the gateway"
+	case f.odd:
+		kind = "a token of characters that no token has"
 	case !f.failed && status/100 == 2:
 		kind = "an incomplete answer"
 	case f.code == "" && f.text == "" && reason == "":

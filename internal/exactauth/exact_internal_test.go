@@ -226,6 +226,9 @@ func FuzzTokenReply(f *testing.F) {
 		if v == granted && (found.access == "" || found.refresh == "" || found.code != "" || status/100 != 2) {
 			t.Errorf("granted: %d %q", status, body)
 		}
+		if strings.ContainsFunc(found.access+found.refresh, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("tokens %q, %q", found.access, found.refresh)
+		}
 		if found.life < 0 {
 			t.Errorf("%+v", found)
 		}

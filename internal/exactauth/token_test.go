@@ -870,6 +870,56 @@ func TestTokensInUnusualAnswers(t *testing.T) {
 	}
 }
 
+// Tokens consist of printable ASCII (RFC 6749, A.12 and A.17). Anything else would reach a
+// terminal, or make a second line of a header.
+func TestTokensOfOtherCharacters(t *testing.T) {
+	for name, bad := range map[string]string{
+		"escape": `a\u001b[2J`, "line break": `a\r\nX-Header: y`, "delete": `a\u007f`, "zero": `a\u0000`,
+		"right to left": `a\u202eb`, "accent": `\u00e9`, "no UTF-8": "a\xff",
+	} {
+		t.Run("access token, "+name, func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			w.clock.advance(shortLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Times: -1, Body: `{"access_token":"` + bad + `","expires_in":"600","refresh_token":"r1"}`})
+			err := w.refused(c, fault.ErrTemporary)
+			if text := err.Error(); strings.ContainsAny(text, "\x1b\r\n\u202e") || !strings.Contains(text, "characters that no token has") {
+				t.Errorf("got %q", text)
+			}
+			if got := w.field("refresh_token"); got != "r1" {
+				t.Error("the new refresh token is lost")
+			}
+		})
+		t.Run("refresh token, "+name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			before := w.field("refresh_token")
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Body: `{"access_token":"a1","expires_in":"600","refresh_token":"` + bad + `"}`})
+			if tok, err := w.token(c, exactauth.Want{}); err != nil || tok.Access.Reveal() != "a1" {
+				t.Errorf("got %v, %v", tok, err)
+			}
+			if got := w.field("refresh_token"); got != before {
+				t.Errorf("the refresh token is %q", got)
+			}
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Body: `{"access_token":"a1","expires_in":"600","refresh_token":"` + bad + `"}`})
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, fault.ErrTemporary) {
+				t.Error("sign-in:", err)
+			}
+		})
+	}
+	t.Run("form", func(t *testing.T) {
+		w, c := signedIn(t, shortLife, exactsim.Config{})
+		w.clock.advance(shortLife)
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Type", "application/x-www-form-urlencoded")
+			fmt.Fprint(rw, "access_token=a%1B&refresh_token=r%0D%0A")
+		})
+		w.refused(c, fault.ErrTemporary)
+		if w.refreshState() != exactsim.Current {
+			t.Error("the refresh token is lost")
+		}
+	})
+}
+
 // A form has no end that shows whether it is whole: if its connection broke, its last
 // token may be half of one, and is none.
 func TestBrokenFormIsNoAnswer(t *testing.T) {
