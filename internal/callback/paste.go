@@ -187,7 +187,7 @@ func (a attempt) judgeAddress(text string) (fault.Secret, error) {
 	if err != nil {
 		return fault.Secret{}, err
 	}
-	whole := strings.Join(strings.Fields(cleanLine(code.Reveal())), "")
+	whole := strings.Join(strings.Fields(visible(code.Reveal())), "")
 	switch {
 	case whole == "":
 		return fault.Secret{}, errNoCode
@@ -292,7 +292,12 @@ func (a attempt) partOfAddress(piece string) bool {
 // of a quoted mail.
 func cleanLine(text string) string {
 	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
-	text = strings.Map(func(r rune) rune {
+	return strings.TrimLeft(visible(text), "> |")
+}
+
+// visible drops invisible characters. All blanks become U+0020.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
@@ -301,7 +306,6 @@ func cleanLine(text string) string {
 		}
 		return r
 	}, text)
-	return strings.TrimLeft(text, "> |")
 }
 
 var ampersands = strings.NewReplacer("&amp;", "&", "&#38;", "&", "&#x26;", "&")

@@ -200,6 +200,7 @@ func FuzzPaste(f *testing.F) {
 func FuzzPasteDressed(f *testing.F) {
 	for i := range dressings {
 		f.Add(testCode, i, 10*i+1, i)
+		f.Add("|>"+testCode+"!", i, 10*i+1, i)
 	}
 	f.Fuzz(func(t *testing.T, code string, dressing, width, how int) {
 		if code == "" || len(code) > 2000 || strings.ContainsFunc(code, func(r rune) bool { return r <= ' ' || r > '~' }) ||
