@@ -132,6 +132,19 @@ func TestCheckProfileName(t *testing.T) {
 	}
 }
 
+func TestHasPassword(t *testing.T) {
+	t.Parallel()
+	for store, has := range map[string]bool{
+		"": false, "file": false, "@/run/secrets/store": false, "postgres://ann@a:5432,b:5432/exact?target_session_attrs=read-write": false,
+		"postgres://ann:x@db/exact": true, "postgres://ann:@db/exact": true, "postgresql://db/exact?password=x": true, "postgres://db/exact?sslpassword=x": true,
+		"postgres://ann:x@db:port/exact": true, // not well-formed, so it may have one
+	} {
+		if got := HasPassword(store); got != has {
+			t.Errorf("%q: %v", store, got)
+		}
+	}
+}
+
 func TestNormalClientID(t *testing.T) {
 	t.Parallel()
 	const id = "aaaaaaaa-2222-3333-4444-555555555555"

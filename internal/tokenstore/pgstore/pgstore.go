@@ -18,7 +18,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -113,17 +112,6 @@ func Shown(address string) (string, error) {
 		shown.User = url.User(name)
 	}
 	return shown.String(), nil
-}
-
-// HasPassword reports whether a database URL contains a password. A URL that cannot
-// be read counts as one that does.
-func HasPassword(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil {
-		return strings.Contains(address, "://")
-	}
-	_, has := u.User.Password()
-	return has || u.Query().Has("password") || u.Query().Has("sslpassword")
 }
 
 // Spooled returns a store in the same database for a caller that keeps a result
