@@ -126,16 +126,19 @@ func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	if err != nil {
 		return nil, fault.In(p.Name, err)
 	}
-	return &exactauth.Client{
+	c := &exactauth.Client{
 		Profile:      p,
 		Store:        l.records,
 		Shared:       l.shared != nil,
-		Certificates: l.certificates(),
 		ClientSecret: func(ctx context.Context) (fault.Secret, error) { return a.clientSecret(ctx, p) },
 		Notice:       a.Note,
 		Waiting:      a.Waiting,
 		Log:          a.logger(),
-	}, nil
+	}
+	if l.key == nil { // with a seal no other key stays on the disk
+		c.Certificates = l.files
+	}
+	return c, nil
 }
 
 // current returns the profile that flags, environment and configuration name, and its

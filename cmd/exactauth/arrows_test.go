@@ -46,7 +46,7 @@ func TestArrows(t *testing.T) {
 		"internal/exactsim":             {},
 		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore"},
 		"internal/tokenstore/seal":      {"internal/durable", "internal/record", "internal/tokenstore"},
-		"internal/tokenstore/spool":     {"internal/record", "internal/tokenstore"},
+		"internal/tokenstore/spool":     {"internal/fault", "internal/record", "internal/tokenstore"},
 		"internal/tokenstore/storetest": {"internal/record", "internal/tokenstore"},
 		"internal/auth0":                {"internal/callback", "internal/config", "internal/fault"},
 		"internal/auth0/auth0sim":       {"internal/exactsim"},

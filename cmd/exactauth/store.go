@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,10 +65,9 @@ func (a *app) place(p config.Settings) (*place, error) {
 	if l.shared, err = pgstore.New(address); err != nil {
 		return nil, usagef("store %s: %w", redacted(p.Store), err)
 	}
-	spooled := l.shared.Spooled()
-	a.opened = append(a.opened, l.shared.Close, spooled.Close)
+	a.opened = append(a.opened, l.shared.Close)
 	l.raw, l.direct = l.shared, opened(l.shared)
-	l.spool = spool.New(opened(spooled), opened(l.files), exactauth.Latest, a.Note)
+	l.spool = spool.New(l.direct, opened(l.files), exactauth.Latest, a.Note)
 	l.records = l.spool
 	return l, nil
 }
@@ -89,11 +86,7 @@ func readAddress(file string) (string, error) {
 	if err != nil {
 		return "", usagef("store: %w", err)
 	}
-	address := strings.TrimSpace(string(b))
-	if _, err := pgstore.New(address); err != nil {
-		return "", usagef("store: in %s: %w", file, err)
-	}
-	return address, nil
+	return strings.TrimSpace(string(b)), nil
 }
 
 // redacted returns a profile's store without passwords and options.
@@ -106,30 +99,6 @@ func redacted(store string) string {
 	}
 	return "(not understood)" // it may contain a password
 }
-
-// certificates returns where the listener's own certificate and its key are stored:
-// on this machine, and not sealed, as only this machine trusts them. With a seal they
-// are not stored, and made for each login, so that no key is on the disk.
-func (l *place) certificates() record.Store {
-	if l.key != nil {
-		return forgetful{}
-	}
-	return l.files
-}
-
-// forgetful is a store that stores nothing.
-type forgetful struct{}
-
-func (forgetful) Read(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
-
-func (forgetful) Update(ctx context.Context, _ string, change record.Change) error {
-	if _, err := change(ctx, nil); !errors.Is(err, record.ErrUnchanged) {
-		return err
-	}
-	return nil
-}
-
-func (forgetful) Delete(context.Context, string) error { return nil }
 
 // moveRecord moves the profile's record from the store and seal of before to those of
 // p. The caller calls finish once the configuration names the new ones.

@@ -30,7 +30,8 @@ type Options struct {
 	Settings config.Settings
 
 	// Certificates stores the listener's own certificate and its key, which must not
-	// leave this machine. It is used only for a listener with TLS.
+	// leave this machine. It is used only for a listener with TLS. Optional: without it
+	// each call makes a certificate.
 	Certificates record.Store
 
 	// Now is the time by which the certificate must be valid. Zero means the clock's.

@@ -24,9 +24,16 @@ const (
 )
 
 // selfSigned returns a self-signed certificate for host and the loopback addresses.
-// The certificate is stored, so that a browser's exception for it holds until it is
-// renewed, a month before its year ends.
+// In a store, the certificate is kept until a month before its year ends, so that a
+// browser's exception for it holds.
 func selfSigned(ctx context.Context, store record.Store, host string, now time.Time) (tls.Certificate, error) {
+	if store == nil {
+		fresh, err := newCertificate(host, now)
+		if err != nil {
+			return tls.Certificate{}, err
+		}
+		return tls.X509KeyPair(fresh, fresh)
+	}
 	// Names of profiles have no dot. Names of records have no colon, as an IPv6 address
 	// has, and a maximum length.
 	name := "tls." + strings.ReplaceAll(strings.ToLower(host), ":", "_")

@@ -33,7 +33,7 @@ type Client struct {
 	Shared bool
 
 	// Certificates stores the listener's own certificate and its key, which belong to
-	// this machine alone. Optional: the default is Store.
+	// this machine alone. Optional: without it each login makes a certificate.
 	Certificates record.Store
 
 	// ClientSecret returns the client secret, or a zero Secret if the record has it. It is

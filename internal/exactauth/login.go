@@ -63,12 +63,8 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error)
 	if err != nil {
 		return Login{}, err
 	}
-	certificates := c.Certificates
-	if certificates == nil {
-		certificates = c.Store
-	}
 	answer, err := callback.Open(ctx, callback.Options{
-		Settings: c.Profile, Certificates: certificates, Now: c.now(),
+		Settings: c.Profile, Certificates: c.Certificates, Now: c.now(),
 		Language: o.Language, Paste: o.Paste, Notice: c.notice,
 	})
 	if err != nil {

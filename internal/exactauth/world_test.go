@@ -147,11 +147,12 @@ func (w *world) client() *exactauth.Client {
 		Profile: config.Settings{
 			Name: profileName, BaseURL: w.url, ClientID: clientID, RedirectURI: redirectURI, Listen: "none",
 		},
-		Store:  w.store(),
-		HTTP:   &http.Client{Transport: transport},
-		Now:    w.clock.now,
-		Notice: func(s string) { fmt.Fprintln(w, s) },
-		Log:    slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Store:        w.store(),
+		Certificates: w.store(),
+		HTTP:         &http.Client{Transport: transport},
+		Now:          w.clock.now,
+		Notice:       func(s string) { fmt.Fprintln(w, s) },
+		Log:          slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
 

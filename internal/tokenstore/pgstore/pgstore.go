@@ -9,7 +9,6 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +16,6 @@ import (
 	"io/fs"
 	"net/url"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -34,7 +32,6 @@ const schema = `CREATE TABLE IF NOT EXISTS exactauth_records (
   name    text PRIMARY KEY,
   record  bytea NOT NULL,
   room    bytea,
-  version bigint NOT NULL,
   changed timestamptz NOT NULL
 )`
 
@@ -46,12 +43,9 @@ const (
 	// lockLimit bounds the wait for a row if the caller's context does not.
 	lockLimit = 5 * time.Minute
 
-	// A commit gets saveLimit; if its outcome is unknown, a second one on a new
-	// connection gets againLimit. They are short because until then the result
-	// exists in this process only. With a spool there is one commit, with spoolLimit.
-	saveLimit  = 5 * time.Second
-	againLimit = 3 * time.Second
-	spoolLimit = 2 * time.Second
+	// saveLimit bounds the commit of a result. It is short because until the commit, or
+	// until the caller keeps the result elsewhere, the result exists in this process only.
+	saveLimit = 2 * time.Second
 
 	// connectLimit is for a server that does not answer, if the URL sets no
 	// connect_timeout; refusedLimit is for one that refuses connections, as during
@@ -63,9 +57,8 @@ const (
 // Store is a store of one row per record. Many processes, machines and goroutines
 // can use it at once.
 type Store struct {
-	config  *pgconn.Config
-	shown   string
-	spooled bool // see Spooled
+	config *pgconn.Config
+	shown  string
 
 	mu   sync.Mutex
 	idle *pgconn.PgConn // open and in no transaction; nil if there is none
@@ -113,11 +106,6 @@ func Shown(address string) (string, error) {
 	}
 	return shown.String(), nil
 }
-
-// Spooled returns a store in the same database for a caller that keeps a result
-// elsewhere when it cannot be committed: the store commits once only before it
-// returns a Late error, because until then the result exists in this process only.
-func (s *Store) Spooled() *Store { return &Store{config: s.config, shown: s.shown, spooled: true} }
 
 // String returns the address without password and options.
 func (s *Store) String() string { return s.shown }
@@ -178,8 +166,8 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 // result is committed and flushed when Update returns.
 //
 // If the lock cannot be had before ctx ends, or the database is read-only, full or
-// closed to this role, change is not called. If the result could not be committed,
-// or the outcome is unknown, also on a second connection, the error is Late.
+// closed to this role, change is not called. If the result could not be committed, or
+// the outcome is unknown, the error is Late.
 func (s *Store) Update(ctx context.Context, name string, change record.Change) error {
 	if err := tokenstore.CheckName(name); err != nil {
 		return err
@@ -187,18 +175,18 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var held *row
+	var old []byte
 	began := time.Now()
 	c, err := s.try(ctx, func(c *pgconn.PgConn) (err error) {
-		if held, err = lock(ctx, c, name); is(err, undefinedTable) {
+		if old, err = lock(ctx, c, name); is(err, undefinedTable) {
 			if err = makeTable(ctx, c); err == nil {
-				held, err = lock(ctx, c, name)
+				old, err = lock(ctx, c, name)
 			}
 		}
 		if err != nil {
 			return err
 		}
-		_, err = query(ctx, c, `UPDATE exactauth_records SET room = $2 WHERE name = $1`, name, noise(tokenstore.Room(held.record)))
+		_, err = query(ctx, c, `UPDATE exactauth_records SET room = $2 WHERE name = $1`, name, noise(tokenstore.Room(old)))
 		return err
 	})
 	if err != nil {
@@ -206,56 +194,33 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 	}
 	defer func() { s.give(c) }() // which ends it if the transaction is not over, as after a panic
 
-	changed, err := change(ctx, held.record)
-	write, err := tokenstore.Result(s.place(name), held.record, changed, err)
+	changed, err := change(ctx, old)
+	write, err := tokenstore.Result(s.place(name), old, changed, err)
 	if write {
-		return s.save(ctx, c, name, held, changed)
+		return s.save(ctx, c, name, changed)
 	}
 	// If this fails, the connection is ended, and with it the transaction.
-	undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), againLimit)
+	undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
 	_ = run(undoing, c, `ROLLBACK`)
 	return err
 }
 
-// save commits the result. If the outcome is unknown, it looks on a new connection
-// whether the version was raised, and commits again if not.
-func (s *Store) save(ctx context.Context, c *pgconn.PgConn, name string, held *row, result []byte) error {
-	limit := saveLimit
-	if s.spooled {
-		limit = spoolLimit
-	}
-	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+// save makes result the locked row's record and commits.
+func (s *Store) save(ctx context.Context, c *pgconn.PgConn, name string, result []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
-	err := write(saving, c, name, held.version, result)
-	if err != nil && !s.spooled {
-		end(c) // so that its lock does not outlive it
-		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), againLimit)
-		defer cancel()
-		err = s.saveAgain(again, name, held, result)
+	rows, err := query(ctx, c, `UPDATE exactauth_records SET record = $2, room = NULL, changed = now() WHERE name = $1 RETURNING name`, name, result)
+	if err == nil && len(rows) != 1 {
+		err = errors.New("the locked row is gone")
+	}
+	if err == nil {
+		err = commit(ctx, c)
 	}
 	if err != nil {
 		return &tokenstore.Error{Kind: tokenstore.Late, Op: "write", Name: s.place(name), Err: cause(err)}
 	}
 	return nil
-}
-
-func (s *Store) saveAgain(ctx context.Context, name string, held *row, result []byte) error {
-	c, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer end(c)
-	now, err := lock(ctx, c, name)
-	switch {
-	case err != nil:
-		return err
-	case now.version == held.version+1 && bytes.Equal(now.record, result):
-		return nil // the first commit took place
-	case now.version != held.version:
-		return errors.New("another machine has changed it meanwhile")
-	}
-	return write(ctx, c, name, now.version, result)
 }
 
 // Delete removes the record when its lock is free, also while another transaction
@@ -304,12 +269,6 @@ func (s *Store) failed(op, name string, err error) error {
 	return &tokenstore.Error{Kind: tokenstore.Database, Op: op, Name: s.place(name), Err: cause(err)}
 }
 
-// row is a locked row.
-type row struct {
-	record  []byte // nil if there is none yet
-	version int64  // how often it was changed
-}
-
 // begin returns the statements that open a transaction with its limits. All limits
 // are local to the transaction, because a pooler may hand the connection to another
 // client afterwards. A commit counts once it is flushed, whatever the server's
@@ -327,9 +286,9 @@ SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synch
 		wait.Milliseconds(), (wait + saveLimit).Milliseconds(), idleLimit.Milliseconds())
 }
 
-// lock begins a transaction and locks the row of that name. It makes the row if there
-// is none, because only a row can be locked.
-func lock(ctx context.Context, c *pgconn.PgConn, name string) (*row, error) {
+// lock begins a transaction, locks the row of that name and returns its record, nil if
+// there is none. It makes the row if there is none, because only a row can be locked.
+func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 	// So that the server notices when this machine is gone, also while it waits for
 	// the lock. Not every server has these settings, and none needs them.
 	for _, statement := range []string{
@@ -344,42 +303,24 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) (*row, error) {
 		if err := run(ctx, c, begin(ctx)); err != nil {
 			return nil, err
 		}
-		_, err := query(ctx, c, `INSERT INTO exactauth_records (name, record, version, changed) VALUES ($1, '', 0, now()) ON CONFLICT (name) DO NOTHING`, name)
+		_, err := query(ctx, c, `INSERT INTO exactauth_records (name, record, changed) VALUES ($1, '', now()) ON CONFLICT (name) DO NOTHING`, name)
 		if err != nil {
 			return nil, err
 		}
-		rows, err := query(ctx, c, `SELECT record, version::text FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
+		rows, err := query(ctx, c, `SELECT record FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
 		if err != nil {
 			return nil, err
 		}
-		if len(rows) == 0 { // its last holder deleted it
-			if err := run(ctx, c, `ROLLBACK`); err != nil {
-				return nil, err
+		if len(rows) == 1 {
+			if len(rows[0][0]) == 0 {
+				return nil, nil
 			}
-			continue
+			return rows[0][0], nil
 		}
-		held := &row{}
-		if len(rows[0][0]) > 0 {
-			held.record = rows[0][0]
+		if err := run(ctx, c, `ROLLBACK`); err != nil { // the last holder deleted it
+			return nil, err
 		}
-		if held.version, err = strconv.ParseInt(string(rows[0][1]), 10, 64); err != nil {
-			return nil, fmt.Errorf("version: %w", err)
-		}
-		return held, nil
 	}
-}
-
-// write makes result the locked row's record and commits.
-func write(ctx context.Context, c *pgconn.PgConn, name string, version int64, result []byte) error {
-	rows, err := query(ctx, c, `UPDATE exactauth_records SET record = $2, room = NULL, version = version + 1, changed = now() WHERE name = $1 AND version::text = $3 RETURNING name`,
-		name, result, strconv.FormatInt(version, 10))
-	if err != nil {
-		return err
-	}
-	if len(rows) != 1 {
-		return errors.New("the locked row is gone")
-	}
-	return commit(ctx, c)
 }
 
 // commit commits. A server that had to roll back reports no error; only the command
@@ -416,7 +357,7 @@ func run(ctx context.Context, c *pgconn.PgConn, statements string) error {
 }
 
 // query runs one statement. It sends string parameters as text and []byte parameters
-// as binary. It returns the first column as binary and others as text.
+// as binary, and returns binary columns.
 func query(ctx context.Context, c *pgconn.PgConn, statement string, params ...any) ([][][]byte, error) {
 	values, formats := make([][]byte, len(params)), make([]int16, len(params))
 	for i, p := range params {

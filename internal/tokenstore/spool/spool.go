@@ -6,6 +6,7 @@ package spool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -128,16 +130,11 @@ func (s *Store) Update(ctx context.Context, name string, change record.Change) e
 	s.warn(fmt.Sprintf("%v; the new tokens are kept on this machine until its next call", notTaken))
 	trying, cancel := context.WithTimeout(ctx, updateRetries)
 	defer cancel()
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		select {
-		case <-trying.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		if notTaken, err := s.update(trying, name, unchanged); err == nil && notTaken == nil {
-			return nil
-		}
+	for pause := 100 * time.Millisecond; notTaken != nil && fault.Pause(trying, pause) == nil; pause *= 2 {
+		notTaken, err = s.update(trying, name, unchanged)
+		notTaken = cmp.Or(notTaken, err)
 	}
+	return nil
 }
 
 // unchanged is a change for an update that only takes up what is spooled.
@@ -198,13 +195,10 @@ func (s *Store) Settle(ctx context.Context, name string) error {
 	}
 	if parse(text) != nil {
 		notTaken, err := s.update(ctx, name, unchanged)
-		switch {
-		case err != nil && notTaken != nil:
+		if err != nil && notTaken != nil {
 			return fmt.Errorf("%w; %w", notTaken, err)
-		case err != nil:
+		} else if err = cmp.Or(err, notTaken); err != nil {
 			return err
-		case notTaken != nil:
-			return notTaken
 		}
 	}
 	return s.local.Delete(ctx, Name(name))
