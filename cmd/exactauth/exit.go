@@ -55,21 +55,17 @@ const (
 
 // words returns the code's name in JSON and its meaning for people.
 func (c exitCode) words() (name, meaning string) {
-	switch c {
-	case exitNotExecutable:
-		return "not_executable", `the command after "exec --", "proxy --" or "sandbox --" cannot be executed`
-	case exitNotFound:
-		return "not_found", `the command after "exec --", "proxy --" or "sandbox --" is not found`
-	}
-	w := [...][2]string{
-		exitOK:         {"ok", "done"},
-		exitUnexpected: {"unexpected", "unexpected error"},
-		exitConfig:     {"config", "wrong command line, unknown profile, or wrong configuration"},
-		exitDenied:     {"denied", "the person refused or cancelled, or did not sign in in time"},
-		exitLogin:      {"login_needed", "a person must sign in: exactauth login"},
-		exitTemporary:  {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
-		exitStore:      {"store", "the store cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
-		exitForbidden:  {"forbidden", "Exact does not allow it: somebody must change a right or a licence there"},
+	w := map[exitCode][2]string{
+		exitOK:            {"ok", "done"},
+		exitUnexpected:    {"unexpected", "unexpected error"},
+		exitConfig:        {"config", "wrong command line, unknown profile, or wrong configuration"},
+		exitDenied:        {"denied", "the person refused or cancelled, or did not sign in in time"},
+		exitLogin:         {"login_needed", "a person must sign in: exactauth login"},
+		exitTemporary:     {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
+		exitStore:         {"store", "the store cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
+		exitForbidden:     {"forbidden", "Exact does not allow it: a right or a licence must be changed there"},
+		exitNotExecutable: {"not_executable", `the command after "exec --", "proxy --" or "sandbox --" cannot be executed`},
+		exitNotFound:      {"not_found", `the command after "exec --", "proxy --" or "sandbox --" is not found`},
 	}[c]
 	return w[0], w[1]
 }
@@ -274,13 +270,10 @@ func rough(d time.Duration) time.Duration {
 
 func exitCodesTopic() *cobra.Command {
 	text := "The exit codes of exactauth:\n\n"
-	codes := []exitCode{exitNotExecutable, exitNotFound}
-	for code := exitForbidden; code >= exitOK; code-- {
-		codes = append([]exitCode{code}, codes...)
-	}
-	for _, code := range codes {
-		_, meaning := code.words()
-		text += fmt.Sprintf("  %3d  %s\n", code, fill(meaning, "       "))
+	for code := range exitNotFound + 1 {
+		if name, meaning := code.words(); name != "" {
+			text += fmt.Sprintf("  %3d  %s\n", code, fill(meaning, "       "))
+		}
 	}
 	text += `  129  ended because the terminal went away (SIGHUP)
   130  ended by Ctrl-C (SIGINT)

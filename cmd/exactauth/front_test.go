@@ -11,8 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// In its packages the program has a small one in front of it, under its name.
-// Nobody can tell: what is scripted of tokens and profiles holds for both.
+// Packages install a small program in front of the whole one, under its name. The
+// scripts about tokens and profiles pass with both.
 func TestScriptsBehindTheFront(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has the whole program alone")

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// keyringReady says why there is no keyring to ask, or nil. Where it finds no
-// session bus the library would start one of its own, in which there is no keyring;
-// so it is told where the bus is. The environment of a cron job may not say it.
+// keyringReady returns why there is no keyring to call, or nil. Without a session bus
+// the library would start one, in which there is no keyring. The environment of a cron
+// job may not name the bus of the user's session, so keyringReady sets it.
 func (a *app) keyringReady() error {
 	switch runtime.GOOS {
 	case "windows", "darwin":

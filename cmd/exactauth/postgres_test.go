@@ -29,8 +29,8 @@ import (
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
-// The places where a login is kept beside a file: a PostgreSQL and a keyring of
-// the script's own.
+// The stores and seals that need a server: each script has its own PostgreSQL and its
+// own keyring.
 
 // database is a script's PostgreSQL, with a role that owns one database.
 type database struct {
@@ -87,7 +87,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		})
 	case "sql": // STATEMENT...: as the superuser
 		db.SuperExec(w.t, db.name, args...)
-	case "wait": // STATEMENT: until it gives a row
+	case "wait": // STATEMENT: until it returns a row
 		want(1)
 		pollUntil(ts, func() error {
 			if len(db.query(ts, args[0])) == 0 {
@@ -95,14 +95,14 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return nil
 		})
-	case "record": // NAME FILE: writes the record as it lies in the table
+	case "record": // NAME FILE: writes the record as it is in the table
 		want(2)
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), db.record(ts, args[0]), 0o600))
 		w.allowed = append(w.allowed, ts.MkAbs(args[1]))
-	case "put": // NAME FILE: as if somebody had restored it
+	case "put": // NAME FILE: as a restored backup
 		want(2)
 		db.put(ts, args[0], []byte(ts.ReadFile(args[1])))
-	case "hold": // NAME: locks the row, as a machine does that is at it
+	case "hold": // NAME: locks the row, as another machine does
 		want(1)
 		db.holder = db.connect(ts)
 		_, err := db.holder.Exec(context.Background(), `BEGIN; SELECT FROM exactauth_records WHERE name = '`+args[0]+`' FOR UPDATE`)
@@ -114,7 +114,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		want(1)
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(db.address(true)+"\n"), 0o600))
 		w.allowed = append(w.allowed, ts.MkAbs(args[0]))
-	case "age": // DURATION: the records, and the simulator, are older
+	case "age": // DURATION: makes the records and the simulator older
 		want(1)
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
@@ -122,12 +122,12 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		for _, name := range db.query(ts, `SELECT convert_to(name, 'UTF8') FROM exactauth_records`) {
 			db.put(ts, string(name), older(ts, db.record(ts, string(name)), d))
 		}
-	case "clean": // no secret is in the tables, the write-ahead log, any other file of the server, or its log
+	case "clean": // means that no secret is in the tables, the write-ahead log, any other file of the server, or its log
 		want(0)
 		if !db.stopped {
 			db.SuperExec(w.t, db.name, `CHECKPOINT`)
 		}
-		found := w.secretsIn(ts, filepath.Dir(db.DataDir()), db.made) // what is older has none
+		found := w.secretsIn(ts, filepath.Dir(db.DataDir()), db.made) // older files have none
 		if !db.stopped {
 			for _, row := range db.query(ts, `SELECT convert_to(r::text, 'UTF8') FROM exactauth_records r`) {
 				found = append(found, w.secretsOf("the table", row)...)
@@ -180,7 +180,7 @@ func (db *database) connect(ts *testscript.TestScript) *pgx.Conn {
 	return conn
 }
 
-// query gives the first column of each row, as the superuser sees it.
+// query returns the first column of each row, as the superuser sees it.
 func (db *database) query(ts *testscript.TestScript, statement string, args ...any) (column [][]byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -225,7 +225,7 @@ func (w *world) judge(ts *testscript.TestScript, neg bool, found []string) {
 }
 
 // secretsIn searches all files below root that were written since then for every
-// secret there is, as it is and as bytes are written in SQL.
+// secret, as text and as SQL writes bytes.
 func (w *world) secretsIn(ts *testscript.TestScript, root string, since time.Time) (found []string) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -303,8 +303,8 @@ func cmdCurrent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// copies gives every copy of a profile's record that there is, opened: in the
-// state directory and in the table.
+// copies returns all copies of a profile's record, opened: those in the state directory
+// and in the table.
 func (w *world) copies(ts *testscript.TestScript, profile string) map[string]*record.Record {
 	found := map[string][]byte{}
 	if b, err := os.ReadFile(w.record(profile)); err == nil {
@@ -339,8 +339,8 @@ func (w *world) copies(ts *testscript.TestScript, profile string) map[string]*re
 	return opened
 }
 
-// oneLives holds what must be so at each moment: somewhere there is the refresh
-// token that the server takes, and no two copies would be refreshed.
+// oneLives checks the rule for each moment: one copy has the refresh token that the
+// server accepts, and no two copies would be refreshed.
 func (w *world) oneLives(ts *testscript.TestScript, profile string) (where string) {
 	usable, current := []string{}, 0
 	copies := w.copies(ts, profile)
@@ -378,10 +378,10 @@ func cmdLives(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdMoves: moves N FLAG... | FLAG... has "exactauth setup" change the default
-// profile's place N times, with each of these lists of flags in turn. Each time it
-// is killed first, at a random moment, and then done. On a machine where that moment
-// is often too late there are more rounds, until it was not in a quarter of N.
+// cmdMoves: moves N FLAG... | FLAG... runs "exactauth setup" N times to change the
+// default profile's store or seal, with each of these lists of flags in turn. Each time
+// it kills a first setup at a random moment and lets a second one complete. On a machine
+// where the moment is often too late, it runs more rounds, until N/4 setups were killed.
 func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	n, err := strconv.Atoi(args[0])
@@ -413,7 +413,7 @@ func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// killedMain: killed DURATION CMD [ARG...] runs CMD and kills it at some moment
+// killedMain: killed DURATION CMD [ARG...] runs CMD and kills it at a random moment
 // within this time.
 func killedMain() {
 	within, err := time.ParseDuration(os.Args[1])
@@ -475,14 +475,14 @@ func cmdKeyring(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("there is no keyring: keyring new")
 	}
 	switch args[0] {
-	case "stop": // as when its session ends; the bus stays
+	case "stop": // as at the end of its session; the bus stays
 		k.end(k.daemon)
 		k.daemon = nil
 	case "start":
 		k.startDaemon(ts, true)
 	case "start-locked":
 		k.startDaemon(ts, false)
-	case "forget": // all that is in it
+	case "forget": // all items
 		k.end(k.daemon)
 		ts.Check(os.RemoveAll(filepath.Join(k.dir, "keyrings")))
 		k.startDaemon(ts, true)

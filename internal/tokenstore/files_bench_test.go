@@ -9,7 +9,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// What else the store does is measured in files_test.go.
+// files_test.go measures the other calls.
 func BenchmarkFilesDelete(b *testing.B) {
 	s := tokenstore.NewFiles(b.TempDir(), nil)
 	for b.Loop() {
@@ -25,7 +25,7 @@ func BenchmarkFilesDelete(b *testing.B) {
 	}
 }
 
-// Each call of token reads a record. The bound is a little above what it was in
+// Each call of token reads a record. The limit is a little above the count of
 // November 2026.
 func TestFilesReadAllocations(t *testing.T) {
 	const most = 22

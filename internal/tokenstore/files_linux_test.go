@@ -15,8 +15,8 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// fillDisk makes the open file of that name one that cannot be written for want
-// of space, until it is closed.
+// fillDisk makes writes to the open file of that name fail for lack of space, until the
+// file is closed.
 func fillDisk(t *testing.T, name string) {
 	t.Helper()
 	full, err := syscall.Open("/dev/full", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
@@ -36,8 +36,8 @@ func fillDisk(t *testing.T, name string) {
 	t.Fatalf("%s is not open", name)
 }
 
-// A moment's fault of the disk costs one pause and no second one: the next
-// attempt has a room that is there. The clock is the bubble's.
+// A transient disk error costs one pause only: the second attempt makes a new room.
+// The clock is the synctest bubble's.
 func TestFilesSavesAgain(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -71,8 +71,8 @@ func TestFilesSavesAgain(t *testing.T) {
 	}
 }
 
-// What cannot be saved at all is told with what went wrong first and what last,
-// not with what follows from that.
+// The error of a failed save has the first cause and the last one, and nothing that
+// follows from these.
 func TestFilesCannotSave(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestFilesCannotSave(t *testing.T) {
 		put(t, s, "a", "old")
 		tmp := filepath.Join(dir, "a.tmp")
 		err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
-			// A directory in the place of the temporary file stops root too.
+			// A directory in the place of the temporary file stops root, too.
 			if err := errors.Join(os.Remove(tmp), os.MkdirAll(filepath.Join(tmp, "x"), 0o700)); err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 )
 
-// writerEnv makes the test binary a writer to kill: it names the directory.
+// writerEnv names the directory in which the test binary writes until it is killed.
 const writerEnv = "TOKENSTORE_TEST_WRITER"
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func TestFilesKilledWriter(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Some records later, by count and not by time, so that a slow machine tests the same.
+		// After a number of records, not a time, so that a slow machine tests the same.
 		if _, err := io.CopyN(io.Discard, out, int64(1+round%7)); err != nil {
 			t.Fatal(err)
 		}
@@ -96,11 +96,11 @@ func needUnix(t *testing.T) {
 	}
 }
 
-func TestFilesMendsModes(t *testing.T) {
+func TestFilesCorrectsModes(t *testing.T) {
 	needUnix(t)
 	dir := filepath.Join(t.TempDir(), "state")
-	var words []string
-	s := tokenstore.NewFiles(dir, func(w string) { words = append(words, w) })
+	var warnings []string
+	s := tokenstore.NewFiles(dir, func(w string) { warnings = append(warnings, w) })
 	put(t, s, "a", "1")
 	mode := func(path string) fs.FileMode {
 		info, err := os.Stat(path)
@@ -112,8 +112,8 @@ func TestFilesMendsModes(t *testing.T) {
 	if d, f, l := mode(dir), mode(filepath.Join(dir, "a")), mode(filepath.Join(dir, "a.lock")); d != 0o700 || f != 0o600 || l != 0o600 {
 		t.Errorf("made with %o, %o, %o; want 700, 600, 600", d, f, l)
 	}
-	if len(words) != 0 {
-		t.Errorf("words about nothing: %q", words)
+	if len(warnings) != 0 {
+		t.Errorf("a warning without a cause: %q", warnings)
 	}
 	os.Chmod(dir, 0o755)
 	os.Chmod(filepath.Join(dir, "a"), 0o644)
@@ -123,8 +123,8 @@ func TestFilesMendsModes(t *testing.T) {
 	if d, f := mode(dir), mode(filepath.Join(dir, "a")); d != 0o700 || f != 0o600 {
 		t.Errorf("left at %o, %o; want 700, 600", d, f)
 	}
-	if len(words) != 2 || !strings.Contains(words[0], "state directory") || !strings.Contains(words[1], "record") {
-		t.Errorf("words = %q; want one about the directory and one about the record", words)
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "state directory") || !strings.Contains(warnings[1], "record") {
+		t.Errorf("warnings %q; want one about the directory and one about the record", warnings)
 	}
 }
 
@@ -152,18 +152,18 @@ func TestFilesRefuses(t *testing.T) {
 		{"symbolic link", func(t *testing.T, dir string) {
 			os.WriteFile(filepath.Join(dir, "else"), []byte("x"), 0o600)
 			os.Symlink("else", filepath.Join(dir, "a"))
-		}, "symbolic link"},
-		{"directory", func(t *testing.T, dir string) { os.Mkdir(filepath.Join(dir, "a"), 0o700) }, "directory"},
+		}, "not a regular file (L"},
+		{"directory", func(t *testing.T, dir string) { os.Mkdir(filepath.Join(dir, "a"), 0o700) }, "not a regular file (d"},
 		{"huge", func(t *testing.T, dir string) {
 			os.WriteFile(filepath.Join(dir, "a"), nil, 0o600)
 			os.Truncate(filepath.Join(dir, "a"), 1<<30)
 		}, "a record has 4194304 at most"},
-		{"somebody else's record", func(t *testing.T, dir string) {
+		{"another user's record", func(t *testing.T, dir string) {
 			needRoot(t)
 			os.WriteFile(filepath.Join(dir, "a"), []byte("x"), 0o600)
 			os.Chown(filepath.Join(dir, "a"), 4711, 4711)
 		}, "belongs to user 4711"},
-		{"somebody else's directory", func(t *testing.T, dir string) {
+		{"another user's directory", func(t *testing.T, dir string) {
 			needRoot(t)
 			os.Chown(dir, 4711, 4711)
 		}, "belongs to user 4711"},
@@ -189,8 +189,8 @@ func TestFilesRefuses(t *testing.T) {
 	}
 }
 
-// A directory that is a link to nowhere, as to a disk that is not mounted, has no
-// record yet, and none can be made there. That is the store's fault.
+// A directory that is a link to nothing, for example to a disk that is not mounted, has
+// no record, and a record cannot be made there: an error of the store.
 func TestFilesLinkToNowhere(t *testing.T) {
 	needUnix(t)
 	dir := filepath.Join(t.TempDir(), "state")
@@ -216,17 +216,17 @@ func TestFilesLinkToNowhere(t *testing.T) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give a file to somebody else")
+		t.Skip("only root can change the owner of a file")
 	}
 }
 
-// What cannot be written is found out before change is called.
+// A record that cannot be written is found out before change is called.
 func TestFilesNoRoom(t *testing.T) {
 	needUnix(t)
 	dir := t.TempDir()
 	s := tokenstore.NewFiles(dir, nil)
 	put(t, s, "a", "old")
-	// A directory in the place of the temporary file stops root too.
+	// A directory in the place of the temporary file stops root, too.
 	os.MkdirAll(filepath.Join(dir, "a.tmp", "x"), 0o700)
 	var bad *tokenstore.Error
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {

@@ -17,8 +17,8 @@ import (
 // what an fsync of a file has returned for is on the disk with its contents,
 // length and mode; what an fsync of a directory has returned for is there under
 // its name. An fsync of a file does not make its name durable, one of a directory
-// neither contents nor its own name. Of everything else a power loss leaves any
-// part, in any order:
+// neither contents nor its own name. Of all other changes a power loss leaves
+// any part, in any order:
 //
 //   - of directory operations, each or not. A name that was changed several times
 //     has one of the values that it had. A rename changes two names, of which
@@ -27,7 +27,7 @@ import (
 //   - of a write, each half or not, or zeros instead (blocks that were given to
 //     the file and not yet written); of a truncate or chmod, all or not.
 //
-// The halves stand for all places at which a write may tear.
+// The halves represent all places at which a write may tear.
 type disk struct {
 	root  *node
 	nodes int
@@ -49,7 +49,7 @@ type content struct {
 	mode fs.FileMode
 }
 
-// name is an entry of a directory; a nil node means that there is no such.
+// name is an entry of a directory; a nil node means that there is none.
 type name struct {
 	now   *node
 	maybe []*node
@@ -151,7 +151,7 @@ func (d *disk) entry(path string) (*name, error) {
 	return at, nil
 }
 
-// set changes what a name stands for, for the system now and for the disk maybe.
+// set changes the file of a name, for the system now and for the disk maybe.
 func (at *name) set(n *node) {
 	at.now = n
 	if !slices.Contains(at.maybe, n) {
@@ -318,7 +318,7 @@ func trees(dir *node, path string) []image {
 	return all
 }
 
-// withContents gives the entries from i on each of their contents in turn; a
+// withContents combines the entries from i on with each of their contents; a
 // file with two names has one.
 func withContents(im image, i int, has map[*node]content, yield func(image) bool) bool {
 	if i == len(im) {
@@ -341,7 +341,7 @@ func withContents(im image, i int, has map[*node]content, yield func(image) bool
 	return true
 }
 
-// key is the same for images that cannot be told apart.
+// key is the same for equal images.
 func (im image) key() string {
 	var b strings.Builder
 	seen := map[*node]int{}

@@ -20,7 +20,7 @@ import (
 // scenario and the directory.
 const recordEnv = "TOKENSTORE_TEST_RECORD"
 
-// successors stands there for what the successors of killed processes do, each
+// successors, as the scenario, is the work of the successors of killed processes, each
 // in a directory of its own.
 const successors = "successors"
 
@@ -135,7 +135,7 @@ func watch(t *testing.T, scenario, base string) []op {
 	cmd := exec.Command("strace", "-f", "-y", "-xx", "-s", "1000000", "-e", "trace=%file,%desc", "-e", "signal=none", "-o", log,
 		os.Args[0], "-test.run=^TestPowerLoss$")
 	cmd.Env = append(os.Environ(), recordEnv+"="+scenario+":"+base,
-		"GORACE=atexit_sleep_ms=0") // else a second each under -race
+		"GORACE=atexit_sleep_ms=0") // otherwise a second each under -race
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("the recorded run: %v\n%s", err, out)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// Power may fail between any two system calls, and what was not synced may then
-// be there, or not, or in part. These tests record the system calls of a real
+// Power may fail between any two system calls, and data that was not synced may then
+// be on the disk, or not, or in part. These tests record the system calls of a real
 // run with strace (powerloss_strace_test.go), cut the recording off at every
 // point, compute each disk that a power loss may leave there
 // (powerloss_disk_test.go), put it into a directory and read it with a new store.
@@ -27,21 +27,21 @@ import (
 // A scenario is a sequence of steps, each an Update or a Delete. The rules, for
 // every disk:
 //
-//   - Until change is called, the record is the one before this step. What change
-//     is given is durable: it may be a note to be read after a power loss, or a
-//     token that change spends.
-//   - From the rename on it is that one or the new one, whole.
-//   - After the step has returned, it is the new one. After a Delete nothing is
-//     left but empty files.
-//   - When change is called, the room for what it gives is on the disk.
-//   - An Update and a Delete succeed on it, whatever was left behind.
+//   - Until change is called, the record is the old one. The record that change gets
+//     is durable: it may contain a mark that is needed after a power loss, or a token
+//     that change uses up.
+//   - After the rename, the record is the old one or the new one, whole.
+//   - After the step has returned, the record is the new one. After a Delete, only
+//     empty files are left.
+//   - When change is called, the room for its result is on the disk.
+//   - An Update and a Delete succeed, whatever files are left.
 //
-// The same holds for a process that goes on where another was killed, after any
-// of its operations: what the system shows it need not be on the disk.
+// The same rules hold for a process that continues where another was killed, after any
+// operation of that: the files that the system shows need not be on the disk.
 
 const (
 	recName = "rec"
-	none    = "" // instead of a record: there is none
+	none    = "" // no record
 )
 
 type step struct {
@@ -69,7 +69,7 @@ var (
 	shorter = strings.Repeat("c", 700)
 )
 
-func give(record string) func([]byte) ([]byte, error) {
+func result(record string) func([]byte) ([]byte, error) {
 	return func([]byte) ([]byte, error) { return []byte(record), nil }
 }
 
@@ -82,28 +82,28 @@ func leave(content string) func(dir string) error {
 
 var scenarios = map[string]scenario{
 	"records": {dir: "state", exist: []string{"state"}, steps: []step{
-		{name: "create", left: first, change: give(first)},
-		{name: "longer", found: first, left: longer, change: give(longer)},
-		{name: "shorter", found: longer, left: shorter, change: give(shorter)},
-		{name: "equal", found: shorter, left: shorter, change: give(shorter)},
+		{name: "create", left: first, change: result(first)},
+		{name: "longer", found: first, left: longer, change: result(longer)},
+		{name: "shorter", found: longer, left: shorter, change: result(shorter)},
+		{name: "equal", found: shorter, left: shorter, change: result(shorter)},
 		{name: "failing", found: shorter, left: shorter, fails: "no", change: func([]byte) ([]byte, error) {
 			return nil, errors.New("no")
 		}},
 		{name: "panic", found: shorter, left: shorter, fails: "oh", change: func([]byte) ([]byte, error) { panic("oh") }},
-		{name: "after a leftover", found: shorter, left: first, change: give(first), killed: leave("a part")},
+		{name: "after a leftover", found: shorter, left: first, change: result(first), killed: leave("a part")},
 		{name: "delete", found: first, left: none},
 		{name: "delete nothing", found: none, left: none},
-		{name: "create again", left: shorter, change: give(shorter)},
+		{name: "create again", left: shorter, change: result(shorter)},
 	}},
 
 	"new directory": {dir: "made/on/demand", steps: []step{
-		{name: "create", left: first, change: give(first)},
-		{name: "shorter", found: first, left: shorter, change: give(shorter)},
+		{name: "create", left: first, change: result(first)},
+		{name: "shorter", found: first, left: shorter, change: result(shorter)},
 		{name: "delete", found: shorter, left: none},
 	}},
 
 	"deletion after a leftover": {dir: "state", exist: []string{"state"}, steps: []step{
-		{name: "create", left: first, change: give(first)},
+		{name: "create", left: first, change: result(first)},
 		{name: "delete", found: first, left: none, killed: leave(longer)},
 	}},
 }
@@ -111,22 +111,22 @@ var scenarios = map[string]scenario{
 // interrupted is the scenario whose process is killed after each operation.
 const interrupted = "new directory"
 
-// successor is the step of the process that finds what such a one left. It
-// changes nothing, or deletes; what it found must be durable all the same.
+// successor returns the step of the process that continues where such a one was killed.
+// It changes nothing, or deletes; the record that it finds must be durable in any case.
 func successor(id, found string) step {
 	st := step{name: id, found: found, left: found}
 	switch {
 	case strings.HasSuffix(id, "delete"):
 		st.left = none
 	case found == none:
-		st.left, st.change = longer, give(longer)
+		st.left, st.change = longer, result(longer)
 	default:
-		st.change = give(found)
+		st.change = result(found)
 	}
 	return st
 }
 
-// run does the steps, which strace watches, and marks where it is.
+// run does the steps, which strace records, and marks where it is.
 func (sc scenario) run(base string, mark func(point, step string)) error {
 	syscall.Umask(recordedUmask)
 	dir := filepath.Join(base, sc.dir)
@@ -159,7 +159,7 @@ func (st step) do(s *tokenstore.Files, changing func()) (err error) {
 	}()
 	return s.Update(context.Background(), recName, func(_ context.Context, old []byte) ([]byte, error) {
 		if string(old) != st.found {
-			return nil, fmt.Errorf("change was given %s", show(string(old)))
+			return nil, fmt.Errorf("change was called with %s", show(string(old)))
 		}
 		changing()
 		return st.change(old)
@@ -192,7 +192,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Run("found", func(t *testing.T) { l.findsDefects(t, killed) })
 }
 
-// succession is a run that was killed and what its successor did then.
+// succession is a run that was killed, and the run of its successor.
 type succession struct {
 	sc  scenario
 	ops []op
@@ -236,8 +236,8 @@ func (l *lab) successions(t *testing.T) (all []succession) {
 	return all
 }
 
-// A check that cannot fail is a defect: what the store does is spoilt here in
-// the recording, one thing at a time, and each must be found.
+// A check that cannot fail is a defect: this spoils one operation after the other in the
+// recording, and each must be found.
 func (l *lab) findsDefects(t *testing.T, killed []succession) {
 	tmp, rec := "state/rec.tmp", "state/rec"
 
@@ -307,7 +307,7 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 		try(interrupted, "create", "not synced: "+dir, pointCalled, pointReturned, "it had returned", without(opFsync, dir))
 	}
 
-	// The successor of a killed process leaves it at what it found.
+	// The successor of a killed process that does not sync what it found.
 	for _, dir := range append(above, scenarios[interrupted].dir) {
 		t.Run("killed/not synced: "+dir, func(t *testing.T) {
 			for _, k := range killed {
@@ -350,7 +350,7 @@ func renameAt(ops []op, at int) []op {
 	return ops
 }
 
-// The model leaves what it says, no more and no less.
+// The model leaves exactly the states that its comment lists.
 func TestDiskAfterPowerLoss(t *testing.T) {
 	d := newDisk(nil)
 	after := func(o op, want ...string) {
@@ -388,8 +388,8 @@ func TestDiskAfterPowerLoss(t *testing.T) {
 	after(op{kind: opFsync, path: "."}, `g=""`)
 }
 
-// Threads may interrupt each other in the log, and what is not understood is an
-// error rather than left out.
+// Threads may interrupt each other in the log; a line that is not understood is an
+// error.
 func TestParseStrace(t *testing.T) {
 	const log = `1 openat(AT_FDCWD</>, "\x2f\x62\x2f\x66", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 9</b/f>
 1 write(9</b/f>, "\x61\x62", 2) = 1
@@ -423,7 +423,7 @@ func TestParseStrace(t *testing.T) {
 	}
 }
 
-// lab tries what the store makes of a disk, once for each disk.
+// lab runs a new store on each disk, once.
 type lab struct {
 	dir           string
 	recorded      map[string][]op
@@ -444,7 +444,7 @@ func (l *lab) record(t *testing.T, scenario string) []op {
 	return l.recorded[scenario]
 }
 
-// judge replays ops and tells of up to limit breaches of the rules above, if
+// judge replays ops and returns up to limit violations of the rules above, if
 // power is lost after operation from or a later one.
 func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (problems []string) {
 	t.Helper()
@@ -510,7 +510,7 @@ func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (probl
 	return problems
 }
 
-// lacksRoom says what is wrong with the file that the result is to go into: it
+// lacksRoom returns what is wrong with the file that the result will go into: it
 // must have its blocks before change spends anything.
 func (d *disk) lacksRoom(sc scenario, st step) string {
 	n := d.lookup(filepath.Join(sc.dir, recName+".tmp"))
@@ -573,7 +573,7 @@ func (l *lab) work(t *testing.T, sc scenario, im image) (f finding) {
 	next := []byte(got + "!")
 	err = s.Update(ctx, recName, func(_ context.Context, old []byte) ([]byte, error) {
 		if string(old) != got {
-			return nil, fmt.Errorf("Read gave %s, Update %s", show(got), show(string(old)))
+			return nil, fmt.Errorf("Read returned %s, and Update %s", show(got), show(string(old)))
 		}
 		return next, nil
 	})
@@ -610,7 +610,7 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// show tells records apart in a message.
+// show names a record in a message.
 func show(record string) string {
 	if record == none {
 		return "no record"

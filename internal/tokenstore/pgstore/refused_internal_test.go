@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A server that is being started again is told from others by the system's number
-// for it, and that is not the same everywhere.
+// errRefused, by which connect recognises a server that restarts, is a number of the
+// operating system, and differs between systems.
 func TestRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -15,6 +15,6 @@ func TestRefused(t *testing.T) {
 	}
 	l.Close()
 	if _, err := net.Dial("tcp", l.Addr().String()); !errors.Is(err, errRefused) {
-		t.Errorf("nobody listens: %v; want %v", err, errRefused)
+		t.Errorf("a port without a listener: %v; want %v", err, errRefused)
 	}
 }

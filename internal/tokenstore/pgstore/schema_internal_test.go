@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// Who makes the table by hand takes it from the page.
+// People who make the table by hand copy it from the page.
 func TestSchemaIsOnThePage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "shared-store.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(page), "\n```sql\n"+schema+";\n") {
-		t.Errorf("docs/shared-store.md does not show the table as it is made: %s", schema)
+		t.Errorf("docs/shared-store.md does not have the statement that makes the table: %s", schema)
 	}
 }

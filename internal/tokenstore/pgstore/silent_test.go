@@ -11,8 +11,8 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// A server that says nothing is told from a lock that somebody holds, and both
-// from a caller who gives up.
+// The error for a server that sends nothing differs from the one for a held lock, and
+// both differ from that of a caller that gives up.
 func TestServerIsSilent(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,7 +49,7 @@ func TestServerIsSilent(t *testing.T) {
 		ended, end := context.WithCancelCause(t.Context())
 		time.AfterFunc(50*time.Millisecond, func() { end(reason) })
 		if err := call(ended); err != reason {
-			t.Errorf("%s that was given up: %v; want the cause", name, err)
+			t.Errorf("%s of a caller that gave up: %v; want the cause", name, err)
 		}
 	}
 }
@@ -72,6 +72,6 @@ func TestSame(t *testing.T) {
 		}
 	}
 	if !open(t, here+"?search_path=a").Same(open(t, here+"?sslmode=require&search_path=a")) {
-		t.Error("one schema is taken for two")
+		t.Error("one schema counts as two")
 	}
 }

@@ -15,38 +15,38 @@ import (
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
-// further takes the longer record for the later one.
-func further(kept, shared []byte) []byte {
+// longer returns the longer record, which counts as the later one.
+func longer(kept, shared []byte) []byte {
 	if len(kept) > len(shared) {
 		return kept
 	}
 	return shared
 }
 
-func TestKept(t *testing.T) {
+func TestSpool(t *testing.T) {
 	cluster := pgtest.Start(t)
 	storetest.Run(t, func(t *testing.T) func() record.Store {
 		address, _ := database(t, cluster)
 		dir := t.TempDir()
 		return func() record.Store {
-			return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), further, nil)
+			return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), longer, nil)
 		}
 	})
 }
 
-// What a database that went away did not take is on this machine when Update
-// returns, is read from there, and is in the database after the next Update.
-func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
+// When the database goes away before the commit, the record is on this machine when
+// Update returns, Read returns it, and the next Update brings it to the database.
+func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 	cluster := pgtest.Start(t)
 	ctx := t.Context()
 	address, _ := database(t, cluster)
 	dir := t.TempDir()
-	var told []string
+	var warnings []string
 	machine := func() *spool.Store {
-		return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), further, func(text string) { told = append(told, text) })
+		return spool.New(open(t, address), tokenstore.NewFiles(dir, nil), longer, func(text string) { warnings = append(warnings, text) })
 	}
 	other := func() *spool.Store {
-		return spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, nil)
+		return spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), longer, nil)
 	}
 	same := func(_ context.Context, old []byte) ([]byte, error) { return old, nil }
 	lose := func(s *spool.Store, text string) {
@@ -54,7 +54,7 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 		hurry, end := context.WithCancel(ctx)
 		err := s.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
 			cluster.Stop(t, pgtest.Immediate)
-			end() // else Update offers it for ten seconds more
+			end() // otherwise Update retries for ten seconds
 			return []byte(text), nil
 		})
 		if err != nil {
@@ -78,12 +78,12 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 
 	lose(machine(), "second..")
 	cluster.Start(t)
-	want(t, other(), "a", "first.") // it does not know better
+	want(t, other(), "a", "first.") // the other machine cannot know of it
 	if err := other().Update(ctx, "a", set("theirs!")); err != nil {
 		t.Fatal(err)
 	}
-	want(t, machine(), "a", "second..") // still the later one, and now it is
-	want(t, other(), "a", "second..")   // for all to see
+	want(t, machine(), "a", "second..") // still the later one, which the read brought
+	want(t, other(), "a", "second..")   // to the database
 
 	lose(machine(), "third....")
 	cluster.Start(t)
@@ -98,17 +98,16 @@ func TestKeptUntilTheDatabaseIsBack(t *testing.T) {
 	if left, err := os.ReadFile(filepath.Join(dir, "a.kept")); err != nil || strings.Contains(string(left), "third") {
 		t.Errorf("%q is left on the machine, %v", left, err)
 	}
-	if len(told) != 3 || !strings.Contains(told[0], "kept on this machine") {
-		t.Errorf("told %q", told)
+	if len(warnings) != 3 || !strings.Contains(warnings[0], "kept on this machine") {
+		t.Errorf("warnings %q", warnings)
 	}
 }
 
-// The database is back in time: the call itself sees to it that all machines
-// have its result.
-func TestKeptAndTakenUpAtOnce(t *testing.T) {
+// If the database is back in time, the same call brings its result there.
+func TestSpooledAndCommittedAtOnce(t *testing.T) {
 	cluster := pgtest.Start(t)
 	address, _ := database(t, cluster)
-	s := spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), further, func(string) { cluster.Start(t) })
+	s := spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), longer, func(string) { cluster.Start(t) })
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
 		cluster.Stop(t, pgtest.Fast)
 		return []byte("new"), nil
@@ -119,15 +118,15 @@ func TestKeptAndTakenUpAtOnce(t *testing.T) {
 	want(t, open(t, address), "a", "new")
 }
 
-// Without a place to keep a result nothing is changed.
-func TestKeptNeedsAPlace(t *testing.T) {
+// Where the spool cannot be written, nothing is changed.
+func TestSpoolMustBeWritable(t *testing.T) {
 	cluster := pgtest.Start(t)
 	address, _ := database(t, cluster)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := spool.New(open(t, address), tokenstore.NewFiles(filepath.Join(file, "state"), nil), further, nil)
+	s := spool.New(open(t, address), tokenstore.NewFiles(filepath.Join(file, "state"), nil), longer, nil)
 	called := false
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("x"), nil })
 	var fault *tokenstore.Error

@@ -12,7 +12,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 )
 
-// A pipe in the place of the key would keep whoever opens it waiting.
+// Opening a pipe would wait for its writer.
 func TestKeyFileIsNoPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -16,8 +16,8 @@ func testKey(tb testing.TB) *Key {
 	return &Key{place: "a test", identities: []age.Identity{i}, recipient: i.Recipient()}
 }
 
-// Whatever somebody put in the place of a record is opened only if it was sealed
-// for the key, and is never taken as it is.
+// Any bytes in the place of a record are opened only if they were sealed for the key,
+// and are never used as plain text.
 func FuzzUnseal(f *testing.F) {
 	key, other := testKey(f), testKey(f)
 	record := []byte(`{"version": 1}`)
@@ -40,8 +40,8 @@ func FuzzUnseal(f *testing.F) {
 		case err != nil && got != nil:
 			t.Errorf("%q beside %v", got, err)
 		case err == nil && bytes.Equal(got, b):
-			t.Errorf("%q was taken as it is", b)
-		case err == nil && !bytes.Equal(b, sealed): // age files are not malleable, and nobody else has the key
+			t.Errorf("%q was used as plain text", b)
+		case err == nil && !bytes.Equal(b, sealed): // age files are not malleable, and no other program has the key
 			t.Errorf("%q was opened: %q", b, got)
 		}
 		plain, err := (*Key)(nil).unseal(b)

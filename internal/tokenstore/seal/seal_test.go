@@ -25,7 +25,7 @@ import (
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
-// text stands for a record; no part of it may be seen in what is sealed.
+// text is a record; no part of it may be visible in the sealed one.
 const text = `{"refresh_token": "stampNL001.a-token-that-works-once"}`
 
 func identity(t *testing.T) *age.X25519Identity {
@@ -37,7 +37,7 @@ func identity(t *testing.T) *age.X25519Identity {
 	return i
 }
 
-// keyFile writes lines into a file that is ours alone, and gives its path.
+// keyFile writes lines into a private file and returns its path.
 func keyFile(t *testing.T, lines ...any) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key.txt")
@@ -51,7 +51,7 @@ func keyFile(t *testing.T, lines ...any) string {
 	return path
 }
 
-// newKey gives a key and the identity in its file.
+// newKey returns a key and the identity in its file.
 func newKey(t *testing.T) (*seal.Key, *age.X25519Identity) {
 	t.Helper()
 	i := identity(t)
@@ -65,7 +65,7 @@ func put(t *testing.T, s record.Store, name, text string) {
 	}
 }
 
-// raw is what lies in the store, below any seal.
+// raw returns the record as it is in the store.
 func raw(t *testing.T, s record.Store, name string) string {
 	t.Helper()
 	b, err := s.Read(t.Context(), name)
@@ -75,7 +75,7 @@ func raw(t *testing.T, s record.Store, name string) string {
 	return string(b)
 }
 
-// unseal opens what is sealed as the age command does.
+// unseal opens a sealed record as the age command does.
 func unseal(t *testing.T, sealed string, with ...age.Identity) string {
 	t.Helper()
 	r, err := age.Decrypt(strings.NewReader(sealed), with...)
@@ -89,8 +89,8 @@ func unseal(t *testing.T, sealed string, with ...age.Identity) string {
 	return string(b)
 }
 
-// refused holds an error against what each refusal of a seal must be: one of the
-// store, which has spent nothing, and never "there is no record".
+// refused checks the error of a seal: it is a store's, about the seal, before the change
+// ran, and never the one for a record that does not exist.
 func refused(t *testing.T, err error, want string) {
 	t.Helper()
 	var fault *tokenstore.Error
@@ -98,11 +98,11 @@ func refused(t *testing.T, err error, want string) {
 	case !errors.As(err, &fault), fault.Kind != tokenstore.SealKey && fault.Kind != tokenstore.Seal:
 		t.Errorf("%v; want a tokenstore.Error about the seal", err)
 	case errors.Is(err, fs.ErrNotExist):
-		t.Errorf("%v: it passes for a record that does not exist", err)
+		t.Errorf("%v: it is the error for a record that does not exist", err)
 	case !strings.Contains(err.Error(), want):
-		t.Errorf("%v; want something about %q", err, want)
+		t.Errorf("%v; want an error about %q", err, want)
 	case strings.Contains(strings.ReplaceAll(err.Error(), "begins with AGE-SECRET-KEY-1", ""), "AGE-SECRET-KEY"), strings.Contains(err.Error(), "works-once"), strings.Contains(err.Error(), "\n"):
-		t.Errorf("it tells too much: %q", err)
+		t.Errorf("it contains a secret or several lines: %q", err)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestSealedTable(t *testing.T) {
 	})
 }
 
-// A record is an age file, whole: any age that has the identity opens it.
+// A record is an age file: any age program with the identity opens it.
 func TestAgeOpensARecord(t *testing.T) {
 	i := identity(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
@@ -162,11 +162,11 @@ func TestAgeOpensARecord(t *testing.T) {
 	}
 }
 
-// What age has sealed for the key is opened.
+// A record that age has sealed for the key is opened.
 func TestOpensWhatAgeSealed(t *testing.T) {
 	key, i := newKey(t)
 	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, i.Recipient(), identity(t).Recipient()) // and for somebody else
+	w, err := age.Encrypt(&sealed, i.Recipient(), identity(t).Recipient()) // and for another key
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestOpensWhatAgeSealed(t *testing.T) {
 	}
 }
 
-// A record is not written because it would be sealed anew.
+// An equal result is not written, though its seal would differ.
 func TestEqualResultIsNotWritten(t *testing.T) {
 	key, _ := newKey(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
@@ -188,11 +188,11 @@ func TestEqualResultIsNotWritten(t *testing.T) {
 	before := raw(t, files, "a")
 	put(t, s, "a", text)
 	if raw(t, files, "a") != before {
-		t.Error("it was sealed anew")
+		t.Error("it was sealed again")
 	}
 	put(t, s, "a", text+" ")
 	if raw(t, files, "a") == before {
-		t.Error("it was not sealed anew")
+		t.Error("it was not sealed again")
 	}
 }
 
@@ -233,8 +233,8 @@ func TestDamagedSeal(t *testing.T) {
 	}
 }
 
-// A key that is not there is not a record that is not there: who takes the one
-// for the other signs in again over a login that lives.
+// A missing key is not a missing record: a person who confused the two would sign in
+// again although the login is good.
 func TestMissingKey(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
@@ -254,8 +254,8 @@ func TestMissingKey(t *testing.T) {
 	}
 }
 
-// What lies open is not taken for sealed: somebody may have put it there.
-func TestPlainIsRefused(t *testing.T) {
+// A record that is not sealed is refused: anyone may have put it there.
+func TestUnsealedIsRefused(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	key, _ := newKey(t)
 	s := seal.New(files, key, nil)
@@ -270,9 +270,8 @@ func TestPlainIsRefused(t *testing.T) {
 	}
 }
 
-// What is said to hold no secret lies open, for whoever has whatever key, until
-// it is more than that.
-func TestExcept(t *testing.T) {
+// A record without a secret is not sealed, and can be read and replaced with any key.
+func TestPlain(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	note := func(b []byte) bool { return strings.HasPrefix(string(b), "note") }
 	one, i := newKey(t)
@@ -337,7 +336,7 @@ func TestNoIdentityInTheFile(t *testing.T) {
 			made, err := key.Make(t.Context())
 			refused(t, err, c.want)
 			if made {
-				t.Error("the file was made anew")
+				t.Error("the file was made again")
 			}
 		})
 	}
@@ -345,7 +344,7 @@ func TestNoIdentityInTheFile(t *testing.T) {
 
 func TestKeyFileMustBeOurs(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("there are no mode bits to look at")
+		t.Skip("Windows has no mode bits")
 	}
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	path := keyFile(t, identity(t))
@@ -369,8 +368,8 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 	refused(t, err, "not a regular file")
 }
 
-// The first identity seals, all of them open: a key is replaced by putting the
-// new one first, and what was sealed before stays open until it is written next.
+// The first identity seals, and each of them opens: a key is replaced by putting the
+// new one first, and older records can be opened until they are written next.
 func TestRotation(t *testing.T) {
 	older, newer := identity(t), identity(t)
 	files := tokenstore.NewFiles(t.TempDir(), nil)
@@ -411,10 +410,10 @@ func TestMake(t *testing.T) {
 		t.Fatalf("age reads %v, %v", in, err)
 	}
 	if public := in[0].(*age.X25519Identity).Recipient().String(); !strings.Contains(string(b), "# public key: "+public+"\n") {
-		t.Errorf("the public key is not told:\n%s", b)
+		t.Errorf("the public key is missing:\n%s", b)
 	}
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	put(t, seal.New(files, key, nil), "a", text) // the key that was made is the one at hand
+	put(t, seal.New(files, key, nil), "a", text) // the key is in use at once
 	if got := unseal(t, raw(t, files, "a"), in...); got != text {
 		t.Errorf("it is %q", got)
 	}
@@ -435,7 +434,7 @@ func TestMake(t *testing.T) {
 	refused(t, err, "its directory is not there")
 }
 
-// Of many that make a key at once one does, and all have that one.
+// Of many processes that make a key at once one succeeds, and all have its key.
 func TestMakeTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.txt")
 	files := tokenstore.NewFiles(t.TempDir(), nil)
@@ -469,8 +468,8 @@ func TestMakeTogether(t *testing.T) {
 	}
 }
 
-// cut is a store whose process ends at an update: before it has changed
-// anything, or right after what it gave was durable.
+// cut is a store whose process ends at an update: before the update has changed
+// anything, or when its result is durable.
 type cut struct {
 	record.Store
 	before bool
@@ -488,8 +487,8 @@ func (s cut) Update(ctx context.Context, name string, change func(context.Contex
 	return errors.Join(errCut, s.Store.Update(ctx, name, change))
 }
 
-// A record changes its seal in each direction, in one step, and a change that was
-// cut off is done by doing it again.
+// A record changes its seal in each direction, in one step, and after a change that was
+// cut off the change can be repeated.
 func TestChange(t *testing.T) {
 	one, _ := newKey(t)
 	two, _ := newKey(t)
@@ -539,7 +538,7 @@ func TestChange(t *testing.T) {
 					t.Fatal(err)
 				}
 				if raw(t, files, "a") != before {
-					t.Error("what was changed already was changed again")
+					t.Error("a finished change was repeated")
 				}
 			})
 		}
@@ -554,10 +553,10 @@ func TestChangeRefuses(t *testing.T) {
 
 	for _, to := range []*seal.Key{nil, one} {
 		if err := seal.Change(t.Context(), files, "a", to, nil, two); err != nil {
-			t.Errorf("what does not exist: %v", err)
+			t.Errorf("no record: %v", err)
 		}
 		if _, err := files.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("it was made: %v", err)
+			t.Errorf("the record was made: %v", err)
 		}
 	}
 
@@ -570,7 +569,7 @@ func TestChangeRefuses(t *testing.T) {
 	if raw(t, files, "a") != before {
 		t.Error("the record was changed")
 	}
-	// Whichever of several opens it.
+	// One of several keys opens it.
 	if err := seal.Change(t.Context(), files, "a", two, nil, three, one); err != nil {
 		t.Error(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
 )
 
-// shared is a store that machines share, and can go away: before anything is
-// asked of it, or between a change and its save.
+// shared is a store that machines share, and that can go away: before it is called, or
+// between a change and its save.
 type shared struct {
 	*tokenstore.Files
 	away, loses bool
@@ -31,7 +31,7 @@ func (s *shared) Read(ctx context.Context, name string) ([]byte, error) {
 	return s.Files.Read(ctx, name)
 }
 
-func (s *shared) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+func (s *shared) Update(ctx context.Context, name string, change record.Change) error {
 	switch {
 	case s.away:
 		return errAway
@@ -53,20 +53,20 @@ func (s *shared) Delete(ctx context.Context, name string) error {
 	return s.Files.Delete(ctx, name)
 }
 
-// further takes the longer record for the later one.
-func further(kept, shared []byte) []byte {
+// longer returns the longer record, which counts as the later one.
+func longer(kept, shared []byte) []byte {
 	if len(kept) > len(shared) {
 		return kept
 	}
 	return shared
 }
 
-// machines are two that share a store, and what the first one keeps.
+// machines returns two machines that share the store s, and the spool of the first.
 func machines(t *testing.T) (one, two *spool.Store, s *shared, dir string) {
 	s = &shared{Files: tokenstore.NewFiles(t.TempDir(), nil)}
 	dir = t.TempDir()
-	one = spool.New(s, tokenstore.NewFiles(dir, nil), further, nil)
-	two = spool.New(s, tokenstore.NewFiles(t.TempDir(), nil), further, nil)
+	one = spool.New(s, tokenstore.NewFiles(dir, nil), longer, nil)
+	two = spool.New(s, tokenstore.NewFiles(t.TempDir(), nil), longer, nil)
 	return one, two, s, dir
 }
 
@@ -74,7 +74,7 @@ func set(t *testing.T, s record.Store, text string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-		cancel() // else Update offers what is kept for ten seconds
+		cancel() // otherwise Update retries for ten seconds
 		return []byte(text), nil
 	})
 	if err != nil {
@@ -82,51 +82,51 @@ func set(t *testing.T, s record.Store, text string) {
 	}
 }
 
-func has(t *testing.T, who string, s record.Store, text string) {
+func has(t *testing.T, machine string, s record.Store, text string) {
 	t.Helper()
 	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != text {
-		t.Errorf("%s: %q, %v; want %q", who, b, err, text)
+		t.Errorf("%s: %q, %v; want %q", machine, b, err, text)
 	}
 }
 
-// nothingKept looks for secrets, which all texts here begin with "secret".
-func nothingKept(t *testing.T, dir string) {
+// nothingSpooled looks for secrets: all texts here begin with "secret".
+func nothingSpooled(t *testing.T, dir string) {
 	t.Helper()
 	if b, err := os.ReadFile(filepath.Join(dir, "a.kept")); !errors.Is(err, fs.ErrNotExist) && (err != nil || bytes.Contains(b, []byte("secret"))) {
-		t.Errorf("%q is kept, %v", b, err)
+		t.Errorf("%q is spooled, %v", b, err)
 	}
 }
 
-func TestKeptIsWhole(t *testing.T) {
+func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() record.Store {
 		there, here := t.TempDir(), t.TempDir()
 		return func() record.Store {
-			return spool.New(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), further, nil)
+			return spool.New(tokenstore.NewFiles(there, nil), tokenstore.NewFiles(here, nil), longer, nil)
 		}
 	})
 }
 
-// A read brings what is kept to the others: they would go on from the old record.
-func TestReadBringsWhatIsKept(t *testing.T) {
+// A read brings the spooled record to the others, which would continue from the old one.
+func TestReadSettles(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, one, "secret 1")
 	s.loses = true
 	set(t, one, "secret 2.")
-	has(t, "the one", one, "secret 2.")
-	has(t, "the other", two, "secret 1")
+	has(t, "one", one, "secret 2.")
+	has(t, "two", two, "secret 1")
 	s.away = true
-	has(t, "the one", one, "secret 2.")
+	has(t, "one", one, "secret 2.")
 	if _, err := two.Read(t.Context(), "a"); !errors.Is(err, errAway) {
-		t.Errorf("the other: %v", err)
+		t.Errorf("two: %v", err)
 	}
 	s.loses, s.away = false, false
-	has(t, "the one", one, "secret 2.")
-	has(t, "the other", two, "secret 2.")
-	nothingKept(t, dir)
+	has(t, "one", one, "secret 2.")
+	has(t, "two", two, "secret 2.")
+	nothingSpooled(t, dir)
 }
 
-// An update that changes nothing still takes up what is kept.
-func TestUnchangedTakesUpWhatIsKept(t *testing.T) {
+// An update that changes nothing still brings the spooled record to the shared store.
+func TestUnchangedSettles(t *testing.T) {
 	one, two, s, dir := machines(t)
 	unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
 	set(t, one, "secret 1")
@@ -136,26 +136,26 @@ func TestUnchangedTakesUpWhatIsKept(t *testing.T) {
 	if err := one.Update(t.Context(), "a", unchanged); err != nil {
 		t.Error(err)
 	}
-	has(t, "the other", two, "secret 2.")
-	nothingKept(t, dir)
+	has(t, "two", two, "secret 2.")
+	nothingSpooled(t, dir)
 }
 
-// What the others have changed since is not undone, and what is kept is no use.
-func TestKeptTooLate(t *testing.T) {
+// If another machine has changed the record since, the spooled one is dropped.
+func TestSpooledTooLate(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, one, "secret 1")
 	s.loses = true
 	set(t, one, "secret 2.")
 	s.loses = false
 	set(t, two, "secret 3..")
-	has(t, "the one", one, "secret 3..")
+	has(t, "one", one, "secret 3..")
 	set(t, one, "secret 4...")
-	has(t, "the other", two, "secret 4...")
-	nothingKept(t, dir)
+	has(t, "two", two, "secret 4...")
+	nothingSpooled(t, dir)
 }
 
-// A read in the middle of an Update, as the refresh makes one, does not wait for
-// that very Update.
+// A read within a change, as in a refresh, does not wait for the Update that runs the
+// change.
 func TestReadWithinUpdate(t *testing.T) {
 	one, _, s, _ := machines(t)
 	set(t, one, "secret 1")
@@ -164,9 +164,9 @@ func TestReadWithinUpdate(t *testing.T) {
 	s.loses = false
 	err := one.Update(t.Context(), "a", func(ctx context.Context, old []byte) ([]byte, error) {
 		if string(old) != "secret 2." {
-			t.Errorf("it begins with %q", old)
+			t.Errorf("change was called with %q", old)
 		}
-		has(t, "the one", one, "secret 2.")
+		has(t, "one", one, "secret 2.")
 		return old, nil
 	})
 	if err != nil {
@@ -177,35 +177,35 @@ func TestReadWithinUpdate(t *testing.T) {
 func TestSettle(t *testing.T) {
 	one, two, s, dir := machines(t)
 	if err := one.Settle(t.Context(), "a"); err != nil {
-		t.Errorf("nothing at all: %v", err)
+		t.Errorf("no spool: %v", err)
 	}
 	set(t, one, "secret 1")
 	if err := one.Settle(t.Context(), "a"); err != nil {
-		t.Errorf("nothing is kept: %v", err)
+		t.Errorf("an empty spool: %v", err)
 	}
 	s.loses = true
 	set(t, one, "secret 2.")
-	for _, away := range []bool{false, true} { // what cannot be brought there stays
+	for _, away := range []bool{false, true} { // it stays in the spool
 		s.away = away
 		if err := one.Settle(t.Context(), "a"); err == nil {
-			t.Error("it was brought to where it was not taken")
+			t.Error("Settle succeeded though the shared store did not take the record")
 		}
 	}
-	has(t, "the one", one, "secret 2.")
+	has(t, "one", one, "secret 2.")
 	s.loses, s.away = false, false
 	if err := one.Settle(t.Context(), "a"); err != nil {
 		t.Error(err)
 	}
-	has(t, "the other", two, "secret 2.")
+	has(t, "two", two, "secret 2.")
 	if _, err := os.Stat(filepath.Join(dir, "a.kept")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("something is kept: %v", err)
+		t.Errorf("a record is spooled: %v", err)
 	}
 }
 
-// full is a store that takes nothing of what a change gives.
+// full is a store that cannot save the result of a change.
 type full struct{ record.Store }
 
-func (s full) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+func (s full) Update(ctx context.Context, name string, change record.Change) error {
 	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
 		if _, err := change(ctx, old); err != nil {
 			return nil, err
@@ -214,26 +214,26 @@ func (s full) Update(ctx context.Context, name string, change func(context.Conte
 	})
 }
 
-// Where neither store takes it, both reasons are told, in one line.
+// If neither store takes the record, the error has both reasons, in one line.
 func TestSettleNowhere(t *testing.T) {
 	one, _, s, dir := machines(t)
 	s.loses = true
 	set(t, one, "secret 1")
-	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, further, nil)
+	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, longer, nil)
 	err := k.Settle(t.Context(), "a")
 	var fault *tokenstore.Error
 	if !errors.As(err, &fault) || err.Error() != "write shared: away; write kept: full" {
 		t.Errorf("Settle: %q", err)
 	}
-	has(t, "the one", one, "secret 1")
+	has(t, "one", one, "secret 1")
 }
 
-// What another machine has deleted is not to be brought anywhere.
-func TestSettleWhatIsDeleted(t *testing.T) {
+// Settle does not bring back a record that another machine has deleted.
+func TestSettleDeleted(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, two, "secret 1")
 	s.loses = true
-	set(t, one, "secret 2, further")
+	set(t, one, "secret 2, longer")
 	s.loses = false
 	if err := s.Delete(t.Context(), "a"); err != nil {
 		t.Fatal(err)
@@ -241,19 +241,19 @@ func TestSettleWhatIsDeleted(t *testing.T) {
 	if err := one.Settle(t.Context(), "a"); err != nil {
 		t.Errorf("Settle: %v", err)
 	}
-	nothingKept(t, dir)
+	nothingSpooled(t, dir)
 }
 
-// What is kept of a record that another machine deletes meanwhile does not come
-// back; what is kept where there never was one does.
-func TestKeptOfWhatIsDeleted(t *testing.T) {
+// A spooled record that another machine has deleted does not come back; a spooled
+// record of which the shared store never had one does.
+func TestSpooledAndDeleted(t *testing.T) {
 	ctx := t.Context()
 	one, two, s, _ := machines(t)
 	put := func(k *spool.Store, text string) {
 		t.Helper()
 		hurry, end := context.WithCancel(ctx)
 		err := k.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
-			end() // it is not offered again
+			end() // Update does not retry
 			return []byte(text), nil
 		})
 		if err != nil {
@@ -287,7 +287,7 @@ func TestKeptOfWhatIsDeleted(t *testing.T) {
 	}
 }
 
-// watched is a store that another process uses whenever something was deleted.
+// watched is a store that another process uses after each deletion.
 type watched struct {
 	record.Store
 	deleted func()
@@ -298,12 +298,12 @@ func (s watched) Delete(ctx context.Context, name string) error {
 	return s.Store.Delete(ctx, name)
 }
 
-// Another process of the machine that reads in the middle of a deletion brings
-// nothing back that is kept.
+// Another process of this machine that reads during a deletion does not bring the
+// spooled record back.
 func TestReadWithinDelete(t *testing.T) {
 	_, two, s, dir := machines(t)
 	here := tokenstore.NewFiles(dir, nil)
-	other := spool.New(s, here, further, nil)
+	other := spool.New(s, here, longer, nil)
 	reads := 0
 	read := func() {
 		reads++
@@ -311,23 +311,23 @@ func TestReadWithinDelete(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	one := spool.New(watched{s, read}, watched{here, read}, further, nil)
+	one := spool.New(watched{s, read}, watched{here, read}, longer, nil)
 	s.loses = true
-	set(t, one, "secret kept alone")
+	set(t, one, "secret spooled alone")
 	s.loses = false
 	if err := one.Delete(t.Context(), "a"); err != nil || reads == 0 {
 		t.Fatalf("%v, read %d times meanwhile", err, reads)
 	}
-	for who, k := range map[string]*spool.Store{"the one": one, "its other process": other, "the other": two} {
+	for name, k := range map[string]*spool.Store{"one": one, "another process there": other, "two": two} {
 		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s reads %q, %v", who, b, err)
+			t.Errorf("%s reads %q, %v", name, b, err)
 		}
 	}
-	nothingKept(t, dir)
+	nothingSpooled(t, dir)
 }
 
-// A deletion that fails has not thrown away what only this machine knows: what the
-// shared store has may be of no use any more.
+// A deletion that fails keeps the spooled record: the one in the shared store may be
+// used up.
 func TestDeleteWhileAway(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, one, "secret 1")
@@ -338,15 +338,15 @@ func TestDeleteWhileAway(t *testing.T) {
 		t.Errorf("Delete: %v", err)
 	}
 	s.away = false
-	has(t, "the one", one, "secret 2.")
-	has(t, "the other", two, "secret 2.")
+	has(t, "one", one, "secret 2.")
+	has(t, "two", two, "secret 2.")
 	if err := one.Delete(t.Context(), "a"); err != nil {
 		t.Error(err)
 	}
-	for who, k := range map[string]*spool.Store{"the one": one, "the other": two} {
+	for name, k := range map[string]*spool.Store{"one": one, "two": two} {
 		if b, err := k.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s reads %q, %v", who, b, err)
+			t.Errorf("%s reads %q, %v", name, b, err)
 		}
 	}
-	nothingKept(t, dir)
+	nothingSpooled(t, dir)
 }

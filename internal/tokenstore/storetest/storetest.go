@@ -1,4 +1,4 @@
-// Package storetest holds what every store must do, as one test function.
+// Package storetest tests that a store does what record.Store says.
 package storetest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-// Run tests that a kind of store does what record.Store says. empty makes an empty store for one test and
-// returns a function that opens one more handle on it, as another process would.
+// Run tests one kind of store. empty makes an empty store for one test and returns a
+// function that opens it once more, as another process would.
 func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 	ctx := context.Background()
 	set := func(b []byte) record.Change {
@@ -36,28 +36,48 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		}
 	}
 
+	wantNone := func(t *testing.T, s record.Store, name string) {
+		t.Helper()
+		if b, err := s.Read(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read(%s) = %q, %v; want fs.ErrNotExist", name, b, err)
+		}
+	}
+	// hold starts an update that has the record's lock until finish is called.
+	hold := func(s record.Store, text string) (finish func() error) {
+		held, release := make(chan struct{}), make(chan struct{})
+		done := make(chan error, 1)
+		go func() {
+			done <- s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
+				close(held)
+				<-release
+				return []byte(text), nil
+			})
+		}()
+		<-held
+		return func() error {
+			close(release)
+			return <-done
+		}
+	}
+
 	t.Run("missing", func(t *testing.T) {
 		s := empty(t)()
-		if _, err := s.Read(ctx, "none"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read of nothing: %v; want fs.ErrNotExist", err)
-		}
+		wantNone(t, s, "none")
 		if err := s.Delete(ctx, "none"); err != nil {
-			t.Errorf("Delete of nothing: %v", err)
+			t.Errorf("Delete without a record: %v", err)
 		}
 		called := false
 		err := s.Update(ctx, "none", func(_ context.Context, old []byte) ([]byte, error) {
 			called = true
 			if old != nil {
-				t.Errorf("change of nothing was given %q; want nil", old)
+				t.Errorf("change was called with %q; want nil", old)
 			}
 			return nil, context.Canceled
 		})
 		if !called || !errors.Is(err, context.Canceled) {
 			t.Errorf("called %v, error %v; want the error of change", called, err)
 		}
-		if _, err := s.Read(ctx, "none"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read after a failed change: %v; want fs.ErrNotExist", err)
-		}
+		wantNone(t, s, "none")
 	})
 
 	t.Run("replace", func(t *testing.T) {
@@ -71,7 +91,7 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		}
 		err := s.Update(ctx, "a", func(_ context.Context, old []byte) ([]byte, error) {
 			if string(old) != "bytes \x00\xff\r\n" {
-				t.Errorf("change was given %q", old)
+				t.Errorf("change was called with %q", old)
 			}
 			return old, nil
 		})
@@ -105,9 +125,7 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		if err := s.Delete(ctx, "a"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read after Delete: %v; want fs.ErrNotExist", err)
-		}
+		wantNone(t, s, "a")
 		want(t, s, "b", "2")
 		write(t, s, "a", "3")
 		want(t, s, "a", "3")
@@ -115,23 +133,18 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 
 	t.Run("unchanged", func(t *testing.T) {
 		s := empty(t)()
-		unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
-		if err := s.Update(ctx, "a", unchanged); err != nil {
+		leave := func(context.Context, []byte) ([]byte, error) {
+			return []byte("new"), fmt.Errorf("looked: %w", record.ErrUnchanged)
+		}
+		if err := s.Update(ctx, "a", leave); err != nil {
 			t.Errorf("no record: %v", err)
 		}
-		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read of a record that was not made: %v; want fs.ErrNotExist", err)
-		}
+		wantNone(t, s, "a")
 		write(t, s, "a", "old")
-		for _, result := range []string{"", "new"} {
-			err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-				return []byte(result), fmt.Errorf("looked: %w", record.ErrUnchanged)
-			})
-			if err != nil {
-				t.Errorf("result %q: %v", result, err)
-			}
-			want(t, s, "a", "old")
+		if err := s.Update(ctx, "a", leave); err != nil {
+			t.Errorf("a record: %v", err)
 		}
+		want(t, s, "a", "old")
 		write(t, s, "a", "new") // the lock is free
 		want(t, s, "a", "new")
 	})
@@ -141,7 +154,7 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		write(t, s, "a", "old")
 		boom := errors.New("boom")
 		if err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { return []byte("new"), boom }); err != boom {
-			t.Errorf("Update gave %v; want the very error of change", err)
+			t.Errorf("Update: %v; want the error of change itself", err)
 		}
 		want(t, s, "a", "old")
 		for _, none := range [][]byte{nil, {}} {
@@ -153,13 +166,13 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		write(t, s, "a", "new")
 	})
 
-	// What no store gives back is not saved by any, and is not half a record either.
+	// A record that could not be read again is not saved, not even in part.
 	t.Run("too large", func(t *testing.T) {
 		s := empty(t)()
 		write(t, s, "a", "old")
 		err := s.Update(ctx, "a", set(bytes.Repeat([]byte("x"), tokenstore.MaxRecord+1)))
-		var fault *tokenstore.Error
-		if !errors.As(err, &fault) || fault.Kind != tokenstore.Late {
+		var failed *tokenstore.Error
+		if !errors.As(err, &failed) || failed.Kind != tokenstore.Late {
 			t.Errorf("Update: %v; want a Late error", err)
 		}
 		want(t, s, "a", "old")
@@ -242,18 +255,9 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 
 	t.Run("a held lock", func(t *testing.T) {
 		open := empty(t)
-		held, release := make(chan struct{}), make(chan struct{})
-		done := make(chan error, 1)
-		go func() {
-			done <- open().Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-				close(held)
-				<-release
-				return []byte("first"), nil
-			})
-		}()
-		<-held
+		finish := hold(open(), "first")
 		s := open()
-		write(t, s, "b", "not held up") // another record
+		write(t, s, "b", "not delayed") // another record
 
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
@@ -262,63 +266,50 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 			return []byte("second"), nil
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("waiting in vain: %v; want context.DeadlineExceeded", err)
+			t.Errorf("a lock that stays held: %v; want context.DeadlineExceeded", err)
 		}
 		cause := errors.New("interrupted")
 		ended, end := context.WithCancelCause(ctx)
 		end(cause)
 		if err := s.Update(ended, "a", set([]byte("third"))); err != cause {
-			t.Errorf("waiting after the end: %v; want the cause", err)
+			t.Errorf("a context that has ended: %v; want the cause", err)
 		}
-		close(release)
-		if err := <-done; err != nil {
+		if err := finish(); err != nil {
 			t.Error(err)
 		}
 		want(t, s, "a", "first")
 	})
 
-	// What does not exist yet cannot be seen, but its lock can be held.
+	// A record that does not exist yet cannot be read, but its lock can be held.
 	t.Run("delete waits for a record that is being made", func(t *testing.T) {
 		open := empty(t)
 		s := open()
 		write(t, s, "b", "so that the store is there")
-		held, release := make(chan struct{}), make(chan struct{})
-		made := make(chan error, 1)
-		go func() {
-			made <- open().Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-				close(held)
-				<-release
-				return []byte("made"), nil
-			})
-		}()
-		<-held
+		finish := hold(open(), "made")
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
 		if err := s.Delete(short, "a"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("waiting in vain: %v; want context.DeadlineExceeded", err)
+			t.Errorf("a lock that stays held: %v; want context.DeadlineExceeded", err)
 		}
 		deleted := make(chan error, 1)
 		go func() { deleted <- s.Delete(ctx, "a") }()
-		close(release)
-		for _, err := range []error{<-made, <-deleted} {
+		for _, err := range []error{finish(), <-deleted} {
 			if err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := s.Read(ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read after Delete: %v; want fs.ErrNotExist", err)
-		}
+		wantNone(t, s, "a")
 	})
 
 	t.Run("a change outlives its caller's context", func(t *testing.T) {
 		s := empty(t)()
 		stopping, stop := context.WithCancel(ctx)
 		err := s.Update(stopping, "a", func(context.Context, []byte) ([]byte, error) {
-			stop() // as Ctrl-C does while the refresh is under way
+			stop() // as Ctrl-C does during a refresh
 			return []byte("the only new token"), nil
 		})
 		if err != nil {
-			t.Errorf("the result was thrown away: %v", err)
+			t.Errorf("the result was not saved: %v", err)
 		}
 		want(t, s, "a", "the only new token")
 	})
