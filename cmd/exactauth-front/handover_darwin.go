@@ -1,4 +1,4 @@
 package main
 
-// giveBack is what Linux needs.
-func giveBack() {}
+// resetSignals is for Linux only.
+func resetSignals() {}

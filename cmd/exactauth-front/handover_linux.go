@@ -5,11 +5,10 @@ import (
 	"unsafe"
 )
 
-// giveBack has the system itself end this process on these signals, unless they are
-// ignored. Otherwise the Go runtime's handler does, in a thread that the system may
-// just be ending to make room for the program that takes our place, and the signal
-// is lost.
-func giveBack() {
+// resetSignals lets the system end this process on these signals, unless they are
+// ignored. Otherwise the Go runtime's handler runs, in a thread that the system may
+// be ending at this moment for the next program, and the signal is lost.
+func resetSignals() {
 	const (
 		maskSize = 8 // bytes
 		ignored  = 1 // SIG_IGN

@@ -2,11 +2,6 @@
 
 package main
 
-import "time"
-
-// become fails: where a process cannot turn into another program, the packages
-// have the whole program alone.
+// become fails: where a process cannot turn into another program, packages have the
+// whole program only.
 func become([]string) error { return errMissing }
-
-// claim is of use before become alone.
-func claim(string, time.Duration) {}

@@ -129,33 +129,38 @@ func liveToken(args []string, env func(string) string, now func() time.Time) (st
 	return text, err == nil
 }
 
-// patience is how long a token is waited for that another process has gone to get.
+// patience bounds the wait for another process's refresh.
 const patience = time.Second
 
-// fresh gives the token in the record of that name, if it is fresh, and the time at
-// which it was. If it is expired and another process has gone to renew it, that is
-// waited for: of 200 processes that find it so, all but the first would else have to
-// start as the whole program, to do no more than wait there.
+// fresh returns the token in p's record if it is fresh, and when it was. If the token
+// is due and another process is replacing it, fresh waits for that process: otherwise
+// 200 processes that find the token due would all start as the whole program, most
+// of them only to wait there.
 func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token, at time.Time, ok bool) {
-	note := func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) }
-	store := tokenstore.NewFiles(dir, note)
-	for look := 1; look <= 2; look++ {
+	store := tokenstore.NewFiles(dir, func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) })
+	for began := time.Now(); ; {
 		b, err := store.Read(context.Background(), p.Name)
 		if err != nil {
-			break
+			return t, at, false
 		}
 		r, ours := open(b, p)
 		if !ours {
-			break
+			return t, at, false
 		}
 		if at = now(); r.Fresh(at) {
 			return record.Token{Access: r.Access, ExpiresAt: r.ExpiresAt(), BaseURL: r.BaseURL, Profile: p.Name, Division: p.Division}, at, true
 		}
-		if look == 1 {
-			claim(filepath.Join(dir, p.Name), patience)
+		left, age := patience-time.Since(began), at.Sub(r.SpentAt)
+		switch {
+		case left <= 0:
+			return t, at, false
+		case store.WaitUnlocked(p.Name, left):
+		case age >= 0 && age < patience: // between the two updates of a refresh, the mark and the request
+			time.Sleep(5 * time.Millisecond)
+		default:
+			return t, at, false
 		}
 	}
-	return record.Token{}, at, false
 }
 
 // open reads a record, and reports whether it is p's and its token may be handed out

@@ -19,7 +19,6 @@ var version, commit, date = "dev", "", ""
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	ownClaim()
 	ctx, interrupts := catchInterrupts(context.Background()) // first of all, so that none is missed
 	defer interrupts.release()
 	a := &app{Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}, interrupts: interrupts}

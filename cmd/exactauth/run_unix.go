@@ -5,19 +5,8 @@ package main
 import (
 	"context"
 	"os"
-	"strconv"
 	"syscall"
 )
-
-// ownClaim keeps to this process what the front has claimed for it: an open record,
-// which is nothing for those that are started here (see cmd/exactauth-front).
-func ownClaim() {
-	const variable = "EXACTAUTH_CLAIM"
-	if fd, err := strconv.Atoi(os.Getenv(variable)); err == nil && fd > 2 {
-		syscall.CloseOnExec(fd)
-	}
-	os.Unsetenv(variable)
-}
 
 const errNoExec = syscall.ENOEXEC
 

@@ -6,9 +6,6 @@ import (
 	"syscall"
 )
 
-// ownClaim is of use behind a front, which Windows does not have.
-func ownClaim() {}
-
 const errNoExec = syscall.Errno(193) // ERROR_BAD_EXE_FORMAT
 
 // moreRelayed are further signals that must not end this program while a child

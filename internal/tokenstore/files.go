@@ -162,6 +162,24 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	return f(root)
 }
 
+// WaitUnlocked waits until no process holds the record's lock, for no longer than
+// limit, and reports whether it waited. It makes no file, follows no link, and holds a
+// shared lock for an instant only, so that it does not delay a process that wants the
+// lock. It has no context, because a program that only prints a live token links none.
+func (s *Files) WaitUnlocked(name string, limit time.Duration) (waited bool) {
+	lock := flock.New(s.path(name)+lockSuffix, flock.SetFlag(lookFlags))
+	for began := time.Now(); ; time.Sleep(lockPoll) {
+		free, err := lock.TryRLock()
+		_ = lock.Unlock()       // which also closes the file
+		if free || err != nil { // Update reports the error
+			return waited
+		}
+		if waited = true; time.Since(began) >= limit {
+			return true
+		}
+	}
+}
+
 // makeDirs makes dir and the missing directories above it, 0700 whatever the umask.
 func makeDirs(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,10 @@ import (
 	"github.com/exactauth/exactauth/internal/durable"
 )
 
+// lookFlags open a lock file, whatever it is, without waiting and without following a
+// link.
+const lookFlags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
 // ownedByUs returns an error for a file that another user may have put there, root
 // included: the user could not change a record that root wrote.
 func ownedByUs(info fs.FileInfo) error {

@@ -13,6 +13,8 @@ import (
 func ownedByUs(fs.FileInfo) error { return nil }
 func tooOpen(fs.FileInfo) bool    { return false }
 
+const lookFlags = os.O_RDONLY // of a lock file
+
 // rename retries while a virus scanner or an indexer holds the file: a short
 // sharing violation must not lose a login.
 func rename(root *os.Root, from, to string) error {
