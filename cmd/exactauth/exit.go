@@ -249,7 +249,7 @@ func storeHint(kind tokenstore.Kind, p string) string {
 	return "nothing was spent or changed; fix the disk space, owner or permissions, then retry"
 }
 
-// forbiddenHint says where somebody changes at Exact what is not allowed.
+// forbiddenHint says where a person can allow it at Exact.
 func forbiddenHint(err error) string {
 	var later *fault.WaitError
 	hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"

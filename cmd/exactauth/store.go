@@ -100,7 +100,7 @@ func redacted(store string) string {
 	return "(not understood)" // it may contain a password
 }
 
-// moveRecord moves the profile's record from the store and seal of before to those of
+// moveRecord moves the profile's record from the old store and seal to those of
 // p. The caller calls finish once the configuration names the new ones.
 func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (finish func(context.Context) error, err error) {
 	from, err := a.place(before)

@@ -38,7 +38,7 @@ const (
 	badClient                  // client id, client secret or redirect URI is wrong
 	redirected                 // a redirect, which is not followed
 	refused                    // refused for an unknown reason
-	forbidden                  // refused until somebody changes a right or a licence at Exact
+	forbidden                  // refused until a person changes a right or a licence at Exact
 	numOutcomes                // not an outcome
 )
 

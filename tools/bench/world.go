@@ -106,7 +106,7 @@ func (w *world) expire(ctx context.Context) error {
 			return nil, err
 		}
 		if !r.SignedIn() {
-			return nil, errors.New("nobody is signed in")
+			return nil, errors.New("not signed in")
 		}
 		r.RequestedAt = r.RequestedAt.Add(-life)
 		r.RepliedAt = r.RepliedAt.Add(-life)

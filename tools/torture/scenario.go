@@ -23,7 +23,7 @@ type plan struct {
 	calls     []call
 	faults    []exactsim.Fault
 	disk      diskFault
-	down      bool          // nobody listens at the server's port
+	down      bool          // no server listens at the port
 	clock     time.Duration // the step of every machine's clock
 	elsewhere time.Duration // after the start another program signs in; zero: none does
 	quiet     bool          // nothing goes wrong, so that every call must succeed
