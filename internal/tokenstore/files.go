@@ -261,7 +261,7 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is not a regular file (%v)", info.Mode())
+		return nil, fmt.Errorf("it is a %s, not a regular file", kind(info.Mode()))
 	}
 	if err := ownedByUs(info); err != nil {
 		return nil, err
@@ -284,6 +284,16 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 	b := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 	_, err = b.ReadFrom(f)
 	return b.Bytes(), err
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSymlink != 0:
+		return "symbolic link"
+	case m.IsDir():
+		return "directory"
+	}
+	return "special file"
 }
 
 // room is the file that will become the record. It exists, has its blocks and is

@@ -152,8 +152,8 @@ func TestFilesRefuses(t *testing.T) {
 		{"symbolic link", func(t *testing.T, dir string) {
 			os.WriteFile(filepath.Join(dir, "else"), []byte("x"), 0o600)
 			os.Symlink("else", filepath.Join(dir, "a"))
-		}, "not a regular file (L"},
-		{"directory", func(t *testing.T, dir string) { os.Mkdir(filepath.Join(dir, "a"), 0o700) }, "not a regular file (d"},
+		}, "symbolic link"},
+		{"directory", func(t *testing.T, dir string) { os.Mkdir(filepath.Join(dir, "a"), 0o700) }, "directory"},
 		{"huge", func(t *testing.T, dir string) {
 			os.WriteFile(filepath.Join(dir, "a"), nil, 0o600)
 			os.Truncate(filepath.Join(dir, "a"), 1<<30)

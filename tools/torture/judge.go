@@ -407,7 +407,7 @@ func (t *trial) settle(ctx context.Context) {
 	_, kept, _ := t.look()
 	t.count(spoolNote, len(kept))
 	for m := t.IntN(len(t.machines)); ; m = (m + 1) % len(t.machines) {
-		r, kept, ok := t.look()
+		_, kept, ok := t.look()
 		if !ok {
 			return
 		}
@@ -419,7 +419,8 @@ func (t *trial) settle(ctx context.Context) {
 			args = append(args, "--force-refresh")
 		}
 		p := t.run(m, args)
-		if r, kept, ok = t.look(); !ok {
+		r, kept, ok := t.look()
+		if !ok {
 			return
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
