@@ -156,7 +156,7 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 			return t, at, false
 		case store.WaitUnlocked(p.Name, left):
 		case age >= 0 && age < patience: // between the two updates of a refresh, the mark and the request
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		default:
 			return t, at, false
 		}
