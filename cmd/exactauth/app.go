@@ -61,9 +61,7 @@ prints a live access token whenever a script asks for one.`,
 	f.BoolVar(&a.NoInput, "no-input", false, "never ask questions")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log each step on stderr; secrets are never shown")
 	f.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 90s; 5m for login)")
-	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfiles); err != nil {
-		panic(err) // there is no such flag
-	}
+	completeBy(root, "profile", a.completeProfiles)
 	root.SetHelpFunc(showHelp)
 	cobra.EnableCommandSorting = false // in the order below
 	root.SetOut(a.Out)
@@ -140,6 +138,9 @@ func (a *app) client(p config.Settings) (*exactauth.Client, error) {
 	}
 	return c, nil
 }
+
+// profile decides everything about the profile in use.
+func (a *app) profile() (config.Settings, error) { return config.Resolve(a.Env, a.profileName) }
 
 // current returns the profile that flags, environment and configuration name, and its
 // client.

@@ -96,7 +96,7 @@ func (a *app) tenantDomains(o auth0Options) (d tenantDomains, err error) {
 }
 
 func (a *app) auth0Server(d auth0.Domain) auth0.Server {
-	return auth0.Server{Domain: d, Waiting: a.SayWaiting, Log: a.logger()}
+	return auth0.Server{Domain: d, Waiting: a.Waiting, Log: a.logger()}
 }
 
 // tenant returns the tenant to manage, with the credentials of the environment.

@@ -63,8 +63,13 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 		return usagef("--guide, --print and --dry-run cannot be combined")
 	}
 	if o.domain == "" && a.Env("AUTH0_DOMAIN") == "" && a.Interactive() && !o.guide && !o.print {
-		var err error
-		if o.domain, err = a.askDomain(ctx); err != nil {
+		a.Say("Find the tenant's host in Auth0's dashboard: " + dashboardDomain + ".")
+		err := a.askFor(ctx, "Auth0 domain: ", func(answer string) error {
+			o.domain = answer
+			_, err := auth0.ParseDomain(answer)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -148,14 +153,24 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 			return err
 		}
 	}
-	if a.JSON {
-		return a.showPlanJSON(d, plan, o.dryRun)
-	}
 	return a.showPlan(d, plan, o.dryRun)
 }
 
 // showPlan prints what was changed, or would be in a dry run.
 func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
+	var lacking []string
+	if dry {
+		lacking = plan.Lacking()
+	}
+	if a.JSON {
+		return a.PrintJSON(struct {
+			Domain string `json:"auth0_domain"`
+			*auth0.Plan
+			RedirectURI string   `json:"redirect_uri"`
+			DryRun      bool     `json:"dry_run"`
+			Lacking     []string `json:"lacking_scopes,omitempty"`
+		}{d.own.String(), plan, d.signIn.Callback(), dry, lacking})
+	}
 	if len(plan.Changes) == 0 {
 		return a.Print(fmt.Sprintf("Nothing to change: connection %s at %s is correct.\n", plan.Connection, d.own))
 	}
@@ -177,45 +192,13 @@ func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 	if err := a.Print(text); err != nil {
 		return err
 	}
-	if missing := plan.Lacking(); dry && len(missing) > 0 {
-		a.Note("the management token lacks " + strings.Join(missing, " and ") + ", so this would be refused")
+	if len(lacking) > 0 {
+		a.Note("the management token lacks " + strings.Join(lacking, " and ") + ", so this would be refused")
 	}
 	if !dry && plan.App != nil {
 		a.Say("\nNext: exactauth auth0 test%s --app %s", d.flags(), plan.App.ClientID)
 	}
 	return nil
-}
-
-func (a *app) showPlanJSON(d tenantDomains, plan *auth0.Plan, dry bool) error {
-	out := struct {
-		Domain string `json:"auth0_domain"`
-		*auth0.Plan
-		RedirectURI string   `json:"redirect_uri"`
-		DryRun      bool     `json:"dry_run"`
-		Lacking     []string `json:"lacking_scopes,omitempty"`
-	}{d.own.String(), plan, d.signIn.Callback(), dry, nil}
-	if dry {
-		out.Lacking = plan.Lacking()
-	}
-	return a.PrintJSON(out)
-}
-
-func (a *app) askDomain(ctx context.Context) (string, error) {
-	a.Say("Find the tenant's host in Auth0's dashboard: " + dashboardDomain + ".")
-	for {
-		answer, err := a.Ask(ctx, "Auth0 domain: ")
-		if err != nil {
-			return "", err
-		}
-		if answer == "" {
-			continue
-		}
-		if _, err := auth0.ParseDomain(answer); err != nil {
-			a.Say("%v", err)
-			continue
-		}
-		return answer, nil
-	}
 }
 
 // askForExact guides the person through the registration at Exact and asks for the
@@ -229,26 +212,19 @@ func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish)
 		wish.BaseURL = region.BaseURL
 	}
 	a.Say("\n%s", registration(d, wish.BaseURL, ""))
-	for wish.ClientID == "" {
-		answer, err := a.Ask(ctx, "Client ID: ")
+	if wish.ClientID == "" {
+		err := a.askFor(ctx, "Client ID: ", func(answer string) error {
+			wish.ClientID = config.NormalClientID(answer)
+			return wish.Check()
+		})
 		if err != nil {
 			return wish, err
 		}
-		trial := wish
-		trial.ClientID = config.NormalClientID(answer)
-		if err := trial.Check(); err != nil {
-			a.Say("%v", err)
-			continue
-		}
-		wish = trial
 	}
-	for wish.ClientSecret.IsZero() {
-		line, err := a.AskSecret(ctx, "Client Secret (not shown): ")
-		if err != nil {
+	if wish.ClientSecret.IsZero() {
+		var err error
+		if wish.ClientSecret, err = a.askClientSecret(ctx, false); err != nil {
 			return wish, err
-		}
-		if wish.ClientSecret, err = readSecret("Client Secret", strings.NewReader(line)); err != nil {
-			a.Say("%v", err)
 		}
 	}
 	a.Say("")
@@ -258,16 +234,13 @@ func (a *app) askForExact(ctx context.Context, d tenantDomains, wish auth0.Wish)
 // registration explains how to register an app for Auth0 at Exact. next is the last
 // step: a command, or empty.
 func registration(d tenantDomains, baseURL, next string) string {
-	country := "your country"
-	if r, ok := regionOf(baseURL); ok {
-		country = r.Country
-	}
+	region, _ := regionOf(baseURL)
 	text := `Register an app for Auth0 in Exact's App Center, once. It is an app of its own:
 each has one Redirect URI, so the one that "exactauth login" uses cannot be
 shared. Your user needs the right "Manage subscription" (Master data > Users >
 Rights).
 
-` + registrationSteps(country, "Auth0", d.signIn.Callback())
+` + registrationSteps(region, "Auth0", d.signIn.Callback())
 	if next != "" {
 		text += "  5. " + next + "\n"
 	}

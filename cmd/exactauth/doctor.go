@@ -115,16 +115,11 @@ func (a *app) doctor(ctx context.Context, offline bool) error {
 	}
 	for _, f := range e.findings {
 		if f.err != nil {
-			return &reported{codeOf(f.err)}
+			return &reported{int(codeOf(f.err))}
 		}
 	}
 	return nil
 }
-
-// reported ends the program with an exit code after the errors were printed.
-type reported struct{ code exitCode }
-
-func (*reported) Error() string { return "the errors above" }
 
 func (e *examination) text() string {
 	width := 0

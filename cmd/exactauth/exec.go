@@ -48,16 +48,7 @@ in the profile or name a file in EXACTAUTH_CLIENT_SECRET_FILE.`,
 		Example: `  exactauth exec -- python3 invoices.py
   exactauth exec --min-valid 5m --timeout 10m -- ./nightly.sh
   exactauth exec -- sh -c 'echo "$EXACT_BASE_URL until $EXACT_TOKEN_EXPIRES_AT"'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			command, err := commandOf(cmd, args)
-			if err != nil {
-				return err
-			}
-			if len(command) == 0 {
-				return usagef("no command after --, as in: exactauth exec -- python3 invoices.py")
-			}
-			return a.exec(cmd.Context(), want, command)
-		},
+		RunE: withCommand(func(ctx context.Context, command []string) error { return a.exec(ctx, want, command) }),
 	}
 	cmd.Flags().DurationVar(&want.MinValid, "min-valid", 0, "wait for a token that is valid for at least this long")
 	return cmd
@@ -65,6 +56,9 @@ in the profile or name a file in EXACTAUTH_CLIENT_SECRET_FILE.`,
 
 // exec gets a token and runs the command. The time limit is for the token alone.
 func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) error {
+	if len(command) == 0 {
+		return usagef("no command after --, as in: exactauth exec -- python3 invoices.py")
+	}
 	if want.MinValid < 0 {
 		return usagef("--min-valid %s: want a positive duration", want.MinValid)
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
@@ -34,6 +36,11 @@ type hinted struct {
 
 func (e *hinted) Error() string { return e.err.Error() }
 func (e *hinted) Unwrap() error { return e.err }
+
+// reported ends the program with an exit code after the command has printed why.
+type reported struct{ code int }
+
+func (*reported) Error() string { return "the errors above" }
 
 // exitCode is how the program ends, as scripts see it.
 type exitCode int
@@ -100,8 +107,7 @@ func codeOf(err error) exitCode {
 func (a *app) exit(err error) int {
 	var signal *interrupted
 	var child *exec.ExitError
-	var status *checked
-	var several *reported
+	var shown *reported
 	switch {
 	case err == nil:
 		return 0
@@ -112,10 +118,8 @@ func (a *app) exit(err error) int {
 		return 128 + int(signal.signal) // the person who pressed Ctrl-C knows why
 	case errors.As(err, &child):
 		return childStatus(child)
-	case errors.As(err, &status):
-		return int(status.verdict)
-	case errors.As(err, &several):
-		return int(several.code)
+	case errors.As(err, &shown):
+		return shown.code
 	}
 	return int(a.report(err))
 }
@@ -230,6 +234,32 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`correct it: "exactauth setup%s"; to find other mistakes: "exactauth doctor%[1]s"`, p)
 	}
 	return ""
+}
+
+// configHint says what to type after an error of internal/config, if there is more to
+// say than after any ErrConfig.
+func configHint(err error) string {
+	var file *config.FileError
+	var unknown *config.UnknownError
+	switch {
+	case errors.As(err, &file) && file.Open:
+		return "chmod o-w " + file.Path
+	case errors.As(err, &file):
+		return "fix the file by hand; nothing was changed"
+	case errors.Is(err, config.ErrName):
+		return "list the names: exactauth profiles"
+	case errors.Is(err, config.ErrNoHome):
+		return "set HOME, or name two directories: EXACTAUTH_CONFIG_DIR and EXACTAUTH_STATE_DIR"
+	case errors.Is(err, config.ErrPassword):
+		return `leave it out there, and pass it by PGPASSFILE, by PGPASSWORD, or with the whole address in EXACTAUTH_STORE or in a file (store = "@FILE")`
+	case !errors.As(err, &unknown):
+		return ""
+	case unknown.Profile == "":
+		return "name one with --profile, or choose: exactauth use " + unknown.Known[0]
+	case len(unknown.Known) == 0:
+		return `set it up: "exactauth setup"; or try without an account: "exactauth sandbox --demo"`
+	}
+	return fmt.Sprintf("known are: %s; to set up a new one: \"exactauth setup --profile %s\"", strings.Join(unknown.Known, " "), unknown.Profile)
 }
 
 // storeHint is hint for a store that failed.

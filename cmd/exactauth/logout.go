@@ -62,7 +62,7 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 		}
 	}
 	if worst != exitOK {
-		return &reported{worst}
+		return &reported{int(worst)}
 	}
 	return nil
 }

@@ -58,13 +58,7 @@ When the login ends, requests are answered with 502 until you sign in again.`,
   (umask 077; exactauth proxy --json --port 8765 >proxy.json) &
   jq -r '"url=\(.url)/api/v1/current/Me"' proxy.json | # once it has its line
       curl -H "Accept: application/json" -K -`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			command, err := commandOf(cmd, args)
-			if err != nil {
-				return err
-			}
-			return a.proxy(cmd.Context(), o, command)
-		},
+		RunE: withCommand(func(ctx context.Context, command []string) error { return a.proxy(ctx, o, command) }),
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.port, "port", 0, "port of 127.0.0.1 to listen on; 0 takes a free one")

@@ -28,16 +28,19 @@ type commandError struct {
 func (e *commandError) Error() string { return e.err.Error() }
 func (e *commandError) Unwrap() error { return e.err }
 
-// commandOf returns the arguments after "--". There may be none before it, since
-// without "--" a flag of the command would be taken for one of ours.
-func commandOf(cmd *cobra.Command, args []string) ([]string, error) {
-	switch {
-	case len(args) > 0 && cmd.ArgsLenAtDash() != 0:
-		return nil, usagef("unexpected %q; to run a command, put -- before it", args[0])
-	case len(args) == 0 && cmd.ArgsLenAtDash() == 0:
-		return nil, usagef("no command after --")
+// withCommand returns work as a cobra RunE. work gets the arguments after "--". There may
+// be none before it, since without "--" a flag of the command would be taken for one of
+// ours.
+func withCommand(work func(ctx context.Context, command []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) > 0 && cmd.ArgsLenAtDash() != 0:
+			return usagef("unexpected %q; to run a command, put -- before it", args[0])
+		case len(args) == 0 && cmd.ArgsLenAtDash() == 0:
+			return usagef("no command after --")
+		}
+		return work(cmd.Context(), args)
 	}
-	return args, nil
 }
 
 // findCommand finds a program as a shell does. The error is a *commandError.

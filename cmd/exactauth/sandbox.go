@@ -49,13 +49,9 @@ separate from your own profiles. --demo shows a sign-in, a refresh and whoami.`,
 		Example: `  exactauth sandbox --demo
   exactauth sandbox -- sh -c 'exactauth token; exactauth whoami'
   exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			args, err := commandOf(cmd, args)
-			if err != nil {
-				return err
-			}
-			return a.runE(0, func(ctx context.Context, args []string) error { return a.sandbox(ctx, o, args) })(cmd, args)
-		},
+		RunE: withCommand(func(ctx context.Context, command []string) error {
+			return a.within(ctx, 0, func(ctx context.Context) error { return a.sandbox(ctx, o, command) })
+		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "loopback address to serve on; port 0 is a free one")
@@ -257,10 +253,8 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 
 	say("\nThe token ends in %s. Then 24 scripts ask at the same moment:", time.Until(first.ExpiresAt).Round(100*time.Millisecond))
 	say("\n$ for i in $(seq 24); do exactauth token & done")
-	select {
-	case <-time.After(time.Until(first.ExpiresAt)):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := fault.Pause(ctx, time.Until(first.ExpiresAt)); err != nil {
+		return err
 	}
 	tokens, err := askAtOnce(ctx, b, 24)
 	if err != nil {
@@ -309,9 +303,7 @@ func shortened(s fault.Secret) string {
 
 // follow goes to an address as a browser does, after a pause.
 func follow(ctx context.Context, pause time.Duration, address string) {
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
+	if fault.Pause(ctx, pause) != nil {
 		return
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)

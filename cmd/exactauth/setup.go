@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/term"
@@ -359,29 +360,52 @@ func (a *app) guide(ctx context.Context, name string, table config.Values, secre
 			return secret, err
 		}
 	}
-	for table["client_id"] == "" {
-		answer, err := a.Ask(ctx, "Client ID: ")
+	if table["client_id"] == "" {
+		err := a.askFor(ctx, "Client ID: ", func(answer string) error {
+			table["client_id"] = answer
+			_, err := config.Settle(name, table)
+			return err
+		})
 		if err != nil {
 			return secret, err
 		}
-		table["client_id"] = answer
-		if _, err := config.Settle(name, table); err != nil && answer != "" {
-			a.Say("%v", err)
-			table["client_id"] = ""
-		}
 	}
+	given, err := a.askClientSecret(ctx, haveSecret)
+	return cmp.Or(given, secret), err
+}
+
+// askFor asks a question until there is an answer that take accepts.
+func (a *app) askFor(ctx context.Context, question string, take func(answer string) error) error {
+	for {
+		answer, err := a.Ask(ctx, question)
+		if err != nil {
+			return err
+		}
+		if answer == "" {
+			continue
+		}
+		if err = take(answer); err == nil {
+			return nil
+		}
+		a.Say("%v", err)
+	}
+}
+
+// askClientSecret asks for a client secret. If there is a current one, Enter keeps it,
+// and askClientSecret returns a zero secret.
+func (a *app) askClientSecret(ctx context.Context, current bool) (fault.Secret, error) {
 	question := "Client Secret (not shown): "
-	if haveSecret {
+	if current {
 		question = "Client Secret (not shown; Enter keeps the current one): "
 	}
 	for {
 		line, err := a.AskSecret(ctx, question)
-		if err != nil || haveSecret && line == "" {
-			return secret, err
+		if err != nil || current && line == "" {
+			return fault.Secret{}, err
 		}
-		given, err := readSecret("Client Secret", strings.NewReader(line))
+		secret, err := readSecret("Client Secret", strings.NewReader(line))
 		if err == nil {
-			return given, nil
+			return secret, nil
 		}
 		a.Say("%v", err)
 	}
@@ -400,9 +424,9 @@ func (a *app) askRegion(ctx context.Context) (config.Region, error) {
 
 const appCenter = "https://apps.exactonline.com"
 
-// registrationSteps explains how to register an app of that name at Exact. The Redirect
-// URI is alone on its line, to be copied.
-func registrationSteps(country, name, redirectURI string) string {
+// registrationSteps explains how to register an app of that name at Exact. The region is
+// zero if it is not known. The Redirect URI is alone on its line, to be copied.
+func registrationSteps(region config.Region, name, redirectURI string) string {
 	return fmt.Sprintf(`  1. Open %s, choose %s, and sign in.
      The app works in that country only.
   2. Menu: Manage my apps (or: Register API keys). "Add a new application".
@@ -413,20 +437,17 @@ func registrationSteps(country, name, redirectURI string) string {
      exactly as shown: Exact compares it letter by letter.
   4. Save. Then Edit, section Authorization: Client ID and Client Secret are
      there. Copy both now: the secret may be shown only once.
-`, appCenter, country, name, redirectURI)
+`, appCenter, cmp.Or(region.Country, "your country"), name, redirectURI)
 }
 
 // explainRegistration says how to register an app, and offers to open the App Center.
 func (a *app) explainRegistration(ctx context.Context, table config.Values) error {
-	country := "your country"
-	if r, err := config.ParseRegion(table["region"]); err == nil {
-		country = r.Country
-	}
+	region, _ := config.ParseRegion(table["region"]) // there may be none
 	a.Say(`
 Register an app in Exact's App Center, once. Your user needs the right
 "Manage subscription" (Master data > Users > Rights).
 
-%s`, registrationSteps(country, "exactauth", cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)))
+%s`, registrationSteps(region, "exactauth", cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)))
 	if !a.CanOpen() {
 		return nil
 	}
@@ -439,4 +460,24 @@ Register an app in Exact's App Center, once. Your user needs the right
 	}
 	a.Say("")
 	return nil
+}
+
+func (a *app) relayPageCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "relay-page",
+		GroupID: "setup",
+		Short:   "Print the page that sends the browser back to this machine",
+		Long: `Exact sends the browser to public https addresses only. If you have a static web
+host, this one file brings the browser back by itself: upload it unchanged to the
+address that you register as Redirect URI, and set up the profile with --relay.
+
+The page sends the browser to exactauth's port on http://127.0.0.1 and nowhere else.
+It loads nothing and stores nothing. Your host's log will have the code, which is
+useless without the client secret and used up within seconds. Let the host send
+"X-Frame-Options: DENY", so that no other page can put this one into a frame.`,
+		Example: `  exactauth relay-page > callback.html      then upload it
+  exactauth setup --relay --redirect-uri https://login.example.com/callback.html`,
+		Args: cobra.NoArgs,
+		RunE: a.runE(0, func(context.Context, []string) error { return a.Print(callback.RelayPage()) }),
+	}
 }

@@ -208,11 +208,6 @@ func (s pluginState) String() string {
 	return [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[s]
 }
 
-// checked ends the program as a monitoring plug-in does, once its line is printed.
-type checked struct{ verdict pluginState }
-
-func (c *checked) Error() string { return c.verdict.String() }
-
 // check prints all statuses in the one line that monitors read.
 func (a *app) check(ctx context.Context, warn string) error {
 	before, err := parseDays(warn)
@@ -252,7 +247,7 @@ func (a *app) endCheck(state pluginState, text, data string) error {
 		err = a.Print(line + "\n")
 	}
 	if err == nil && state != allWell {
-		err = &checked{state}
+		err = &reported{int(state)}
 	}
 	return err
 }

@@ -34,8 +34,8 @@ type Server struct {
 	Now func() time.Time
 
 	// Waiting is called before a wait for Auth0's rate limit, with what is awaited and
-	// when it ends. Optional.
-	Waiting func(what string, until time.Time)
+	// when it ends. It returns a function that is called when the wait is over. Optional.
+	Waiting func(ctx context.Context, what string, until time.Time) (over func())
 
 	// Log records requests for debugging. It gets no secrets. Optional.
 	Log *slog.Logger
@@ -102,10 +102,13 @@ func (s Server) send(ctx context.Context, r request) ([]byte, error) {
 			wait := &fault.WaitError{For: "Auth0's rate limit resets", Until: until}
 			return nil, fault.With(fault.Wrap(fault.ErrTemporary, wait, "%s accepts no more requests now", s.Domain), refusal)
 		}
+		over := func() {}
 		if s.Waiting != nil {
-			s.Waiting("Auth0 accepts requests again", until)
+			over = s.Waiting(ctx, "Auth0 accepts requests again", until)
 		}
-		if err := fault.Pause(ctx, pause); err != nil {
+		err = fault.Pause(ctx, pause)
+		over()
+		if err != nil {
 			return nil, err
 		}
 	}

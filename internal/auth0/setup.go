@@ -266,12 +266,15 @@ func (p *Plan) addConnection(c Change, top map[string]any, options map[string]js
 }
 
 // Lacking returns the scopes that Apply needs and that the token is known not to have.
-func (p *Plan) Lacking() []string {
-	var scopes []string
+func (p *Plan) Lacking() (missing []string) {
 	for _, c := range p.Changes {
-		scopes = append(scopes, c.scopes...)
+		for _, s := range c.scopes {
+			if p.tenant.scopes != nil && !slices.Contains(p.tenant.scopes, s) && !slices.Contains(missing, s) {
+				missing = append(missing, s)
+			}
+		}
 	}
-	return p.tenant.lacking(scopes)
+	return missing
 }
 
 // Apply makes the changes in their order and calls done after each. After an error the

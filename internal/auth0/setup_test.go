@@ -175,11 +175,12 @@ func TestLimitByTheServersClock(t *testing.T) {
 		tenant := w.tenant(allScopes...)
 		tenant.Now = func() time.Time { return time.Now().Add(off) }
 		waits := 0
-		tenant.Waiting = func(_ string, until time.Time) {
+		tenant.Waiting = func(_ context.Context, _ string, until time.Time) func() {
 			waits++
 			if d := until.Sub(tenant.Now()); d < 0 || d > 3*time.Second {
 				t.Errorf("clock off by %s: waits %s", off, d)
 			}
+			return func() {}
 		}
 		w.Limit(1, time.Second)
 		if _, err := tenant.Status(t.Context(), ""); err != nil || waits != 1 {

@@ -79,19 +79,6 @@ func (t *Tenant) noToken(r *fault.ServerError) error {
 	return fault.Wrap(ErrCredentials, r, "%s refuses the management client's id and secret", t.Domain)
 }
 
-// lacking returns the scopes that the token is known not to have.
-func (t *Tenant) lacking(scopes []string) (missing []string) {
-	if t.scopes == nil {
-		return nil
-	}
-	for _, s := range scopes {
-		if !slices.Contains(t.scopes, s) && !slices.Contains(missing, s) {
-			missing = append(missing, s)
-		}
-	}
-	return missing
-}
-
 // call sends a request to the Management API; path is below /api/v2. The answer is
 // decoded into answer unless that is nil.
 func (t *Tenant) call(ctx context.Context, method, path string, body fault.Secret, answer any) error {

@@ -81,7 +81,7 @@ func (w *world) domain(name string) auth0.Domain {
 // tenant manages the simulated tenant with these scopes.
 func (w *world) tenant(scopes ...string) *auth0.Tenant {
 	return &auth0.Tenant{
-		Server:   auth0.Server{Domain: w.domain("127.0.0.1"), Waiting: func(what string, _ time.Time) { w.say(what) }},
+		Server:   auth0.Server{Domain: w.domain("127.0.0.1"), Waiting: func(_ context.Context, what string, _ time.Time) func() { w.say(what); return func() {} }},
 		ClientID: managerID, ClientSecret: fault.NewSecret(w.SetManager(managerID, scopes...)),
 	}
 }

@@ -36,16 +36,11 @@ func (t *Terminal) Waiting(ctx context.Context, what string, until time.Time) (o
 		end, _ := ctx.Deadline()
 		return t.spin(ctx, "waiting until "+what, end, "at most")
 	case !until.IsZero():
-		t.SayWaiting(what, until)
+		t.Say("exactauth: waiting until %s, when %s", until.Local().Format("15:04:05"), what)
 	case IsTerminal(t.Err) && !t.JSON && !t.Shared: // cron would send a mail
 		t.Say("exactauth: waiting until %s", what)
 	}
 	return func() {}
-}
-
-// SayWaiting says in a line that stays what Waiting shows.
-func (t *Terminal) SayWaiting(what string, until time.Time) {
-	t.Say("exactauth: waiting until %s, when %s", until.Local().Format("15:04:05"), what)
 }
 
 // spin draws the line. A zero end is not shown.
