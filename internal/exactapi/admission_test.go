@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -286,10 +287,20 @@ func TestReadOnly(t *testing.T) {
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, exactapi.TransportConfig{BaseURL: "http://127.0.0.1:1"})
-	status, _, body := s.get(mePath)
-	if r := readRefusal(t, body); status != http.StatusBadGateway || r.Code != "unreachable" || !strings.Contains(r.Message, "refused") {
-		t.Errorf("status %d: %s", status, body)
+	passes := func(s *served, wantStatus int, code, message string) {
+		t.Helper()
+		status, h, body := s.get(mePath)
+		if r := readRefusal(t, body); status != wantStatus || r.Code != code || !strings.Contains(r.Message, message) {
+			t.Errorf("status %d: %s", status, body)
+		} else if !r.Retryable || !r.RetryAt.IsZero() || h.Get("Retry-After") != "" {
+			t.Errorf("want retryable, at no certain time: %v, %s", h, body)
+		}
 	}
+	passes(s, http.StatusBadGateway, "unreachable", "refused")
+	silent := newEcho(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s = serve(t, exactapi.TransportConfig{BaseURL: silent.URL})
+	s.AnswerWithin(50 * time.Millisecond)
+	passes(s, http.StatusGatewayTimeout, "timeout", "does not answer")
 	breaks := newEcho(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		fmt.Fprint(w, "half")

@@ -1,5 +1,7 @@
 package exactapi
 
+import "time"
+
 // Waiting returns how many requests are in a division's queue, and how many are
 // in flight.
 func (t *Transport) Waiting(name string) (queued, inFlight int) {
@@ -10,6 +12,9 @@ func (t *Transport) Waiting(name string) (queued, inFlight int) {
 	}
 	return 0, 0
 }
+
+// AnswerWithin sets the time limit of an answer's beginning.
+func (t *Transport) AnswerWithin(limit time.Duration) { t.next.ResponseHeaderTimeout = limit }
 
 // Turn makes a division look at the clock, which a test has moved.
 func (t *Transport) Turn(name string) {

@@ -322,9 +322,9 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, new(sourceError)):
 		refusal = &Refusal{Status: http.StatusBadGateway, Code: "token", Message: "there is no live access token"}
 	case errors.As(err, &network) && network.Timeout():
-		refusal = &Refusal{Status: http.StatusGatewayTimeout, Code: "timeout", Message: host + " does not answer"}
+		refusal = &Refusal{Status: http.StatusGatewayTimeout, Code: "timeout", Message: host + " does not answer", passing: true}
 	default:
-		refusal = &Refusal{Status: http.StatusBadGateway, Code: "unreachable", Message: host + " cannot be reached"}
+		refusal = &Refusal{Status: http.StatusBadGateway, Code: "unreachable", Message: host + " cannot be reached", passing: true}
 		// Other errors can contain the address of an outer proxy, and a password in it.
 		if errors.As(err, &op) && op.Err != nil {
 			refusal.Message += ": " + op.Op + ": " + fault.Transport(op).Error()

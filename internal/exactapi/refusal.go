@@ -20,7 +20,8 @@ type Refusal struct {
 	Hint    string    // what a person can do; may be empty
 	Until   time.Time // from when the same request can succeed; zero if unknown
 
-	also http.Header // further headers of the answer
+	passing bool        // it ends by itself, though Until is unknown
+	also    http.Header // further headers of the answer
 }
 
 // Error returns the message.
@@ -30,7 +31,7 @@ func (r *Refusal) Error() string { return r.Message }
 func (r *Refusal) Is(kind error) bool { return kind == fault.ErrTemporary && r.retryable() }
 
 // retryable reports whether the same request can succeed later without a person.
-func (r *Refusal) retryable() bool { return !r.Until.IsZero() }
+func (r *Refusal) retryable() bool { return r.passing || !r.Until.IsZero() }
 
 // errorHeader marks an answer of the handler's own; Exact's answers do not have it.
 const errorHeader = "Exactauth-Error"
@@ -46,7 +47,7 @@ func (r *Refusal) write(w http.ResponseWriter, now time.Time) {
 	}
 	f := fields{Code: r.Code, Message: r.Message, Hint: r.Hint, Retryable: r.retryable()}
 	h := w.Header()
-	if r.retryable() {
+	if !r.Until.IsZero() {
 		f.RetryAt = r.Until.UTC().Format(time.RFC3339)
 		// Rounded up: a client that retries a moment too early is refused again.
 		h.Set("Retry-After", strconv.Itoa(max(1, int((r.Until.Sub(now)+time.Second-1)/time.Second))))

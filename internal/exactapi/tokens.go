@@ -72,7 +72,7 @@ func (t *tokens) ask(call *sourceCall) {
 	for last := t.now().Add(patience); ; {
 		token, err = t.source(t.ctx)
 		var later *Refusal
-		if !errors.As(err, &later) || !later.retryable() || later.Until.After(last) ||
+		if !errors.As(err, &later) || later.Until.IsZero() || later.Until.After(last) ||
 			fault.Pause(t.ctx, max(later.Until.Sub(t.now()), 10*time.Millisecond)) != nil {
 			break
 		}
