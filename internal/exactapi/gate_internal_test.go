@@ -92,6 +92,19 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// until waits until division 1 is in a state.
+func (g *gate) until(reached func(*division) bool) {
+	for {
+		g.mu.Lock()
+		ok := reached(g.divisions["1"])
+		g.mu.Unlock()
+		if ok {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // A request that would wait too long is refused at once.
 func TestQueueIsBounded(t *testing.T) {
 	now := time.Now()
@@ -109,15 +122,7 @@ func TestQueueIsBounded(t *testing.T) {
 			done <- err
 		}()
 	}
-	for {
-		g.mu.Lock()
-		n := len(g.divisions["1"].queue)
-		g.mu.Unlock()
-		if n == 12 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	g.until(func(d *division) bool { return len(d.queue) == 12 })
 	_, err = g.wait(ctx, "/api/v1/1/b", false)
 	var refused *Refusal
 	if !errors.As(err, &refused) || refused.Code != "minute_limit" || refused.Until.Sub(now) != 6*time.Minute {
@@ -168,15 +173,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 			served <- name
 			g.done(w, reporting(200, 1, 0, now.Add(time.Minute), now), now)
 		}()
-		for {
-			g.mu.Lock()
-			n := len(g.divisions["1"].queue)
-			g.mu.Unlock()
-			if n > queued {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
+		g.until(func(d *division) bool { return len(d.queue) > queued })
 	}
 	arrive("b", false)
 	arrive("c", false)
@@ -190,15 +187,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 		if got := <-served; got != want {
 			t.Errorf("%s is served, want %s", got, want)
 		}
-		for { // until the answer is noted
-			g.mu.Lock()
-			busy := g.divisions["1"].inFlight
-			g.mu.Unlock()
-			if busy == 0 {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
+		g.until(func(d *division) bool { return d.inFlight == 0 }) // the answer is noted
 	}
 }
 

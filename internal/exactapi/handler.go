@@ -2,12 +2,14 @@ package exactapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -46,7 +48,6 @@ type Handler struct {
 	cfg       HandlerConfig
 	transport *Transport
 	buffers   buffers
-	quiet     *log.Logger
 	active    atomic.Int64
 }
 
@@ -57,7 +58,7 @@ func NewHandler(t *Transport, cfg HandlerConfig) (*Handler, error) {
 	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
 		return nil, errors.New("secret: want at least 20 letters and digits")
 	}
-	return &Handler{cfg: cfg, transport: t, quiet: log.New(io.Discard, "", 0)}, nil
+	return &Handler{cfg: cfg, transport: t}, nil
 }
 
 // Active returns how many requests are being served.
@@ -114,7 +115,7 @@ func (x *exchange) pass(r *http.Request) {
 		ErrorHandler:   x.failed,
 		FlushInterval:  -1, // pass on at once what has come
 		BufferPool:     &x.buffers,
-		ErrorLog:       x.quiet, // the handler's own log has the request
+		ErrorLog:       log.New(io.Discard, "", 0), // the handler's own log has the request
 	}
 	reverse.ServeHTTP(x, r)
 }
@@ -182,9 +183,9 @@ func (x *exchange) authorize(r *http.Request) bool {
 	if x.isSecret(first) && strings.HasPrefix(r.URL.Path, lead) {
 		u := *r.URL
 		x.prefix += lead
-		u.Path = orRoot(u.Path[len(lead):])
+		u.Path = cmp.Or(u.Path[len(lead):], "/")
 		if u.RawPath != "" {
-			u.RawPath = orRoot(u.RawPath[len(lead):])
+			u.RawPath = cmp.Or(u.RawPath[len(lead):], "/")
 		}
 		r.URL = &u
 		return true
@@ -195,13 +196,6 @@ func (x *exchange) authorize(r *http.Request) bool {
 	}
 	scheme, value, _ := strings.Cut(values[0], " ")
 	return strings.EqualFold(scheme, "Bearer") && x.isSecret(strings.TrimSpace(value))
-}
-
-func orRoot(path string) string {
-	if path == "" {
-		return "/"
-	}
-	return path
 }
 
 func (h *Handler) isSecret(s string) bool {
@@ -279,17 +273,15 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	remove(out.Header, "Accept-Encoding")                                                             // the transport asks for gzip and unpacks it: links must be legible
 }
 
-// remove deletes headers by their canonical names; "*" at the end of a name stands
-// for any text.
-func remove(h http.Header, names ...string) {
-	for have := range h {
-		if slices.ContainsFunc(names, func(name string) bool {
-			family, isFamily := strings.CutSuffix(name, "*")
-			return have == name || isFamily && strings.HasPrefix(have, family)
-		}) {
-			delete(h, have)
-		}
-	}
+// remove deletes the headers whose canonical names match a pattern: a name, or the
+// beginning of names and "*".
+func remove(h http.Header, patterns ...string) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool {
+		return slices.ContainsFunc(patterns, func(pattern string) bool {
+			family, isFamily := strings.CutSuffix(pattern, "*")
+			return name == pattern || isFamily && strings.HasPrefix(name, family)
+		})
+	})
 }
 
 // modify turns Exact's answer into the one that the client sees.

@@ -1,6 +1,7 @@
 package exactapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -122,23 +123,24 @@ func countedBy(path string) (divisionName, endpointKey string) {
 	}
 }
 
-// wait returns when a request to path may be sent; done must then be called. It waits for the next minute, and for other requests to the same
-// endpoint whose end may be an error too many. The error is a *Refusal, or the
-// cause of ctx's end. A request that is sent again goes before those that came
-// after it.
+// wait returns when a request to path may be sent; done must then be called. It waits
+// for the next minute, and for other requests to the same endpoint whose end may be
+// an error too many. The error is a *Refusal, or the cause of ctx's end. A request
+// that is sent again goes before those that came after it.
 func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error) {
 	name, key := countedBy(path)
 	g.mu.Lock()
-	d := remember(g.divisions, name, g.now, newDivision)
+	now := g.now()
+	d := remember(g.divisions, name, now, newDivision)
 	// The minutes that must end before one more request can go.
 	if d.minute.mark != 0 && !again {
 		if minutes := len(d.queue) / d.minute.limit; minutes > int(longestQueue/time.Minute) {
 			defer g.mu.Unlock()
-			return nil, tooMany(minuteLimit, g.now().Add(time.Duration(minutes)*time.Minute),
+			return nil, tooMany(minuteLimit, now.Add(time.Duration(minutes)*time.Minute),
 				"%s: %d requests wait already, and Exact allows %d a minute", d, len(d.queue), d.minute.limit)
 		}
 	}
-	e := remember(g.endpoints, key, g.now, func(key string) *endpoint { return &endpoint{key: key} })
+	e := remember(g.endpoints, key, now, func(key string) *endpoint { return &endpoint{key: key} })
 	t := &turn{d, e, make(chan error, 1)}
 	e.users++
 	if again {
@@ -182,11 +184,7 @@ func (g *gate) done(t *turn, resp *http.Response, received time.Time) (minuteLef
 			e.errors = append(e.errors, received)
 		case http.StatusTooManyRequests:
 			if !reported {
-				hold := unnamedHold
-				if after := fault.RetryAfter(resp.Header.Get("Retry-After"), received); after > 0 {
-					hold = after
-				}
-				e.heldTill = received.Add(hold)
+				e.heldTill = received.Add(cmp.Or(fault.RetryAfter(resp.Header.Get("Retry-After"), received), unnamedHold))
 			} else if exceeded = d.exceeded(now); exceeded != nil {
 				exceeded.also = limitHeaders(resp.Header)
 			}
@@ -294,12 +292,10 @@ func (d *division) exceeded(now time.Time) *Refusal {
 // limitHeaders returns the six headers that report Exact's limits, or those of
 // them that are there.
 func limitHeaders(from http.Header) http.Header {
-	found := http.Header{}
-	for name, values := range from {
-		if strings.HasPrefix(name, "X-Ratelimit-") { // net/http's spelling
-			found[name] = values
-		}
-	}
+	found := maps.Clone(from)
+	maps.DeleteFunc(found, func(name string, _ []string) bool {
+		return !strings.HasPrefix(name, "X-Ratelimit-") // net/http's spelling
+	})
 	return found
 }
 
@@ -388,12 +384,11 @@ func (w *window) allows() int {
 // remember returns known[key], which it makes if it is missing. A client that
 // requests ever new addresses must not fill the memory: a full map first loses the
 // idle entries.
-func remember[T interface{ idle(time.Time) bool }](known map[string]T, key string, now func() time.Time, fresh func(key string) T) T {
+func remember[T interface{ idle(time.Time) bool }](known map[string]T, key string, now time.Time, fresh func(key string) T) T {
 	v, ok := known[key]
 	if !ok {
 		if len(known) >= mostKnown {
-			at := now()
-			maps.DeleteFunc(known, func(_ string, old T) bool { return old.idle(at) })
+			maps.DeleteFunc(known, func(_ string, old T) bool { return old.idle(now) })
 		}
 		v = fresh(key)
 		known[key] = v

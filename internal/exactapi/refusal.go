@@ -2,6 +2,7 @@ package exactapi
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -52,18 +53,13 @@ func (r *Refusal) write(w http.ResponseWriter, now time.Time) {
 		// Rounded up: a client that retries a moment too early is refused again.
 		h.Set("Retry-After", strconv.Itoa(max(1, int((r.Until.Sub(now)+time.Second-1)/time.Second))))
 	}
-	body, err := json.Marshal(map[string]fields{"error": f})
-	if err != nil { // impossible for strings and a bool
-		panic(err)
-	}
+	body, _ := json.Marshal(map[string]fields{"error": f}) // never fails for strings and a bool
 	body = append(body, '\n')
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set(errorHeader, r.Code)
-	for name, values := range r.also {
-		h[name] = values
-	}
+	maps.Copy(h, r.also)
 	w.WriteHeader(r.Status)
 	_, _ = w.Write(body) // fails only if the client has gone
 }
