@@ -378,7 +378,7 @@ func (t *trial) look() (r state, kept []state, ok bool) {
 			break
 		}
 		raw, readErr := t.local(m).Read(context.Background(), spool.Name(profileName))
-		if raw = spool.Waiting(raw); errors.Is(readErr, fs.ErrNotExist) || readErr == nil && raw == nil {
+		if raw, _ = spool.Waiting(raw); errors.Is(readErr, fs.ErrNotExist) || readErr == nil && raw == nil {
 			continue
 		}
 		var k state

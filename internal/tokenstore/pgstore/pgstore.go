@@ -113,21 +113,14 @@ func (s *Store) String() string { return s.shown }
 // Same reports whether two stores are the same table, as far as their addresses
 // show. Passwords, TLS and time limits do not count.
 func (s *Store) Same(other *Store) bool {
-	for _, name := range []string{"search_path", "options"} {
-		if s.config.RuntimeParams[name] != other.config.RuntimeParams[name] {
-			return false
-		}
-	}
-	return s.shown == other.shown
+	one, two := s.config.RuntimeParams, other.config.RuntimeParams
+	return s.shown == other.shown && one["search_path"] == two["search_path"] && one["options"] == two["options"]
 }
 
-// Close closes the connections.
+// Close closes the idle connection.
 func (s *Store) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.idle != nil {
-		end(s.idle)
-		s.idle = nil
+	if c := s.take(); c != nil {
+		end(c)
 	}
 }
 
@@ -151,12 +144,10 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	switch {
 	case is(err, undefinedTable), err == nil && len(found) == 0:
 		return nil, fs.ErrNotExist
-	case err != nil && timedOut(ctx) && !isConnect(err):
-		return nil, s.failed("read", name, errors.New("it did not answer in time"))
-	case err != nil && ctx.Err() != nil && !timedOut(ctx):
-		return nil, context.Cause(ctx)
+	case err != nil && timedOut(ctx, err):
+		return nil, s.failed(ctx, "read", name, errors.New("it did not answer in time"))
 	case err != nil:
-		return nil, s.failed("read", name, err)
+		return nil, s.failed(ctx, "read", name, err)
 	}
 	return found, nil
 }
@@ -251,21 +242,23 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return s.notLocked(ctx, "delete", name, began, err)
 }
 
-// notLocked returns the error of a call that changed nothing.
+// notLocked returns the error of a call that could not have the lock.
 func (s *Store) notLocked(ctx context.Context, op, name string, began time.Time, err error) error {
-	switch {
-	case is(err, lockNotAvailable), timedOut(ctx) && !isConnect(err):
+	if is(err, lockNotAvailable) || timedOut(ctx, err) {
 		return &tokenstore.Error{Kind: tokenstore.Lock, Op: "lock", Name: s.place(name),
 			Err: fmt.Errorf("another process or machine has held it for the %s that this one waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded)}
-	case ctx.Err() != nil && !timedOut(ctx):
-		return context.Cause(ctx)
 	}
-	return s.failed(op, name, err)
+	return s.failed(ctx, op, name, err)
 }
 
 func (s *Store) place(name string) string { return s.shown + " record " + name }
 
-func (s *Store) failed(op, name string, err error) error {
+// failed returns the error of a call that changed nothing: the cause if the caller
+// gave up.
+func (s *Store) failed(ctx context.Context, op, name string, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
 	return &tokenstore.Error{Kind: tokenstore.Database, Op: op, Name: s.place(name), Err: cause(err)}
 }
 
@@ -476,9 +469,11 @@ func cause(err error) error {
 	return errors.New(fault.Printable(err.Error()))
 }
 
-// timedOut reports whether the caller's time is over, rather than that the caller
-// gave up.
-func timedOut(ctx context.Context) bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
+// timedOut reports whether a connected call failed with err because the caller's time
+// is over, rather than that the caller gave up.
+func timedOut(ctx context.Context, err error) bool {
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) && !isConnect(err)
+}
 
 func isConnect(err error) bool {
 	var failed *pgconn.ConnectError

@@ -33,27 +33,13 @@ const (
 	aloneLine = "kept beside no record\n"
 )
 
-// spooled is a record that waits on this machine.
-type spooled struct {
-	record []byte
-	alone  bool // the shared store had no record then
-}
-
-// Waiting returns the record that waits in what the local store holds, nil if none does.
-func Waiting(text []byte) []byte {
-	if s := parse(text); s != nil {
-		return s.record
+// Waiting returns the record that waits in what the local store holds, nil if none
+// does, and whether the shared store had no record when this one was spooled.
+func Waiting(text []byte) (spooled []byte, alone bool) {
+	if len(text) == 0 || string(text) == settled {
+		return nil, false
 	}
-	return nil
-}
-
-// parse returns nil if nothing waits.
-func parse(b []byte) *spooled {
-	if len(b) == 0 || string(b) == settled {
-		return nil
-	}
-	record, alone := bytes.CutPrefix(b, []byte(aloneLine))
-	return &spooled{record, alone}
+	return bytes.CutPrefix(text, []byte(aloneLine))
 }
 
 const (
@@ -95,13 +81,12 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 		return nil, err
 	}
 	text, spoolErr := s.local.Read(ctx, Name(name))
-	here := parse(text)
-	if spoolErr != nil || here == nil {
+	latest, alone := Waiting(text)
+	if spoolErr != nil || latest == nil {
 		return b, err // Update reports a faulty spool, before it needs one
 	}
-	latest := here.record
 	switch absent := errors.Is(err, fs.ErrNotExist); {
-	case absent && !here.alone:
+	case absent && !alone:
 		return nil, err
 	case err != nil && !absent:
 		return latest, nil
@@ -144,20 +129,20 @@ func unchanged(context.Context, []byte) ([]byte, error) { return nil, record.Err
 // machine only.
 func (s *Store) update(ctx context.Context, name string, change record.Change) (notTaken, err error) {
 	err = s.local.Update(ctx, Name(name), func(ctx context.Context, text []byte) ([]byte, error) {
-		here := parse(text)
+		spooled, wasAlone := Waiting(text)
 		alone := false
 		var result []byte
 		err := s.shared.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
 			alone = old == nil
 			switch {
-			case here == nil:
+			case spooled == nil:
 			case old != nil:
-				old = s.latest(here.record, old)
-			case here.alone:
-				old = here.record
+				old = s.latest(spooled, old)
+			case wasAlone:
+				old = spooled
 			}
 			changed, err := change(ctx, old)
-			if errors.Is(err, record.ErrUnchanged) && here != nil && old != nil {
+			if errors.Is(err, record.ErrUnchanged) && spooled != nil && old != nil {
 				changed, err = old, nil // the shared store may have another record
 			}
 			if err == nil {
@@ -175,7 +160,7 @@ func (s *Store) update(ctx context.Context, name string, change record.Change) (
 			return result, nil
 		case err != nil:
 			return nil, err
-		case here == nil || result == nil:
+		case spooled == nil || result == nil:
 			return nil, record.ErrUnchanged
 		}
 		return []byte(settled), nil
@@ -193,7 +178,7 @@ func (s *Store) Settle(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	}
-	if parse(text) != nil {
+	if spooled, _ := Waiting(text); spooled != nil {
 		notTaken, err := s.update(ctx, name, unchanged)
 		if err != nil && notTaken != nil {
 			return fmt.Errorf("%w; %w", notTaken, err)
