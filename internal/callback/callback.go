@@ -154,47 +154,41 @@ func (c *Callback) Code(ctx context.Context) (fault.Secret, error) {
 	}
 	pasted := paste{attempt: c.attempt}
 	var settled <-chan time.Time // of the lines that have come
-	settle := func() *redirect {
-		r, reason := pasted.settle()
-		if reason != nil {
-			c.notice(reason.Error() + "; still waiting")
-		}
-		return r
-	}
 	for {
 		var r *redirect
+		var reason error // why what has come is not the answer
 		select {
 		case answer := <-came:
 			r = &answer
 		case line, open := <-lines:
 			if open {
-				var reasons []error
-				r, reasons = pasted.line(line)
-				for _, reason := range reasons {
-					c.notice(reason.Error() + "; still waiting")
-				}
+				r, reason = pasted.line(line)
 				settled = time.After(pasteEnds)
-				break
+			} else {
+				r, reason = pasted.settle()
+				lines = nil
 			}
-			if r = settle(); r == nil && c.listener == nil {
-				return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
-			}
-			lines = nil
 		case <-settled:
-			r, settled = settle(), nil
+			r, reason = pasted.settle()
+			settled = nil
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fault.Secret{}, fault.New(fault.ErrDenied, "timed out: no answer to the sign-in arrived")
 			}
 			return fault.Secret{}, context.Cause(ctx)
 		}
-		if r == nil {
-			continue
+		if reason != nil {
+			c.notice(reason.Error() + "; still waiting")
 		}
-		if r.bare {
+		if r != nil && r.bare {
 			c.notice("a bare code does not show whose sign-in it comes from; check the account that is shown below")
 		}
-		return r.code, r.err
+		if r != nil {
+			return r.code, r.err
+		}
+		if lines == nil && c.listener == nil {
+			return fault.Secret{}, fault.New(fault.ErrDenied, "the input ended before an address was pasted")
+		}
 	}
 }
 

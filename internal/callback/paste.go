@@ -1,11 +1,12 @@
 package callback
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -20,54 +21,53 @@ import (
 // state, which no text has by chance, shows where the answer is.
 type paste struct {
 	attempt attempt
-	whole   string   // since an address began, without blanks
-	fresh   string   // the end of whole that settle has not judged
-	spaced  string   // fresh with its blanks, for the words of a refusal
-	pieces  []string // of fresh, between blanks
-	address bool     // the beginning of an address or a query string has come
+	whole   string // since an address began, without blanks
+	fresh   string // the lines that settle has not judged
+	address bool   // the beginning of an address or a query string has come
 }
 
 // maxPaste is more than any answer has.
 const maxPaste = 64 << 10
 
 // line takes one more line. It returns the answer once that is whole, whatever follows:
-// an address that ends with its state is. Everything else waits for settle. reasons
-// are why earlier lines are not the answer.
-func (p *paste) line(text string) (r *redirect, reasons []error) {
+// an address that ends with its state is. Everything else waits for settle. reason is
+// why earlier lines are not the answer.
+func (p *paste) line(text string) (r *redirect, reason error) {
 	before := *p
-	start := len(p.fresh)
-	words := strings.Fields(cleanLine(text))
-	for i, piece := range words {
+	if p.fresh != "" {
+		p.fresh += "\n"
+	}
+	start := len(p.fresh) // of this line, or of the address in it
+	for i, piece := range strings.Fields(cleanLine(text)) {
 		if beginsAddress(piece) {
 			// Words before it on the same line are not judged.
 			before.address = true
-			if r, err := before.settle(); r != nil {
-				return r, reasons
-			} else if err != nil {
-				reasons = append(reasons, err)
+			r, why := before.settle()
+			if r != nil {
+				return r, nil
 			}
+			reason = cmp.Or(reason, why)
 			*p, before, start = paste{attempt: p.attempt}, paste{attempt: p.attempt}, 0
+		} else if i > 0 {
+			p.fresh += " "
 		}
 		p.address = p.address || p.attempt.partOfAddress(piece)
-		p.whole, p.fresh, p.pieces = p.whole+piece, p.fresh+piece, append(p.pieces, piece)
-		if p.spaced += piece; i < len(words)-1 {
-			p.spaced += " "
-		}
+		p.whole, p.fresh = p.whole+piece, p.fresh+piece
 		if len(p.whole) > maxPaste {
 			*p = paste{attempt: p.attempt, address: true}
-			return nil, append(reasons, errGarbled)
+			return nil, cmp.Or(reason, errGarbled)
 		}
 		tail := p.whole[max(0, len(p.whole)-len(piece)-len(p.attempt.state)):]
 		if !strings.Contains(tail, p.attempt.state) {
 			continue
 		}
-		code, err := p.judge(piece, p.fresh[start:])
+		code, err := p.judge(piece, joined(p.fresh[start:]))
 		open := strings.LastIndex(p.whole, p.attempt.state) < strings.LastIndexAny(p.whole, "&?") || strings.Contains(p.whole, p.attempt.state+"%26")
 		if answers(err) && !open {
-			return &redirect{code: code, err: err}, reasons
+			return &redirect{code: code, err: err}, reason
 		}
 	}
-	return nil, reasons
+	return nil, reason
 }
 
 // settle judges what has come when nothing more follows. It returns the answer, or the
@@ -80,41 +80,42 @@ func (p *paste) settle() (*redirect, error) {
 	if answers(err) {
 		return &redirect{code: code, err: err}, nil
 	}
-	if !strings.Contains(p.fresh, "://") && !strings.Contains(p.fresh, "=") && errors.Is(err, errGarbled) {
-		bare, notCode := bareCode(p.pieces)
-		switch {
-		case notCode != nil:
-		case p.address:
-			err = errRest
-		default:
+	if bare := bareCode(strings.Fields(p.fresh)); errors.Is(err, errGarbled) && !bare.IsZero() {
+		if !p.address {
 			return &redirect{code: bare, bare: true}, nil
 		}
+		err = errRest
 	}
-	p.fresh, p.spaced, p.pieces = "", "", nil
+	p.fresh = ""
 	return nil, err
 }
 
 // judge judges texts and, if none is the answer, what is fresh and what has come as a
-// whole. The error is about the fresh text.
+// whole. The error is about the fresh text. The words of a refusal keep their blanks.
 func (p *paste) judge(texts ...string) (fault.Secret, error) {
-	for _, text := range append(texts, p.fresh, p.whole) {
+	fresh := joined(p.fresh)
+	_, spaced := p.attempt.judge(strings.ReplaceAll(p.fresh, "\n", ""))
+	for _, text := range append(texts, fresh, p.whole) {
 		code, err := p.attempt.judge(text)
 		if err == nil {
 			return code, nil
 		}
 		if answers(err) {
-			if _, spaced := p.attempt.judge(p.spaced); answers(spaced) {
+			if errors.Is(spaced, fault.ErrDenied) {
 				err = spaced
 			}
 			return fault.Secret{}, err
 		}
 	}
-	_, err := p.attempt.judge(p.fresh)
-	if _, spaced := p.attempt.judge(p.spaced); errors.Is(err, errNoState) && errors.Is(spaced, errNoState) {
+	_, err := p.attempt.judge(fresh)
+	if errors.Is(err, errNoState) && errors.Is(spaced, errNoState) {
 		err = spaced
 	}
 	return fault.Secret{}, err
 }
+
+// joined returns text without its blanks.
+func joined(text string) string { return strings.Join(strings.Fields(text), "") }
 
 // answers reports whether the error of accept belongs to an answer.
 func answers(err error) bool { return err == nil || errors.Is(err, fault.ErrDenied) }
@@ -187,7 +188,7 @@ func (a attempt) judgeAddress(text string) (fault.Secret, error) {
 	if err != nil {
 		return fault.Secret{}, err
 	}
-	whole := strings.Join(strings.Fields(visible(code.Reveal())), "")
+	whole := joined(fault.Visible(code.Reveal()))
 	switch {
 	case whole == "":
 		return fault.Secret{}, errNoCode
@@ -200,24 +201,21 @@ func (a attempt) judgeAddress(text string) (fault.Secret, error) {
 // queryEnd returns the end of the query that our state in text belongs to. Whatever
 // cannot follow a state in a query is around the address.
 func (a attempt) queryEnd(text string) int {
+	isClosing := func(r rune) bool { return r > '~' || strings.ContainsRune(closing, r) }
 	at := strings.Index(text, a.state) + len(a.state)
 	rest := text[at:]
 	after := strings.TrimLeft(rest, pause)
 	switch {
-	case after == "", after[0] == '#', isClosing(after):
+	case after == "", after[0] == '#', strings.IndexFunc(after, isClosing) == 0:
 		return at
 	case rest[0] == '&':
-		if i := strings.IndexFunc(rest, func(r rune) bool { return r > '~' || strings.ContainsRune(closing, r) }); i >= 0 {
+		if i := strings.IndexFunc(rest, isClosing); i >= 0 {
 			rest = rest[:i]
 		}
 		return at + len(strings.TrimRight(rest, ".,;:")) // a code can end with the others
 	}
 	// Our state is only the beginning of another one.
 	return len(strings.TrimRight(text, closing+pause))
-}
-
-func isClosing(text string) bool {
-	return text[0] > '~' || strings.IndexByte(closing, text[0]) >= 0
 }
 
 // What people and programs put around an address: blanks and invisible characters are
@@ -242,24 +240,25 @@ func (a attempt) elsewhere() error {
 	return fmt.Errorf("%w. Paste the one that begins with %s", errElsewhere, a.settings.RedirectURI)
 }
 
-// bareCode returns the code that was pasted without its address, in one piece or wrapped.
+// bareCode returns the code that was pasted without its address, in one piece or wrapped,
+// or a zero Secret if the pieces are no code.
 // The browser shows the code's "!" as "%21". The code is decoded exactly once. A part of
 // a code would be redeemed and end the sign-in, and so would words: Exact's codes have
 // hundreds of characters (its Postman sample 380), and hardly any word has 20.
-func bareCode(pieces []string) (fault.Secret, error) {
+func bareCode(pieces []string) fault.Secret {
 	const least = 20
 	for _, piece := range pieces[:len(pieces)-1] {
 		if len(piece) < least {
-			return fault.Secret{}, errGarbled
+			return fault.Secret{}
 		}
 	}
 	text := strings.TrimLeft(strings.Join(pieces, ""), opening)
 	decoded, err := url.PathUnescape(strings.TrimRight(text, closing+".,;"))
-	decoded = strings.Join(strings.Fields(decoded), "")
+	decoded = joined(decoded)
 	if err != nil || len(decoded) < least || strings.ContainsFunc(decoded, notInCode) {
-		return fault.Secret{}, errGarbled
+		return fault.Secret{}
 	}
-	return fault.NewSecret(decoded), nil
+	return fault.NewSecret(decoded)
 }
 
 // notInCode reports characters that no code of Exact's has been seen with. A line
@@ -269,12 +268,9 @@ func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune
 // beginsAddress reports whether an address begins at the beginning of a piece.
 func beginsAddress(piece string) bool {
 	piece = strings.ToLower(strings.TrimLeft(piece, opening))
-	for _, scheme := range []string{"http://", "https://", "http%3a", "https%3a"} {
-		if strings.HasPrefix(piece, scheme) {
-			return true
-		}
-	}
-	return false
+	rest, web := strings.CutPrefix(piece, "http")
+	rest = strings.TrimPrefix(rest, "s")
+	return web && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "%3a"))
 }
 
 // partOfAddress reports whether a piece, however short, looks like a part of an address
@@ -292,36 +288,15 @@ func (a attempt) partOfAddress(piece string) bool {
 // of a quoted mail.
 func cleanLine(text string) string {
 	text = strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "").Replace(text)
-	return strings.TrimLeft(visible(text), "> |")
-}
-
-// visible drops invisible characters. All blanks become U+0020.
-func visible(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case fault.Invisible(r):
-			return -1
-		}
-		return r
-	}, text)
+	return strings.TrimLeft(fault.Visible(text), "> |")
 }
 
 var ampersands = strings.NewReplacer("&amp;", "&", "&#38;", "&", "&#x26;", "&")
 
 // unescape decodes the percent escapes in text. Those that are none stay.
 func unescape(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+3 <= len(text) {
-			if c, err := url.PathUnescape(text[i : i+3]); err == nil {
-				b.WriteString(c)
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
+	return regexp.MustCompile("%[0-9A-Fa-f]{2}").ReplaceAllStringFunc(text, func(escape string) string {
+		c, _ := url.PathUnescape(escape)
+		return c
+	})
 }

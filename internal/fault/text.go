@@ -14,27 +14,32 @@ import (
 // longer than a person would read.
 func Printable(s string) string {
 	const limit = 300
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case Invisible(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
+	s = Visible(strings.ToValidUTF8(s, "?"))
 	if r := []rune(s); len(r) > limit {
 		s = string(r[:limit]) + "…"
 	}
 	return strings.TrimSpace(s)
 }
 
-// Invisible reports whether a character shows nothing, so that two names or addresses
+// Visible drops the invisible characters of s. All blanks become U+0020.
+func Visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case invisible(r):
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// invisible reports whether a character shows nothing, so that two names or addresses
 // that differ in such characters alone look the same: control and format characters
 // and all others that Unicode calls default-ignorable (a filler of Hangul, a variation
 // selector), what is not assigned, blanks but U+0020, and blanks that Unicode calls
 // letters, marks or symbols. For the last it has no property, so they are listed.
-func Invisible(r rune) bool {
+func invisible(r rune) bool {
 	switch r {
 	case '\u2800', // Braille pattern blank
 		'\U00013441', '\U00013442', // Egyptian hieroglyph full and half blank
