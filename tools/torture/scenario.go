@@ -106,23 +106,23 @@ type stop struct {
 	lasts time.Duration
 }
 
-// scenario is a row of the table: what happens to a login, and how often.
+// scenario is a row of the table: how many calls of token there are, and what happens to
+// them.
 type scenario struct {
-	name   string
-	weight int
-	draw   func(*plan)
+	name        string
+	weight      int // how often it is drawn
+	least, most int // calls
+	draw        func(*plan)
 }
 
 var fileScenarios = []scenario{
-	{"calls at once", 12, func(p *plan) {
+	{"calls at once", 12, 2, 8, func(p *plan) {
 		p.quiet = true
-		p.tokens(2, 8)
 		p.stagger()
 	}},
-	{"forced and demanding calls", 6, func(p *plan) {
+	{"forced and demanding calls", 6, 2, 6, func(p *plan) {
 		p.quiet = true
 		p.begin = p.Float64() * 1.1
-		p.tokens(2, 6)
 		for i := range p.calls {
 			switch p.IntN(3) {
 			case 0:
@@ -133,43 +133,31 @@ var fileScenarios = []scenario{
 		}
 		p.stagger()
 	}},
-	{"killed", 16, func(p *plan) {
-		p.tokens(1, 4)
-		p.strike(p.IntN(3) > 0, syscall.SIGKILL)
-	}},
-	{"interrupted once", 8, func(p *plan) {
-		p.tokens(1, 4)
+	{"killed", 16, 1, 4, func(p *plan) { p.strike(p.IntN(3) > 0, syscall.SIGKILL) }},
+	{"interrupted once", 8, 1, 4, func(p *plan) {
 		p.strike(p.IntN(3) > 0, p.interrupt())
 		p.maybe(30, p.slow)
 	}},
-	{"interrupted twice", 8, func(p *plan) {
-		p.tokens(1, 4)
+	{"interrupted twice", 8, 1, 4, func(p *plan) {
 		p.strike(p.IntN(3) > 0, p.interrupt(), p.interrupt())
 		p.maybe(50, p.slow)
 	}},
-	{"disk full", 8, func(p *plan) {
-		p.tokens(1, 4)
+	{"disk full", 8, 1, 4, func(p *plan) {
 		// A request that was sent must not be affected.
 		p.disk = diskFault{kind: pick(p, diskFull, diskFull, diskNoInodes), spare: p.IntN(9), at: pick(p, onStart, onRequest)}
 		p.maybe(30, func() { p.disk.lasts = p.between(0, 60*time.Millisecond) })
 	}},
-	{"file size limited", 3, func(p *plan) {
-		p.tokens(1, 3)
+	{"file size limited", 3, 1, 3, func(p *plan) {
 		for i := range p.calls {
 			p.calls[i].fileSize = 1 << p.IntN(7)
 		}
 	}},
-	{"directory read-only", 4, func(p *plan) {
-		p.tokens(1, 3)
+	{"directory read-only", 4, 1, 3, func(p *plan) {
 		p.disk.kind = diskReadOnly
 		p.maybe(30, func() { p.disk.lasts = p.between(0, 60*time.Millisecond) })
 	}},
-	{"reply lost", 14, func(p *plan) {
-		p.tokens(1, 4)
-		p.loseReply()
-	}},
-	{"reply slow", 10, func(p *plan) {
-		p.tokens(1, 4)
+	{"reply lost", 14, 1, 4, (*plan).loseReply},
+	{"reply slow", 10, 1, 4, func(p *plan) {
 		p.slow()
 		switch p.IntN(4) {
 		case 0:
@@ -182,35 +170,23 @@ var fileScenarios = []scenario{
 			}
 		}
 	}},
-	{"reply useless", 12, func(p *plan) {
-		p.tokens(1, 4)
-		p.useless()
-	}},
-	{"server down", 5, func(p *plan) {
-		p.tokens(1, 4)
-		p.down = true
-	}},
-	{"clock stepped", 6, func(p *plan) {
+	{"reply useless", 12, 1, 4, (*plan).useless},
+	{"server down", 5, 1, 4, func(p *plan) { p.down = true }},
+	{"clock stepped", 6, 1, 4, func(p *plan) {
 		p.begin = p.Float64() * 1.3
-		p.tokens(1, 4)
 		p.stepClock()
 	}},
-	{"signed in elsewhere", 4, func(p *plan) {
-		p.tokens(1, 4)
-		p.elsewhere = pick(p, 1, p.between(1, 60*time.Millisecond))
-	}},
-	{"logout and login between calls", 5, func(p *plan) {
+	{"signed in elsewhere", 4, 1, 4, func(p *plan) { p.elsewhere = pick(p, 1, p.between(1, 60*time.Millisecond)) }},
+	{"logout and login between calls", 5, 2, 5, func(p *plan) {
 		p.signsIn = true
-		p.tokens(2, 5)
 		for i := range p.calls {
 			p.calls[i].after = p.between(0, 150*time.Millisecond)
 		}
 		out := call{args: []string{"logout"}, after: p.between(0, 50*time.Millisecond)}
 		p.calls = append(p.calls, out, call{login: true, behind: len(p.calls) + 1})
 	}},
-	{"login again, spoilt", 5, func(p *plan) {
+	{"login again, spoilt", 5, 0, 2, func(p *plan) {
 		p.signsIn = true
-		p.tokens(0, 2)
 		again := call{login: true}
 		switch p.IntN(4) {
 		case 0:
@@ -225,8 +201,7 @@ var fileScenarios = []scenario{
 		}
 		p.calls = append(p.calls, again)
 	}},
-	{"several at a time", 14, func(p *plan) {
-		p.tokens(1, 5)
+	{"several at a time", 14, 1, 5, func(p *plan) {
 		some := []func(){p.loseReply, p.slow, p.useless, p.kill, p.interruptSome, p.fillDisk, p.stepClock, p.stagger}
 		if p.twoMachines {
 			some = append(some, p.cutSessions, p.cutSessions)
@@ -241,31 +216,26 @@ var fileScenarios = []scenario{
 
 // sharedScenarios happen only to a login that machines share.
 var sharedScenarios = []scenario{
-	{"a machine killed", 10, func(p *plan) {
-		p.tokens(2, 6)
+	{"a machine killed", 10, 2, 6, func(p *plan) {
 		p.dies = true
 		p.maybe(40, p.slow)
 	}},
-	{"session ended", 16, func(p *plan) {
-		p.tokens(2, 6)
+	{"session ended", 16, 2, 6, func(p *plan) {
 		p.cutSessions()
 		p.maybe(50, p.slow)
 		p.maybe(10, p.stagger)
 	}},
-	{"session ended, worse", 10, func(p *plan) {
-		p.tokens(2, 6)
+	{"session ended, worse", 10, 2, 6, func(p *plan) {
 		p.cutSessions()
 		p.maybe(70, p.slow)
 		p.worse()
 	}},
-	{"database stopped", 14, func(p *plan) {
-		p.tokens(1, 6)
+	{"database stopped", 14, 1, 6, func(p *plan) {
 		p.stopServer()
 		p.maybe(40, p.slow)
 		p.maybe(20, p.stagger)
 	}},
-	{"database stopped, worse", 8, func(p *plan) {
-		p.tokens(1, 5)
+	{"database stopped, worse", 8, 1, 5, func(p *plan) {
 		p.stopServer()
 		p.maybe(50, p.slow)
 		p.worse()
@@ -300,6 +270,9 @@ func draw(o options, n int) *plan {
 	for _, s := range choice {
 		if at -= s.weight; at < 0 {
 			p.scenario = s.name
+			for range s.least + p.IntN(s.most-s.least+1) {
+				p.calls = append(p.calls, call{args: []string{"token"}})
+			}
 			s.draw(p)
 			break
 		}
@@ -345,12 +318,6 @@ func (p *plan) near(hi time.Duration) time.Duration {
 }
 
 func (p *plan) interrupt() syscall.Signal { return pick(p, syscall.SIGINT, syscall.SIGTERM) }
-
-func (p *plan) tokens(lo, hi int) {
-	for range lo + p.IntN(hi-lo+1) {
-		p.calls = append(p.calls, call{args: []string{"token"}})
-	}
-}
 
 func (p *plan) stagger() {
 	for i := range p.calls {
