@@ -19,13 +19,11 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
-// fate is what became of the login in a round.
-type fate string
-
+// What became of the login in a round.
 const (
-	survived    fate = "survived"
-	explained   fate = "lost, explained" // the simulator's events show why no program could have kept it
-	unexplained fate = "lost, unexplained"
+	survived    = "survived"
+	explained   = "lost, explained" // the simulator's events show why no program could have kept it
+	unexplained = "lost, unexplained"
 )
 
 // Reasons why a login is lost without a fault of exactauth.
@@ -54,24 +52,6 @@ const (
 	mostWait = 15 * time.Second
 )
 
-// verdict is what a round came to.
-type verdict struct {
-	*plan
-	against traits
-	number  int
-
-	fate    fate
-	reason  string   // of a loss that is explained
-	wrong   []string // whatever else should not have happened
-	errors  int      // that the server counted
-	longest time.Duration
-	waited  time.Duration // after the other machine's processes were killed
-	notes   map[string]int
-	abandon bool // the world cannot go on
-
-	story string // for a developer, if anything is wrong
-}
-
 func (t *trial) count(note string, n int) {
 	t.noting.Lock()
 	defer t.noting.Unlock()
@@ -87,12 +67,12 @@ func (t *trial) blame(format string, args ...any) {
 }
 
 // round plays round n and judges it.
-func (w *world) round(ctx context.Context, n int) *verdict {
+func (w *world) round(ctx context.Context, n int) *trial {
 	drawn := n
 	if w.repeat >= 0 {
 		drawn = w.repeat
 	}
-	t := &trial{world: w, verdict: &verdict{plan: draw(w.options, drawn), against: w.traits, number: n, fate: unexplained, notes: map[string]int{}}}
+	t := &trial{world: w, plan: draw(w.options, drawn), number: n, fate: unexplained, notes: map[string]int{}}
 	var err error
 	if !w.signedIn {
 		err = w.signIn()
@@ -105,7 +85,7 @@ func (w *world) round(ctx context.Context, n int) *verdict {
 	if err != nil {
 		t.blame("cannot begin: %v", err)
 		t.abandon = true
-		return t.verdict
+		return t
 	}
 	if r, err := w.read(); err == nil && r.SignedIn() {
 		sleep(ctx, time.Until(r.RequestedAt.Add(time.Duration(t.begin*float64(life)))))
@@ -124,7 +104,7 @@ func (w *world) round(ctx context.Context, n int) *verdict {
 		t.blame("the login is lost")
 	}
 	if len(t.wrong) > 0 {
-		t.story = t.tell()
+		t.story = t.describe()
 	}
 	if t.stop.mode != "" && !t.abandon {
 		if err := w.settleIn(w.db.calm); err != nil {
@@ -133,7 +113,7 @@ func (w *world) round(ctx context.Context, n int) *verdict {
 		}
 	}
 	w.signedIn = t.fate == survived
-	return t.verdict
+	return t
 }
 
 // judgeCalls judges what the round's processes did by themselves.

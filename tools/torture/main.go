@@ -177,7 +177,7 @@ func run(o options) int {
 		worlds = append(worlds, w)
 	}
 
-	t := newTable()
+	t := table{cells: map[cell]int{}, reasons: map[string]int{}, notes: map[string]int{}}
 	var all sync.WaitGroup
 	var output sync.Mutex
 	for i, w := range worlds {
@@ -185,36 +185,33 @@ func run(o options) int {
 			// Apart from each other, or all would wait and all would work at the same time.
 			sleep(ctx, time.Duration(i)*life/time.Duration(o.worlds))
 			for n := i; n < o.rounds && ctx.Err() == nil; n += o.worlds {
-				v := w.round(ctx, n)
-				if ctx.Err() != nil && v.fate != survived {
+				r := w.round(ctx, n)
+				if ctx.Err() != nil && r.fate != survived {
 					return // the signal may have reached the processes, too
 				}
 				output.Lock()
-				t.add(v)
-				if o.verbose || len(v.wrong) > 0 {
-					v.print(os.Stdout)
+				t.add(r)
+				if o.verbose || len(r.wrong) > 0 {
+					r.print(os.Stdout)
 				}
 				output.Unlock()
-				if v.abandon {
+				if r.abandon {
 					return
 				}
 			}
 		})
 	}
 	all.Wait()
-	var saves []time.Duration
-	for _, w := range worlds {
-		saves = append(saves, w.saves...)
-	}
-	t.print(os.Stdout, o, time.Since(began), saves)
+	t.print(os.Stdout, o, time.Since(began))
 	leaked := o.shared() && db.leaks(o.seal != "none")
 	switch {
 	case t.failed() || leaked:
 		return 1
 	case ctx.Err() != nil:
 		return 130
-	case t.all.rounds < o.rounds:
-		return fail(fmt.Errorf("only %d of %d rounds were run", t.all.rounds, o.rounds))
+	}
+	if n := t.cells[cell{allRounds, rounds}]; n < o.rounds {
+		return fail(fmt.Errorf("only %d of %d rounds were run", n, o.rounds))
 	}
 	return 0
 }

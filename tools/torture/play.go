@@ -73,15 +73,28 @@ func (s *stage) wait(m moment, ended <-chan struct{}) bool {
 	}
 }
 
-// trial is a round in progress.
+// trial is a round, and what it came to.
 type trial struct {
 	*world
-	*verdict
-	all []*process // in the order of their start
+	*plan
+	number int
+	all    []*process // in the order of their start
+	noRoom bool       // from the first call to the last there is none on the disk's machine
 
-	noting sync.Mutex
+	noting sync.Mutex // guards the next three
 	events []occurrence
-	noRoom bool // from the first call to the last there is none on the disk's machine
+	wrong  []string // whatever should not have happened, beside the fate
+	notes  map[string]int
+
+	fate    string
+	reason  string          // of a loss that is explained
+	errors  int             // that the server counted
+	longest time.Duration   // that a process took
+	waited  time.Duration   // after the other machine's processes were killed
+	saves   []time.Duration // from the server's last byte to the end of the process that refreshed
+	abandon bool            // the world cannot go on
+
+	story string // for a developer, if anything is wrong
 }
 
 // did notes an event.

@@ -87,7 +87,6 @@ type world struct {
 	requests []*request // since the sign-in, in the order of their replies
 
 	signedIn bool
-	saves    []time.Duration // from the server's last byte to the end of the process that refreshed
 }
 
 // machine is where processes run: a state directory on a file system.

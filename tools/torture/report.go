@@ -19,16 +19,16 @@ import (
 )
 
 // print writes what a round came to: a line, and all there is if it went wrong.
-func (v *verdict) print(w io.Writer) {
-	outcome := string(v.fate)
-	if v.reason != "" {
-		outcome += ": " + v.reason
+func (t *trial) print(w io.Writer) {
+	outcome := t.fate
+	if t.reason != "" {
+		outcome += ": " + t.reason
 	}
-	fmt.Fprintf(w, "round %d (%s, %s): %s\n", v.number, v.scenario, v.against.rotation(), outcome)
-	for _, text := range v.wrong {
+	fmt.Fprintf(w, "round %d (%s, %s): %s\n", t.number, t.scenario, t.rotation(), outcome)
+	for _, text := range t.wrong {
 		fmt.Fprintf(w, "  WRONG: %s\n", text)
 	}
-	fmt.Fprint(w, v.story)
+	fmt.Fprint(w, t.story)
 }
 
 func (t traits) rotation() string {
@@ -54,10 +54,10 @@ func masked(text string) string {
 	return strings.ReplaceAll(text, exactsim.ClientSecret, "<client secret>")
 }
 
-// tell is the story of a round, for a developer. It has no secret.
-func (t *trial) tell() string {
+// describe returns what happened in a round, for a developer. It has no secret.
+func (t *trial) describe() string {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "  seed %d, round %d, %+v\n  %+v\n", t.seed, t.number, t.against, *t.plan)
+	fmt.Fprintf(&b, "  seed %d, round %d, %+v\n  %+v\n", t.seed, t.number, t.traits, *t.plan)
 	number := map[*process]string{nil: "a process that had ended", outsider: "another program"}
 	for i, p := range t.all {
 		number[p] = fmt.Sprintf("process %d", i+1)
@@ -99,66 +99,72 @@ func (t *trial) tell() string {
 
 // table adds the rounds up.
 type table struct {
-	rows    map[string]*row // by scenario, and by rotation
-	all     row
+	cells   map[cell]int
 	reasons map[string]int
-	errors  int // the most that the server counted in one round
 	notes   map[string]int
-	longest time.Duration // that a process took
-	waited  time.Duration // that a process was held up by a machine that had died
+	errors  int             // the most that the server counted in one round
+	longest time.Duration   // that a process took
+	waited  time.Duration   // that a process was held up by a machine that had died
+	saves   []time.Duration // from the server's last byte to the end of the process that refreshed
 }
 
-type row struct {
-	rounds, wrong int
-	fates         map[fate]int
-}
+// cell is a number in the table. A row is a scenario, a rotation or allRounds.
+type cell struct{ row, column string }
 
-func newTable() *table {
-	return &table{rows: map[string]*row{}, reasons: map[string]int{}, notes: map[string]int{}, all: row{fates: map[fate]int{}}}
-}
+const (
+	allRounds      = "all"
+	rounds         = "rounds"
+	wrongOtherwise = "wrong otherwise"
+)
 
-func (t *table) add(v *verdict) {
-	for _, name := range []string{v.scenario, v.against.rotation()} {
-		if t.rows[name] == nil {
-			t.rows[name] = &row{fates: map[fate]int{}}
+func (t *table) add(r *trial) {
+	columns := []string{rounds, r.fate}
+	if r.fate != unexplained && len(r.wrong) > 0 {
+		columns = append(columns, wrongOtherwise)
+	}
+	for _, row := range []string{r.scenario, r.rotation(), allRounds} {
+		for _, column := range columns {
+			t.cells[cell{row, column}]++
 		}
 	}
-	for _, r := range []*row{t.rows[v.scenario], t.rows[v.against.rotation()], &t.all} {
-		r.rounds++
-		r.fates[v.fate]++
-		if v.fate != unexplained && len(v.wrong) > 0 {
-			r.wrong++
-		}
+	if r.fate == explained {
+		t.reasons[r.reason]++
 	}
-	if v.fate == explained {
-		t.reasons[v.reason]++
-	}
-	for note, n := range v.notes {
+	for note, n := range r.notes {
 		t.notes[note] += n
 	}
-	t.errors, t.longest, t.waited = max(t.errors, v.errors), max(t.longest, v.longest), max(t.waited, v.waited)
+	t.errors, t.longest, t.waited = max(t.errors, r.errors), max(t.longest, r.longest), max(t.waited, r.waited)
+	t.saves = append(t.saves, r.saves...)
 }
 
-func (t *table) failed() bool { return t.all.fates[unexplained]+t.all.wrong > 0 }
+func (t *table) failed() bool {
+	return t.cells[cell{allRounds, unexplained}]+t.cells[cell{allRounds, wrongOtherwise}] > 0
+}
 
-func (t *table) print(out io.Writer, o options, took time.Duration, saves []time.Duration) {
+func (t *table) print(out io.Writer, o options, took time.Duration) {
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "\n%-40s\trounds\t%s\t%s\t%s\twrong otherwise\t\n", "scenario", survived, explained, unexplained)
-	line := func(name string, r *row) {
-		if r != nil {
-			fmt.Fprintf(tw, "%-40s\t%d\t%d\t%d\t%d\t%d\t\n", name, r.rounds, r.fates[survived], r.fates[explained], r.fates[unexplained], r.wrong)
+	columns := []string{rounds, survived, explained, unexplained, wrongOtherwise}
+	fmt.Fprintf(tw, "\n%-40s\t%s\t\n", "scenario", strings.Join(columns, "\t"))
+	line := func(name, row string) {
+		if t.cells[cell{row, rounds}] == 0 {
+			return
 		}
+		fmt.Fprintf(tw, "%-40s\t", name)
+		for _, column := range columns {
+			fmt.Fprintf(tw, "%d\t", t.cells[cell{row, column}])
+		}
+		fmt.Fprintln(tw)
 	}
 	for _, s := range o.scenarios() {
-		line(s.name, t.rows[s.name])
+		line(s.name, s.name)
 	}
-	line("all", &t.all)
+	line(allRounds, allRounds)
 	for _, strict := range []bool{true, false} {
 		name := traits{strict: strict}.rotation()
-		line("  of them, "+name, t.rows[name])
+		line("  of them, "+name, name)
 	}
 	tw.Flush()
-	fmt.Fprintf(out, "\nseed %d, %s, %.1f rounds a second\n", o.seed, took.Round(time.Second), float64(t.all.rounds)/took.Seconds())
+	fmt.Fprintf(out, "\nseed %d, %s, %.1f rounds a second\n", o.seed, took.Round(time.Second), float64(t.cells[cell{allRounds, rounds}])/took.Seconds())
 	for _, part := range []struct {
 		title  string
 		counts map[string]int
@@ -174,9 +180,9 @@ func (t *table) print(out io.Writer, o options, took time.Duration, saves []time
 		fmt.Fprintf(out, "The longest that a process went on after the other machine's were killed: %s.\n", t.waited.Round(time.Millisecond))
 	}
 	fmt.Fprintf(out, "The longest that a process took: %s. The most errors that the server counted in one round: %d.\n", t.longest.Round(time.Millisecond), t.errors)
-	if n := len(saves); n > 0 {
-		slices.Sort(saves)
+	if n := len(t.saves); n > 0 {
+		slices.Sort(t.saves)
 		fmt.Fprintf(out, "From the server's last byte to the end of the process, the save between them: p50 %s, p99 %s of %d refreshes of quiet rounds.\n",
-			saves[n/2].Round(time.Microsecond), saves[n*99/100].Round(time.Microsecond), n)
+			t.saves[n/2].Round(time.Microsecond), t.saves[n*99/100].Round(time.Microsecond), n)
 	}
 }
