@@ -180,7 +180,7 @@ func (b *bench) sharedWorld() (w *world, stop func(), err error) {
 	if err != nil {
 		return nil, stop, err
 	}
-	if w, err = newWorld(filepath.Join(b.dir, "shared"), b.whole, "EXACTAUTH_STORE="+address, "PGPASSFILE="+passFile); err == nil {
+	if w, err = newWorld(b.ctx, filepath.Join(b.dir, "shared"), b.whole, "EXACTAUTH_STORE="+address, "PGPASSFILE="+passFile); err == nil {
 		w.store = store
 	}
 	return w, stop, err

@@ -17,7 +17,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -40,7 +39,6 @@ const (
 // bench is one run of this command.
 type bench struct {
 	ctx     context.Context
-	root    string // of the repository
 	dir     string // of everything that is made
 	measure string // the compiled measure.c
 	rounds  int
@@ -82,12 +80,6 @@ func (b *bench) run() (err error) {
 		flag.Usage()
 		os.Exit(2)
 	}
-
-	out, err := exec.CommandContext(b.ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return fmt.Errorf("go list -m: %w", err)
-	}
-	b.root = strings.TrimSpace(string(out))
 	if b.dir, err = os.MkdirTemp("", "exactauth-bench-"); err != nil {
 		return err
 	}
@@ -99,7 +91,7 @@ func (b *bench) run() (err error) {
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.world.close()) }()
+	defer b.world.close()
 	if load {
 		return b.load()
 	}
@@ -114,15 +106,15 @@ func (b *bench) prepare() (err error) {
 	if err := os.WriteFile(source, measureSource, 0o600); err != nil {
 		return err
 	}
-	if err := b.tool(nil, "cc", "-O2", "-o", b.measure, source); err != nil {
+	if _, err := output(b.ctx, os.Environ(), "", "cc", "-O2", "-o", b.measure, source); err != nil {
 		return fmt.Errorf("measure.c needs a C compiler: %w", err)
 	}
 	b.packaged = filepath.Join(b.dir, "packaged", "exactauth")
 	b.whole = filepath.Join(b.dir, "whole", "exactauth")
 	b.hello = filepath.Join(b.dir, "hello")
-	for path, pkg := range map[string]string{b.packaged: "./cmd/exactauth-front", b.whole: "./cmd/exactauth", b.hello: "./tools/bench/hello"} {
+	for path, name := range map[string]string{b.packaged: "cmd/exactauth-front", b.whole: "cmd/exactauth", b.hello: "tools/bench/hello"} {
 		// As .goreleaser.yaml does.
-		if err := b.tool([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg); err != nil {
+		if err := b.compile(nil, "build", "-o", path, "github.com/exactauth/exactauth/"+name); err != nil {
 			return err
 		}
 	}
@@ -134,19 +126,27 @@ func (b *bench) prepare() (err error) {
 			b.wrong("%s has %d bytes, more than %d", path, n, limit)
 		}
 	}
-	b.world, err = newWorld(filepath.Join(b.dir, "world"), b.whole)
+	b.world, err = newWorld(b.ctx, filepath.Join(b.dir, "world"), b.whole)
 	return err
 }
 
-// tool runs a command that must work, in the repository, with these variables added to
-// the environment.
-func (b *bench) tool(env []string, name string, args ...string) error {
-	cmd := exec.CommandContext(b.ctx, name, args...)
-	cmd.Dir, cmd.Env = b.root, append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+// compile runs "go build" or "go install" for a program that is measured.
+func (b *bench) compile(env []string, verb string, args ...string) error {
+	args = append([]string{"go", verb, "-trimpath", "-ldflags", "-s -w"}, args...)
+	_, err := output(b.ctx, append(append(os.Environ(), "CGO_ENABLED=0"), env...), "", args...)
+	return err
+}
+
+// output runs a command that must succeed and returns what it prints.
+func output(ctx context.Context, env []string, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var errs strings.Builder
+	cmd.Env, cmd.Stdin, cmd.Stderr = env, strings.NewReader(stdin), &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %.2000s", strings.Join(args, " "), err, errs.String())
 	}
-	return nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // wrong notes a fault that a slow machine does not explain.

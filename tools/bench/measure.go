@@ -3,11 +3,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -83,24 +80,19 @@ func (b *bench) inTurns(env []string, commands []command) ([]runs, error) {
 // measured runs measure.c and returns the runs of each command, and how long the whole
 // burst took.
 func (b *bench) measured(env, args []string, commands int) (all []runs, total time.Duration, err error) {
-	cmd := exec.CommandContext(b.ctx, b.measure, args...)
-	cmd.Env = env
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
+	out, err := output(b.ctx, env, "", append([]string{b.measure}, args...)...)
 	if err != nil {
-		return nil, 0, fmt.Errorf("measure: %w\n%.2000s", err, errs.Bytes())
+		return nil, 0, err
 	}
 	all = make([]runs, commands)
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() {
-		if _, err := fmt.Sscanf(lines.Text(), "all %d", &total); err == nil {
+	for line := range strings.Lines(out) {
+		if _, err := fmt.Sscanf(line, "all %d", &total); err == nil {
 			continue
 		}
 		var i, cpu int
 		var o once
-		if _, err := fmt.Sscan(lines.Text(), &i, &o.wall, &cpu, &o.rss, &o.code); err != nil {
-			return nil, 0, fmt.Errorf("measure printed %q: %w", lines.Text(), err)
+		if _, err := fmt.Sscan(line, &i, &o.wall, &cpu, &o.rss, &o.code); err != nil {
+			return nil, 0, fmt.Errorf("measure printed %q: %w", line, err)
 		}
 		o.cpu = time.Duration(cpu) * time.Microsecond
 		all[i%commands] = append(all[i%commands], o)
@@ -110,18 +102,11 @@ func (b *bench) measured(env, args []string, commands int) (all []runs, total ti
 
 // works runs a command once and checks what it prints.
 func (b *bench) works(env []string, c command) error {
-	cmd := exec.CommandContext(b.ctx, c.args[0], c.args[1:]...)
-	cmd.Env = env
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %.300s", strings.Join(c.args, " "), err, bytes.TrimSpace(errs.Bytes()))
+	got, err := output(b.ctx, env, "", c.args...)
+	if err == nil && c.want != "" && got != c.want {
+		err = fmt.Errorf("%s printed %.60q, want %.60q", strings.Join(c.args, " "), got, c.want)
 	}
-	if got := strings.TrimSpace(string(out)); c.want != "" && got != c.want {
-		return fmt.Errorf("%s printed %.60q, want %.60q", strings.Join(c.args, " "), got, c.want)
-	}
-	return nil
+	return err
 }
 
 // dropFromCache has a program read from the disk at its next start, as after a boot.

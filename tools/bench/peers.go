@@ -3,13 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"debug/buildinfo"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,18 +22,20 @@ import (
 type peer struct {
 	program string // its name, then its path
 	shown   string // in the table
-	module  string // where it is built from
+	module  string // where it is built from, if it can be
 	// fill puts the token into the program's own cache and returns the arguments that
 	// print it from there.
 	fill func(ctx context.Context, p *peer) (args []string, err error)
 
 	dir, token string
 	env        []string // what the program needs beside its arguments
+	stop       func()   // ends what fill has started; nil if that is nothing
 	wrapped    bool     // it prints the token with something around it
 }
 
 func peers() []*peer {
 	return []*peer{
+		{program: "oidc-token", shown: "`oidc-token` (C, its agent running)", fill: fillOIDCToken},
 		{program: "oauth2l", shown: "`oauth2l fetch`, cached", module: "github.com/google/oauth2l", fill: fillOAuth2l},
 		{program: "kubelogin", shown: "`kubelogin get-token`, cached", module: "github.com/int128/kubelogin", fill: fillKubelogin},
 		{program: "gh", shown: "`gh auth token`, plain file", module: "github.com/cli/cli/v2/cmd/gh", fill: fillGH},
@@ -40,12 +43,20 @@ func peers() []*peer {
 }
 
 // peerCommands returns the commands of the peers that are installed or can be built, and
-// the environment variables that they need.
-func (b *bench) peerCommands(token string) (commands []command, env []string) {
+// the environment variables that they need. The caller calls stop after the last command.
+func (b *bench) peerCommands(token string) (commands []command, env []string, stop func()) {
 	if b.peers == "none" {
-		return nil, nil
+		return nil, nil, func() {}
 	}
-	for _, p := range peers() {
+	all := peers()
+	stop = func() {
+		for _, p := range all {
+			if p.stop != nil {
+				p.stop()
+			}
+		}
+	}
+	for _, p := range all {
 		p.dir, p.token = filepath.Join(b.dir, "peers", p.program), token
 		c, err := b.peerCommand(p)
 		if err != nil {
@@ -54,7 +65,7 @@ func (b *bench) peerCommands(token string) (commands []command, env []string) {
 		}
 		commands, env = append(commands, c), append(env, p.env...)
 	}
-	return commands, env
+	return commands, env, stop
 }
 
 func (b *bench) peerCommand(p *peer) (c command, err error) {
@@ -62,10 +73,10 @@ func (b *bench) peerCommand(p *peer) (c command, err error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return c, err
 	}
-	if p.program, err = exec.LookPath(name); err != nil && b.peers == "build" {
+	if p.program, err = exec.LookPath(name); err != nil && b.peers == "build" && p.module != "" {
 		say("building %s", p.module)
 		p.program = filepath.Join(p.dir, name)
-		err = b.tool([]string{"CGO_ENABLED=0", "GOBIN=" + p.dir}, "go", "install", "-trimpath", "-ldflags", "-s -w", p.module+"@latest")
+		err = b.compile([]string{"GOBIN=" + p.dir}, "install", p.module+"@latest")
 	}
 	if err != nil {
 		return c, err
@@ -102,13 +113,40 @@ func (p *peer) write(name string, v any) (path string, err error) {
 }
 
 // run runs a program with the peer's directory as its home.
-func (p *peer) run(ctx context.Context, program string, args ...string) error {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}, p.env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %.300s", program, err, bytes.TrimSpace(out))
+func (p *peer) run(ctx context.Context, args ...string) (string, error) {
+	return output(ctx, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}, p.env...), "", args...)
+}
+
+// fillOIDCToken starts an agent, which gets the token from a provider.
+func fillOIDCToken(ctx context.Context, p *peer) ([]string, error) {
+	// All that a client asks of a provider is in one answer: what it is, and the token.
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		url := "http://" + r.Host + "/"
+		_ = json.NewEncoder(w).Encode(map[string]any{ // to an agent that may have gone
+			"issuer": url, "authorization_endpoint": url, "token_endpoint": url, "scopes_supported": []string{"openid", "offline_access"},
+			"access_token": p.token, "refresh_token": "r", "token_type": "Bearer", "expires_in": 86400, "scope": "openid offline_access",
+		})
+	}))
+	p.stop = provider.Close
+	if err := os.Mkdir(p.path(".oidc-agent"), 0o700); err != nil {
+		return nil, err
 	}
-	return nil
+	started, err := p.run(ctx, "oidc-agent", "-a", p.path("socket"))
+	if err != nil {
+		return nil, err
+	}
+	_, pid, _ := strings.Cut(started, "OIDCD_PID=")
+	pid, _, _ = strings.Cut(pid, ";")
+	p.env = []string{"OIDC_SOCK=" + p.path("socket"), "OIDCD_PID=" + pid}
+	p.stop = func() {
+		if _, err := p.run(context.Background(), "oidc-agent", "-k"); err != nil {
+			say("%v", err)
+		}
+		provider.Close()
+	}
+	_, err = p.run(ctx, "oidc-gen", "bench", "--iss", provider.URL+"/", "--client-id", "c", "--client-secret", "s", "--redirect-uri", "http://localhost:4242",
+		"--flow=refresh", "--rt", "r", "-m", "--pw-cmd", "echo password", "--scope", "openid offline_access")
+	return []string{"bench"}, err
 }
 
 func fillOAuth2l(_ context.Context, p *peer) ([]string, error) {
@@ -137,7 +175,7 @@ func fillOAuth2l(_ context.Context, p *peer) ([]string, error) {
 func fillKubelogin(ctx context.Context, p *peer) ([]string, error) {
 	p.wrapped = true
 	args := []string{"get-token", "--oidc-issuer-url=http://127.0.0.1:9/", "--oidc-client-id=c", "--token-cache-dir=" + p.path("cache"), "--skip-open-browser"}
-	if err := p.run(ctx, p.program, args...); err == nil {
+	if _, err := p.run(ctx, append([]string{p.program}, args...)...); err == nil {
 		return nil, errors.New("it has a token without a cache")
 	}
 	locks, err := filepath.Glob(p.path("cache/*.lock")) // named after the cache's key

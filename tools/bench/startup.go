@@ -16,7 +16,7 @@ type goal struct {
 
 // startup measures one call at a time beside other programs.
 func (b *bench) startup() error {
-	token, err := b.world.call("", b.whole, "token")
+	token, err := output(b.ctx, b.world.env(), "", b.whole, "token")
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,8 @@ func (b *bench) startup() error {
 			return err
 		}
 	}
-	others, more := b.peerCommands(token)
+	others, more, stop := b.peerCommands(token)
+	defer stop()
 	commands, env = append(commands, others...), append(env, more...)
 
 	say("%d commands, %d rounds", len(commands), b.rounds)

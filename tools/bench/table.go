@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,31 +28,17 @@ func (t *table) String() string {
 			width[i] = max(width[i], utf8.RuneCountInString(cell), 4)
 		}
 	}
+	rule := []string{strings.Repeat("-", width[0])}
+	for _, w := range width[1:] {
+		rule = append(rule, strings.Repeat("-", w-1)+":")
+	}
+	width[0] = -width[0] // to the left
 	var s strings.Builder
-	line := func(row []string) {
+	for _, row := range slices.Concat([][]string{t.head, rule}, t.rows) {
 		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				cell += pad
-			} else {
-				cell = pad + cell
-			}
-			fmt.Fprintf(&s, "| %s ", cell)
+			fmt.Fprintf(&s, "| %*s ", width[i], cell)
 		}
 		s.WriteString("|\n")
-	}
-	line(t.head)
-	var rule []string
-	for i, w := range width {
-		r := strings.Repeat("-", w)
-		if i > 0 {
-			r = r[1:] + ":"
-		}
-		rule = append(rule, r)
-	}
-	line(rule)
-	for _, row := range t.rows {
-		line(row)
 	}
 	return s.String()
 }

@@ -5,13 +5,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +37,7 @@ type world struct {
 }
 
 // newWorld signs in with a program, by pasting the code as a person would.
-func newWorld(dir, program string, extra ...string) (_ *world, err error) {
+func newWorld(ctx context.Context, dir, program string, extra ...string) (_ *world, err error) {
 	w := &world{dir: dir, extra: extra, store: tokenstore.NewFiles(filepath.Join(dir, "state"), nil)}
 	w.sim = exactsim.New(exactsim.Config{TokenLife: life, MinuteLimit: -1, DailyLimit: -1})
 	w.sim.AddCast(redirectURI)
@@ -60,15 +57,16 @@ func newWorld(dir, program string, extra ...string) (_ *world, err error) {
 			return nil, err
 		}
 	}
-	if _, err := w.call(exactsim.ClientSecret, program, "setup", "-p", profile, "--base-url", "http://"+listener.Addr().String(),
+	if _, err := output(ctx, w.env(), exactsim.ClientSecret+"\n", program, "setup", "-p", profile, "--base-url", "http://"+listener.Addr().String(),
 		"--client-id", exactsim.ClientID, "--redirect-uri", redirectURI, "--client-secret-file", "-"); err != nil {
 		return nil, err
 	}
-	_, err = w.call(w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI), program, "login", "--no-browser", "--paste")
+	code := w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI)
+	_, err = output(ctx, w.env(), code+"\n", program, "login", "--no-browser", "--paste")
 	return w, err
 }
 
-func (w *world) close() error { return w.server.Close() }
+func (w *world) close() { w.server.Close() }
 
 // ServeHTTP counts what reaches the simulator.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -82,19 +80,6 @@ func (w *world) env() []string {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(w.dir, "home"), "LC_ALL=C", "TZ=UTC",
 		"EXACTAUTH_CONFIG_DIR=" + filepath.Join(w.dir, "config"), "EXACTAUTH_STATE_DIR=" + filepath.Join(w.dir, "state"),
 	}, w.extra...)
-}
-
-// call runs a program and returns what it prints.
-func (w *world) call(stdin, program string, args ...string) (string, error) {
-	cmd := exec.Command(program, args...)
-	cmd.Env, cmd.Stdin = w.env(), strings.NewReader(stdin+"\n")
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, errs.String())
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // expire ends the token's life, in the record and at the simulator.
