@@ -22,6 +22,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 type proxyOptions struct {
@@ -188,12 +189,14 @@ func (a *app) printReady(p config.Settings, r proxyReady) error {
 		}
 		return a.Print(string(line) + "\n") // one line, because a program reads a line, not a file
 	}
-	where := ""
+	var ways term.Table
 	if r.Socket != "" {
-		where = " on the socket " + r.Socket
+		ways.Add("Socket", r.Socket)
 	}
-	return a.Print(fmt.Sprintf("Profile %s at %s, until Ctrl-C%s: %s\nThe same with the header Authorization: Bearer %s: %s\n",
-		p.Name, p.BaseURL, where, r.URL, r.Secret, r.origin))
+	ways.Add("Address", r.URL)
+	ways.Add("or address", r.origin)
+	ways.Add("with header", "Authorization: Bearer "+r.Secret)
+	return a.Print(fmt.Sprintf("Passing requests on to %s with the login of profile %s, until Ctrl-C.\n\n%s", p.BaseURL, p.Name, ways))
 }
 
 // proxyServer is a running proxy.
