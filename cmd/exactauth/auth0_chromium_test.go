@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/tools/chromiumtest"
 )
@@ -47,11 +48,7 @@ func throughAuth0(t *testing.T, signInAt string) {
 	signIn := strings.Replace(tenantServer.URL, "127.0.0.1", signInAt, 1)
 	exact.AddCast(signIn + "/login/callback")
 	webSecret := tenant.AddApp(webID, "Web", false)
-	port, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	callback := "http://127.0.0.1:" + port + "/callback"
+	callback := "http://127.0.0.1:" + callbacktest.Port() + "/callback"
 
 	dir := t.TempDir()
 	for name, secret := range map[string]string{"exact-secret": exactsim.ClientSecret, "app-secret": webSecret} {

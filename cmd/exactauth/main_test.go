@@ -14,7 +14,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
 	"time"
+
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -85,10 +88,6 @@ var scripts atomic.Int32
 
 func setupScript(e *testscript.Env) error {
 	host, port := freePlace()
-	free, err := freePort()
-	if err != nil {
-		return err
-	}
 	w := &world{
 		work:     e.WorkDir,
 		state:    filepath.Join(e.WorkDir, "state"),
@@ -125,7 +124,7 @@ func setupScript(e *testscript.Env) error {
 		"REDIRECT":             w.redirect,
 		"REDIRECT_PORT":        port,
 		"REDIRECT_HOST":        net.JoinHostPort(host, port),
-		"FREE_PORT":            free, // of 127.0.0.1
+		"FREE_PORT":            callbacktest.Port(), // of 127.0.0.1
 		"TZ":                   "UTC",
 		"LC_ALL":               "C",
 		// The race detector sleeps for a second at the end of each process otherwise.
@@ -143,27 +142,7 @@ func freePlace() (host, port string) {
 		n := scripts.Add(1)
 		return fmt.Sprintf("127.%d.%d.%d", 20+os.Getpid()%200, n/250, 2+n%250), "8484"
 	}
-	port, err := freePort()
-	if err != nil {
-		panic(err)
-	}
-	return "127.0.0.1", port
-}
-
-// ports counts the ports that freePort has returned.
-var ports atomic.Int32
-
-// freePort returns a port that nothing listens on, each port once. They are below the
-// range from which systems assign ports, so that no other process gets one meanwhile.
-func freePort() (string, error) {
-	const first, count = 26000, 6000
-	for range count {
-		port := fmt.Sprint(first + (os.Getpid()*97+int(ports.Add(1)))%count)
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			return port, l.Close()
-		}
-	}
-	return "", errors.New("no free port")
+	return "127.0.0.1", callbacktest.Port()
 }
 
 // required fails a test that EXACTAUTH_TEST_REQUIRE forbids to be skipped.

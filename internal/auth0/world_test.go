@@ -14,6 +14,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -126,8 +127,7 @@ func (w *world) signIn(s auth0.SignIn) (auth0.User, string, error) {
 // app is a sign-in to the world's app, which may use the connection and the callback.
 func (w *world) app(domain string) auth0.SignIn {
 	w.t.Helper()
-	port := freePort(w.t)
-	callback := "http://127.0.0.1:" + port + "/callback"
+	callback := "http://127.0.0.1:" + callbacktest.Port() + "/callback"
 	plan, err := w.tenant(allScopes...).Plan(w.t.Context(), auth0.Wish{ClientID: exactID, ClientSecret: fault.NewSecret(w.secret), App: webID, Callback: callback})
 	if err == nil {
 		err = plan.Apply(w.t.Context(), func(auth0.Change) {})
@@ -136,12 +136,4 @@ func (w *world) app(domain string) auth0.SignIn {
 		w.t.Fatal(err)
 	}
 	return auth0.SignIn{Server: auth0.Server{Domain: w.domain(domain)}, ClientID: webID, ClientSecret: fault.NewSecret(w.webSecret), Connection: "exact", Callback: callback}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	s := httptest.NewServer(nil)
-	defer s.Close()
-	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
-	return port
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -32,27 +33,27 @@ func TestCallback(t *testing.T) {
 			if s.Arrival != want {
 				t.Errorf("arrival %+v, want %+v", s.Arrival, want)
 			}
-			if page, err := (browser{}).open(t, http.MethodGet, s.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
+			if page, err := (callbacktest.Browser{}).Open(t, http.MethodGet, s.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
 				t.Errorf("%v, %v", page.Response, err)
 			}
 			redeemed := false
 			s.redeem = func() { redeemed = true }
-			page, err := browser{}.open(t, http.MethodGet, s.answer())
+			page, err := callbacktest.Browser{}.Open(t, http.MethodGet, s.answer())
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGuarded(t, page)
+			callbacktest.CheckGuarded(t, page)
 			last, err := page.Location()
 			if err != nil || page.StatusCode != http.StatusSeeOther || last.Query().Has("code") || !redeemed {
 				t.Errorf("%s to %s; %v", page.Status, last, err)
 			}
-			page = browse(t, last.String())
+			page = callbacktest.Browse(t, last.String())
 			s.succeeds()
-			checkGuarded(t, page)
-			if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") {
-				t.Errorf("the last page: %d %s", page.StatusCode, page.body)
+			callbacktest.CheckGuarded(t, page)
+			if page.StatusCode != http.StatusOK || !strings.Contains(page.Body, "Anna de Vries") {
+				t.Errorf("the last page: %d %s", page.StatusCode, page.Body)
 			}
-			refuses(t, s.Port)
+			callbacktest.CheckClosed(t, s.Port)
 		})
 	}
 }
@@ -104,15 +105,15 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 			if test.method == "" {
 				test.method, test.want = http.MethodGet, http.StatusNotFound
 			}
-			page, err := browser{header: test.header, host: test.host}.open(t, test.method, "http://127.0.0.1:"+s.Port+path)
+			page, err := callbacktest.Browser{Header: test.header, Host: test.host}.Open(t, test.method, "http://127.0.0.1:"+s.Port+path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGuarded(t, page)
+			callbacktest.CheckGuarded(t, page)
 			if page.StatusCode != test.want {
 				t.Errorf("%s, want %d", page.Status, test.want)
 			}
-			if strings.Contains(page.body, s.State) {
+			if strings.Contains(page.Body, s.State) {
 				t.Error("the page has the state")
 			}
 			select {
@@ -120,7 +121,7 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 				t.Errorf("taken for the answer: %q, %v", s.code, s.err)
 			default:
 			}
-			browse(t, s.answer())
+			callbacktest.Browse(t, s.answer())
 			s.succeeds()
 		})
 	}
@@ -133,13 +134,13 @@ func TestTunnel(t *testing.T) {
 		for _, host := range []string{"", "public.test", "PUBLIC.test"} {
 			t.Run(redirect+" as "+host, func(t *testing.T) {
 				t.Parallel()
-				p := config.Settings{RedirectURI: redirect, Listen: "http://127.0.0.1:" + freePort(t)}
+				p := config.Settings{RedirectURI: redirect, Listen: "http://127.0.0.1:" + callbacktest.Port()}
 				s := sit(t.Context(), t, callback.Options{Settings: p})
 				if !s.Loopback || s.SelfSigned || !strings.HasSuffix(p.Listen, ":"+s.Port) {
 					t.Errorf("arrival %+v", s.Arrival)
 				}
 				_, query, _ := strings.Cut(s.answer(), "?")
-				page, err := browser{host: host, follow: true}.open(t, http.MethodGet, p.Listen+"/callback?"+query)
+				page, err := callbacktest.Browser{Host: host, Follow: true}.Open(t, http.MethodGet, p.Listen+"/callback?"+query)
 				if err != nil || page.StatusCode != http.StatusOK {
 					t.Errorf("%v, %v", page.Response, err)
 				}
@@ -162,14 +163,14 @@ func TestRefused(t *testing.T) {
 	t.Run("in the browser", func(t *testing.T) {
 		t.Parallel()
 		s := sit(t.Context(), t, callback.Options{Settings: settings(t, loopback)})
-		page := browse(t, s.RedirectURI+"?"+query+"&state="+s.State)
+		page := callbacktest.Browse(t, s.RedirectURI+"?"+query+"&state="+s.State)
 		_, err := s.end()
 		check(t, err)
-		checkGuarded(t, page)
-		if strings.Contains(page.body, "<script") || !strings.Contains(page.body, "&lt;script&gt;") || strings.ContainsAny(page.body, "\x1b\u202e") || page.Request.URL.Query().Has("error") {
-			t.Errorf("the page: %s", page.body)
+		callbacktest.CheckGuarded(t, page)
+		if strings.Contains(page.Body, "<script") || !strings.Contains(page.Body, "&lt;script&gt;") || strings.ContainsAny(page.Body, "\x1b\u202e") || page.Request.URL.Query().Has("error") {
+			t.Errorf("the page: %s", page.Body)
 		}
-		refuses(t, s.Port)
+		callbacktest.CheckClosed(t, s.Port)
 	})
 	t.Run("pasted", func(t *testing.T) {
 		t.Parallel()
@@ -382,7 +383,7 @@ func TestPasteThatEnds(t *testing.T) {
 	t.Run("with a listener", func(t *testing.T) {
 		t.Parallel()
 		s := sit(t.Context(), t, callback.Options{Settings: settings(t, loopback), Paste: strings.NewReader("")})
-		browse(t, s.answer())
+		callbacktest.Browse(t, s.answer())
 		s.succeeds()
 	})
 	t.Run("neither", func(t *testing.T) {
@@ -405,11 +406,11 @@ func TestPasteAndListenerAtOnce(t *testing.T) {
 			browsed := make(chan struct{})
 			go func() {
 				defer close(browsed)
-				browser{follow: true}.open(t, http.MethodGet, s.answer())
+				callbacktest.Browser{Follow: true}.Open(t, http.MethodGet, s.answer())
 			}()
 			s.succeeds()
 			<-browsed
-			refuses(t, s.Port)
+			callbacktest.CheckClosed(t, s.Port)
 		})
 	}
 }
@@ -422,7 +423,7 @@ func TestCallbackEndsWithItsContext(t *testing.T) {
 	if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 		t.Error(err)
 	}
-	refuses(t, s.Port)
+	callbacktest.CheckClosed(t, s.Port)
 	cancelled, stop := context.WithCancelCause(t.Context())
 	out, in := io.Pipe() // nothing is written
 	defer in.Close()
@@ -431,7 +432,7 @@ func TestCallbackEndsWithItsContext(t *testing.T) {
 	if _, err := s.end(); !errors.Is(err, errStop) {
 		t.Error(err)
 	}
-	refuses(t, s.Port)
+	callbacktest.CheckClosed(t, s.Port)
 }
 
 // The browser's languages decide, and the locale if they are neither of ours.
@@ -448,18 +449,18 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 		t.Run(fmt.Sprintf("locale %s, browser %s", test.locale, test.header), func(t *testing.T) {
 			t.Parallel()
 			s := sit(t.Context(), t, callback.Options{Settings: settings(t, loopback), Language: test.locale})
-			b := browser{follow: true, header: http.Header{}}
+			b := callbacktest.Browser{Follow: true, Header: http.Header{}}
 			if test.header != "" {
-				b.header.Set("Accept-Language", test.header)
+				b.Header.Set("Accept-Language", test.header)
 			}
-			stray, err := b.open(t, http.MethodGet, "http://127.0.0.1:"+s.Port+"/elsewhere")
-			if err != nil || !strings.Contains(stray.body, test.want) {
-				t.Errorf("a stray request: %v\n%s", err, stray.body)
+			stray, err := b.Open(t, http.MethodGet, "http://127.0.0.1:"+s.Port+"/elsewhere")
+			if err != nil || !strings.Contains(stray.Body, test.want) {
+				t.Errorf("a stray request: %v\n%s", err, stray.Body)
 			}
-			last, err := b.open(t, http.MethodGet, s.answer())
+			last, err := b.Open(t, http.MethodGet, s.answer())
 			s.succeeds()
-			if err != nil || !strings.Contains(last.body, test.want) || !strings.Contains(last.body, "Anna de Vries") {
-				t.Errorf("the last page: %v\n%s", err, last.body)
+			if err != nil || !strings.Contains(last.Body, test.want) || !strings.Contains(last.Body, "Anna de Vries") {
+				t.Errorf("the last page: %v\n%s", err, last.Body)
 			}
 		})
 	}

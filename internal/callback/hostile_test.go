@@ -22,6 +22,7 @@ import (
 	"unicode"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -87,7 +88,7 @@ func (s *siege) through(conn net.Conn) net.Conn {
 }
 
 // knock sends text unchanged and reads the answer to each request in it.
-func (s *siege) knock(text string, methods ...string) (answers []web, err error) {
+func (s *siege) knock(text string, methods ...string) (answers []callbacktest.Page, err error) {
 	s.t.Helper()
 	socket := s.connect()
 	defer socket.Close()
@@ -100,7 +101,7 @@ func (s *siege) knock(text string, methods ...string) (answers []web, err error)
 			return answers, err
 		}
 		body, err := io.ReadAll(resp.Body)
-		answers = append(answers, web{resp, string(body)})
+		answers = append(answers, callbacktest.Page{Response: resp, Body: string(body)})
 		if err != nil {
 			return answers, err
 		}
@@ -120,15 +121,15 @@ func (s *siege) turnedAway(request string, status int) {
 	if answers[0].StatusCode != status {
 		s.t.Errorf("%.80q: %s, want %d", request, answers[0].Status, status)
 	}
-	checkGuarded(s.t, answers[0])
+	callbacktest.CheckGuarded(s.t, answers[0])
 	s.revealsNothing(request, answers[0])
 }
 
-func (s *siege) revealsNothing(request string, answer web) {
+func (s *siege) revealsNothing(request string, answer callbacktest.Page) {
 	s.t.Helper()
 	var all bytes.Buffer
 	answer.Header.Write(&all)
-	all.WriteString(answer.body)
+	all.WriteString(answer.Body)
 	for _, secret := range []string{s.State, goodCode, "Anna de Vries"} {
 		if strings.Contains(all.String(), secret) {
 			s.t.Errorf("%.80q: the answer reveals %.10s…", request, secret)
@@ -154,11 +155,11 @@ func (s *siege) holds() {
 		s.t.Fatal("the sign-in was ended: ", s.err)
 	default:
 	}
-	page := browse(s.t, s.arrival())
+	page := callbacktest.Browse(s.t, s.arrival())
 	s.succeeds()
-	checkGuarded(s.t, page)
-	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") {
-		s.t.Errorf("the last page: %d %s", page.StatusCode, page.body)
+	callbacktest.CheckGuarded(s.t, page)
+	if page.StatusCode != http.StatusOK || !strings.Contains(page.Body, "Anna de Vries") {
+		s.t.Errorf("the last page: %d %s", page.StatusCode, page.Body)
 	}
 	s.gone()
 }
@@ -426,12 +427,12 @@ func TestHostileNoise(t *testing.T) {
 				// The answer is lost if the connection is reset while the rest is being sent.
 				answers, _ := s.knock(text, http.MethodGet)
 				for _, answer := range answers {
-					ok := answer.StatusCode >= 400 || what == "options of all" && answer.body == ""
-					if !ok || strings.Contains(answer.body, "alert") || strings.Contains(answer.Status, "alert") || answer.Header.Get("Location") != "" {
-						t.Errorf("%s: %s %.200q", what, answer.Status, answer.body)
+					ok := answer.StatusCode >= 400 || what == "options of all" && answer.Body == ""
+					if !ok || strings.Contains(answer.Body, "alert") || strings.Contains(answer.Status, "alert") || answer.Header.Get("Location") != "" {
+						t.Errorf("%s: %s %.200q", what, answer.Status, answer.Body)
 					}
 					if strings.Contains(answer.Header.Get("Content-Type"), "html") {
-						checkGuarded(t, answer)
+						callbacktest.CheckGuarded(t, answer)
 					}
 					s.revealsNothing(what, answer)
 				}
@@ -486,7 +487,7 @@ func TestHostilePipeline(t *testing.T) {
 				if answers[i].StatusCode != want {
 					t.Errorf("answer %d: %s, want %d", i, answers[i].Status, want)
 				}
-				checkGuarded(t, answers[i])
+				callbacktest.CheckGuarded(t, answers[i])
 			}
 			s.succeeds()
 			s.gone()
@@ -508,10 +509,10 @@ func TestHostileWhileRedeeming(t *testing.T) {
 				s.turnedAway("GET /callback?done HTTP/1.1\r\nHost: HOST", http.StatusNotFound)
 			}
 		}
-		page := browse(t, answer)
+		page := callbacktest.Browse(t, answer)
 		s.succeeds()
-		if !strings.Contains(page.body, "Anna de Vries") {
-			t.Error(page.body)
+		if !strings.Contains(page.Body, "Anna de Vries") {
+			t.Error(page.Body)
 		}
 		s.gone()
 	})
@@ -531,7 +532,7 @@ func TestHostileWhileRedeeming(t *testing.T) {
 func TestHostileEnds(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		s := besiege(t, t.Context(), loopback, false)
-		browse(t, s.RedirectURI+"?error=access_denied&state="+s.State)
+		callbacktest.Browse(t, s.RedirectURI+"?error=access_denied&state="+s.State)
 		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 			t.Error(err)
 		}
@@ -573,8 +574,8 @@ func TestHostileText(t *testing.T) {
 				}
 				var all bytes.Buffer
 				answers[0].Header.Write(&all)
-				if strings.Contains(all.String()+answers[0].body, "evilmark") || answers[0].StatusCode != http.StatusNotFound {
-					t.Errorf("%s: %s %s", name, answers[0].Status, answers[0].body)
+				if strings.Contains(all.String()+answers[0].Body, "evilmark") || answers[0].StatusCode != http.StatusNotFound {
+					t.Errorf("%s: %s %s", name, answers[0].Status, answers[0].Body)
 				}
 			}
 		}
@@ -584,25 +585,25 @@ func TestHostileText(t *testing.T) {
 		t.Run("of the server, "+name, func(t *testing.T) {
 			s := besiege(t, t.Context(), loopback, false)
 			q := url.Values{"error": {"denied" + text}, "error_description": {"because" + text}, "state": {s.State}}
-			page := browse(t, s.RedirectURI+"?"+q.Encode())
+			page := callbacktest.Browse(t, s.RedirectURI+"?"+q.Encode())
 			_, err := s.end()
 			if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "denied") || len(err.Error()) > 2000 {
 				t.Errorf("%.300q", err)
 			}
-			checkGuarded(t, page)
-			rest := strings.NewReplacer("<!doctype html>", "", "\n", "").Replace(page.body)
+			callbacktest.CheckGuarded(t, page)
+			rest := strings.NewReplacer("<!doctype html>", "", "\n", "").Replace(page.Body)
 			for where, shown := range map[string]string{"error": err.Error(), "page": rest} {
 				if i := strings.IndexFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
 					t.Errorf("the %s has %q", where, shown[i:min(i+10, len(shown))])
 				}
 			}
 			for _, tag := range []string{"<script", "<img", "<b>"} {
-				if strings.Contains(page.body, tag) {
+				if strings.Contains(page.Body, tag) {
 					t.Errorf("the page has %s", tag)
 				}
 			}
-			if strings.Count(page.body, "<style>") != 1 || strings.Count(page.body, "</title>") != 1 || !strings.Contains(page.body, "refused") {
-				t.Errorf("the page: %s", page.body)
+			if strings.Count(page.Body, "<style>") != 1 || strings.Count(page.Body, "</title>") != 1 || !strings.Contains(page.Body, "refused") {
+				t.Errorf("the page: %s", page.Body)
 			}
 			if len(page.Header.Values("Set-Cookie")) > 0 {
 				t.Error("a header came in by the text")
@@ -662,9 +663,9 @@ func TestHostileHolder(t *testing.T) {
 			defer holder.Close()
 			fails(p)
 			holder.Close()
-			refuses(t, u.Port()) // nothing of the first try is left
+			callbacktest.CheckClosed(t, u.Port()) // nothing of the first try is left
 			s := sit(t.Context(), t, callback.Options{Settings: p})
-			browse(t, s.answer())
+			callbacktest.Browse(t, s.answer())
 			s.succeeds()
 		})
 	}

@@ -3,13 +3,9 @@ package callback_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -17,6 +13,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -48,7 +45,7 @@ type sitting struct {
 func settings(t *testing.T, format string) config.Settings {
 	t.Helper()
 	if strings.Contains(format, "%s") {
-		format = fmt.Sprintf(format, freePort(t))
+		format = fmt.Sprintf(format, callbacktest.Port())
 	}
 	return config.Settings{RedirectURI: format}
 }
@@ -134,94 +131,6 @@ func (s *sitting) waitNotice(of string) {
 	s.t.Fatalf("no notice about %q", of)
 }
 
-// web is a page that a browser got.
-type web struct {
-	*http.Response
-	body string
-}
-
-// browser makes one request. All names lead to this machine.
-type browser struct {
-	header http.Header
-	host   string
-	follow bool // redirects
-}
-
-func (b browser) open(t *testing.T, method, address string) (web, error) {
-	t.Helper()
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if host, port, _ := net.SplitHostPort(addr); net.ParseIP(host) == nil && host != "localhost" {
-				addr = "127.0.0.1:" + port
-			}
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	if !b.follow {
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	}
-	r, err := http.NewRequestWithContext(t.Context(), method, address, nil)
-	if err != nil {
-		return web{}, err
-	}
-	for name, values := range b.header {
-		r.Header[name] = values
-	}
-	r.Host = b.host
-	resp, err := client.Do(r)
-	if err != nil {
-		return web{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return web{resp, string(body)}, err
-}
-
-// browse follows an address to its end, as a browser does.
-func browse(t *testing.T, address string) web {
-	t.Helper()
-	page, err := browser{follow: true}.open(t, http.MethodGet, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return page
-}
-
-// checkGuarded checks what every answer of the listener must have.
-func checkGuarded(t *testing.T, page web) {
-	t.Helper()
-	h := page.Header
-	for name, want := range map[string]string{
-		"Cache-Control":          "no-store",
-		"Referrer-Policy":        "no-referrer",
-		"X-Content-Type-Options": "nosniff",
-	} {
-		if h.Get(name) != want {
-			t.Errorf("%s: %q, want %q", name, h.Get(name), want)
-		}
-	}
-	if csp := h.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script-src") {
-		t.Errorf("Content-Security-Policy: %q", csp)
-	}
-	if len(h.Values("Set-Cookie")) > 0 {
-		t.Error("a cookie is set")
-	}
-	if strings.Contains(page.body, "stampNL001") {
-		t.Error("the page shows a code")
-	}
-}
-
-func refuses(t *testing.T, port string) {
-	t.Helper()
-	if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-		conn.Close()
-		t.Error("a program still listens")
-	}
-}
-
 func needIPv6(t *testing.T) {
 	t.Helper()
 	l, err := net.Listen("tcp", "[::1]:0")
@@ -229,21 +138,4 @@ func needIPv6(t *testing.T) {
 		t.Skip("this machine has no IPv6 loopback")
 	}
 	l.Close()
-}
-
-// freePort returns a port that nothing listens on, outside the range that the system
-// hands out, so that no other program takes it before it is used.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(20000 + rand.IntN(6000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		return port
-	}
-	t.Fatal("no free port")
-	return ""
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -182,7 +183,7 @@ func TestChromiumSignsIn(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx := chromium(t, tc.flags...)
-			redirect := strings.Replace(tc.redirect, "PORT", freePort(t), 1)
+			redirect := strings.Replace(tc.redirect, "PORT", callbacktest.Port(), 1)
 			g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{})
 			signIn(t, ctx, g.address)
 			press(t, ctx, "allow")
@@ -206,7 +207,7 @@ func TestChromiumSignsIn(t *testing.T) {
 // and the person copies the address bar.
 func TestChromiumEndsOnAnUnreachableNameAndThePersonPastes(t *testing.T) {
 	ctx := chromium(t, chromedp.Flag("host-resolver-rules", "MAP exactauth.test ~NOTFOUND"))
-	g := startLogin(t, config.Settings{RedirectURI: "https://exactauth.test:" + freePort(t) + "/callback"}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: "https://exactauth.test:" + callbacktest.Port() + "/callback"}, exactsim.Config{})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "allow")
 	bar := ""
@@ -290,7 +291,7 @@ func TestChromiumIsNotLedAstrayByTheRelayPage(t *testing.T) {
 
 func TestChromiumCancels(t *testing.T) {
 	ctx := chromium(t)
-	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
+	redirect := "http://127.0.0.1:" + callbacktest.Port() + "/callback"
 	g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "cancel")
@@ -309,7 +310,7 @@ func TestChromiumCancels(t *testing.T) {
 
 func TestChromiumBringsAnExpiredCode(t *testing.T) {
 	ctx := chromium(t)
-	redirect := "http://127.0.0.1:" + freePort(t) + "/callback"
+	redirect := "http://127.0.0.1:" + callbacktest.Port() + "/callback"
 	g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{CodeLife: time.Nanosecond})
 	signIn(t, ctx, g.address)
 	press(t, ctx, "allow")
@@ -325,7 +326,7 @@ func TestChromiumBringsAnExpiredCode(t *testing.T) {
 
 func TestChromiumIsToldAWrongRedirectURI(t *testing.T) {
 	ctx := chromium(t)
-	g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, exactsim.Config{})
+	g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + callbacktest.Port() + "/callback"}, exactsim.Config{})
 	g.sim.AddApp(exactsim.App{ClientID: clientID, RedirectURI: "https://registered.example/cb"})
 	if err := chromedp.Do(ctx, chromedp.Navigate(g.address)); err != nil {
 		t.Fatal(err)
@@ -356,7 +357,7 @@ func TestChromiumReadsDutch(t *testing.T) {
 	}
 	login := func(name, button string, conf exactsim.Config, want ...string) {
 		t.Helper()
-		g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + freePort(t) + "/callback"}, conf)
+		g := startLogin(t, config.Settings{RedirectURI: "http://127.0.0.1:" + callbacktest.Port() + "/callback"}, conf)
 		signIn(t, ctx, g.address)
 		press(t, ctx, button)
 		_, heading, text := final(t, ctx)

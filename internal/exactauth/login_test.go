@@ -2,7 +2,6 @@ package exactauth_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -108,70 +108,13 @@ func (s *sitting) state() string {
 // answer is the address that the browser is sent to, once the person agreed.
 func (s *sitting) answer() string { return s.w.approve(s.URL) }
 
-// web is a page that a browser got.
-type web struct {
-	*http.Response
-	body string
-}
-
-// browser makes one request, without following anything. Names are on this machine.
-type browser struct {
-	t      *testing.T
-	header http.Header
-	host   string
-	follow bool
-}
-
-func (b browser) open(method, address string) (web, error) {
-	b.t.Helper()
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the test looks at the certificate itself
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if host, port, _ := net.SplitHostPort(addr); net.ParseIP(host) == nil && host != "localhost" {
-				addr = "127.0.0.1:" + port
-			}
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	if !b.follow {
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	}
-	r, err := http.NewRequestWithContext(b.t.Context(), method, address, nil)
-	if err != nil {
-		return web{}, err
-	}
-	for name, values := range b.header {
-		r.Header[name] = values
-	}
-	r.Host = b.host
-	resp, err := client.Do(r)
-	if err != nil {
-		return web{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return web{resp, string(body)}, err
-}
-
-// browse follows an address to where it ends, as a browser does.
-func (w *world) browse(address string) web {
-	w.t.Helper()
-	page, err := browser{t: w.t, follow: true}.open(http.MethodGet, address)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return page
-}
-
 // onLoopback is a client with a redirect URI on this machine.
 func (w *world) onLoopback(format string) *exactauth.Client {
 	w.t.Helper()
 	c := w.client()
 	c.ClientSecret = giveSecret(clientSecret)
 	c.Profile.Listen = ""
-	c.Profile.RedirectURI = fmt.Sprintf(format, freePort(w.t))
+	c.Profile.RedirectURI = fmt.Sprintf(format, callbacktest.Port())
 	if err := config.CheckRedirectURI(c.Profile.RedirectURI); err != nil {
 		w.t.Fatal(err)
 	}
@@ -180,38 +123,6 @@ func (w *world) onLoopback(format string) *exactauth.Client {
 }
 
 const loopback = "http://127.0.0.1:%s/callback"
-
-// checkGuarded looks at what every answer of the listener must carry.
-func checkGuarded(t *testing.T, page web) {
-	t.Helper()
-	h := page.Header
-	for name, want := range map[string]string{
-		"Cache-Control":          "no-store",
-		"Referrer-Policy":        "no-referrer",
-		"X-Content-Type-Options": "nosniff",
-	} {
-		if h.Get(name) != want {
-			t.Errorf("%s: %q, want %q", name, h.Get(name), want)
-		}
-	}
-	if csp := h.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script-src") {
-		t.Errorf("Content-Security-Policy: %q", csp)
-	}
-	if len(h.Values("Set-Cookie")) > 0 {
-		t.Error("a cookie is set")
-	}
-	if strings.Contains(page.body, "stampNL001") {
-		t.Error("the page shows a code")
-	}
-}
-
-func refuses(t *testing.T, port string) {
-	t.Helper()
-	if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-		conn.Close()
-		t.Error("something still listens")
-	}
-}
 
 func TestLoginOnLoopback(t *testing.T) {
 	for _, redirect := range []string{loopback, "http://localhost:%s/callback", "http://[::1]:%s/", "http://127.0.0.1:%s", "https://localhost:%s/a/b"} {
@@ -225,12 +136,12 @@ func TestLoginOnLoopback(t *testing.T) {
 			if !s.Listening || !s.Loopback || s.RedirectURI != c.Profile.RedirectURI || s.SelfSigned != strings.HasPrefix(redirect, "https") {
 				t.Errorf("invitation %+v", s.Invitation)
 			}
-			page := w.browse(s.URL)
+			page := callbacktest.Browse(w.t, s.URL)
 			login := s.succeeds()
 
-			checkGuarded(t, page)
-			if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Anna de Vries") || !strings.Contains(page.body, "signed in") {
-				t.Errorf("the last page: %d %s", page.StatusCode, page.body)
+			callbacktest.CheckGuarded(t, page)
+			if page.StatusCode != http.StatusOK || !strings.Contains(page.Body, "Anna de Vries") || !strings.Contains(page.Body, "signed in") {
+				t.Errorf("the last page: %d %s", page.StatusCode, page.Body)
 			}
 			if q := page.Request.URL.Query(); q.Has("code") || q.Has("state") {
 				t.Error("the address bar still has the code")
@@ -241,7 +152,7 @@ func TestLoginOnLoopback(t *testing.T) {
 			if left := login.RefreshExpiresAt.Sub(w.clock.now()).Round(time.Minute); left != 30*24*time.Hour {
 				t.Errorf("the login lives %s", left)
 			}
-			refuses(t, s.port)
+			callbacktest.CheckClosed(t, s.port)
 			w.quiet(func() {
 				if tok := w.live(c); tok.Access.Reveal() != login.Token.Access.Reveal() {
 					t.Error("the stored token is another")
@@ -256,11 +167,11 @@ func TestLoginOnLoopback(t *testing.T) {
 func TestTheCodesAddressIsLeft(t *testing.T) {
 	w := newWorld(t, exactLife, exactsim.Config{})
 	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
-	page, err := browser{t: t}.open(http.MethodGet, s.answer())
+	page, err := callbacktest.Browser{}.Open(t, http.MethodGet, s.answer())
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGuarded(t, page)
+	callbacktest.CheckGuarded(t, page)
 	if page.StatusCode != http.StatusSeeOther || strings.Contains(page.Header.Get("Location"), "code") {
 		t.Errorf("%s to %q", page.Status, page.Header.Get("Location"))
 	}
@@ -308,11 +219,11 @@ func TestLoginOnAMappedName(t *testing.T) {
 		if !s.Listening || s.Loopback || !s.SelfSigned {
 			t.Errorf("invitation %+v", s.Invitation)
 		}
-		page := w.browse(s.URL)
+		page := callbacktest.Browse(w.t, s.URL)
 		if _, err := s.end(); err != nil {
 			t.Fatal(err)
 		}
-		checkGuarded(t, page)
+		callbacktest.CheckGuarded(t, page)
 		if page.StatusCode != http.StatusOK || page.Request.URL.Host != "exactauth.test:"+s.port {
 			t.Errorf("%d at %s", page.StatusCode, page.Request.URL.Host)
 		}
@@ -340,7 +251,7 @@ func TestLoginWithOwnCertificate(t *testing.T) {
 	c := w.onLoopback("https://exactauth.test:%s/callback")
 	elsewhere := w.store()
 	other, err := callback.Open(t.Context(), callback.Options{
-		Settings: config.Settings{RedirectURI: "https://own.test:" + freePort(t)}, Certificates: elsewhere, Now: w.clock.now(),
+		Settings: config.Settings{RedirectURI: "https://own.test:" + callbacktest.Port()}, Certificates: elsewhere, Now: w.clock.now(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +273,7 @@ func TestLoginWithOwnCertificate(t *testing.T) {
 	if s.SelfSigned {
 		t.Error("it is said to be our own")
 	}
-	page := w.browse(s.URL)
+	page := callbacktest.Browse(w.t, s.URL)
 	s.succeeds()
 	if err := page.TLS.PeerCertificates[0].VerifyHostname("own.test"); err != nil {
 		t.Error(err)
@@ -381,10 +292,10 @@ func TestLoginByRelay(t *testing.T) {
 		t.Fatalf("%+v with a state of %d characters behind the port", s.Invitation, len(random))
 	}
 	_, query, _ := strings.Cut(s.answer(), "?")
-	page := w.browse("http://127.0.0.1:" + port + "/callback?" + query)
+	page := callbacktest.Browse(w.t, "http://127.0.0.1:"+port+"/callback?"+query)
 	s.succeeds()
-	checkGuarded(t, page)
-	refuses(t, port)
+	callbacktest.CheckGuarded(t, page)
+	callbacktest.CheckClosed(t, port)
 }
 
 // The person says no.
@@ -393,20 +304,20 @@ func TestDenied(t *testing.T) {
 	t.Run("in the browser", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
-		page := w.browse(s.RedirectURI + "?" + query + "&state=" + url.QueryEscape(s.state()))
+		page := callbacktest.Browse(w.t, s.RedirectURI+"?"+query+"&state="+url.QueryEscape(s.state()))
 		_, err := s.end()
 		checkDenied(t, w, err)
-		checkGuarded(t, page)
-		if strings.Contains(page.body, "<script") || !strings.Contains(page.body, "&lt;script&gt;") || !strings.Contains(page.body, "refused") {
-			t.Errorf("the page: %s", page.body)
+		callbacktest.CheckGuarded(t, page)
+		if strings.Contains(page.Body, "<script") || !strings.Contains(page.Body, "&lt;script&gt;") || !strings.Contains(page.Body, "refused") {
+			t.Errorf("the page: %s", page.Body)
 		}
-		if strings.ContainsAny(page.body, "\x1b\u202e") {
+		if strings.ContainsAny(page.Body, "\x1b\u202e") {
 			t.Error("the page has control characters")
 		}
 		if page.Request.URL.Query().Has("error") {
 			t.Error("the address bar still has the answer")
 		}
-		refuses(t, s.port)
+		callbacktest.CheckClosed(t, s.port)
 	})
 	t.Run("pasted", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
@@ -468,7 +379,7 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 		if _, err := s.end(); !errors.Is(err, fault.ErrDenied) {
 			t.Error(err)
 		}
-		refuses(t, s.port)
+		callbacktest.CheckClosed(t, s.port)
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		w, _ := signedIn(t, exactLife, exactsim.Config{})
@@ -481,7 +392,7 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 		if _, err := s.end(); !errors.Is(err, errBoom) {
 			t.Error(err)
 		}
-		refuses(t, s.port)
+		callbacktest.CheckClosed(t, s.port)
 		if w.record() != before {
 			t.Error("the record changed")
 		}
@@ -496,12 +407,12 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 			w.Sim.ServeHTTP(rw, r)
 		})
 		answer := w.redirectOf(s)
-		go browser{t: t}.open(http.MethodGet, answer)
+		go callbacktest.Browser{}.Open(t, http.MethodGet, answer)
 		s.end()
 		if w.refreshState() != exactsim.Current {
 			t.Error("the tokens were not saved")
 		}
-		refuses(t, s.port)
+		callbacktest.CheckClosed(t, s.port)
 	})
 }
 
@@ -597,7 +508,7 @@ func TestFailurePageTellsTheReason(t *testing.T) {
 	w := newWorld(t, exactLife, exactsim.Config{})
 	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"x<b>y","error_description":"<img src=x onerror=alert(1)>\u001b[2J\u202e\nreason` + strings.Repeat("!", 5000) + `"}`})
 	s := w.sit(t.Context(), w.onLoopback(loopback), exactauth.LoginOptions{})
-	page := w.browse(s.URL)
+	page := callbacktest.Browse(w.t, s.URL)
 	_, err := s.end()
 	if !errors.Is(err, fault.ErrLoginNeeded) || !strings.Contains(err.Error(), "reason") || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 1000 {
 		t.Errorf("%q", err)
@@ -606,10 +517,10 @@ func TestFailurePageTellsTheReason(t *testing.T) {
 	if !errors.As(err, &server) || server.Status != 400 || server.Code != "x<b>y" {
 		t.Errorf("the server's error: %+v", server)
 	}
-	checkGuarded(t, page)
-	if !strings.Contains(page.body, "failed") || !strings.Contains(page.body, "reason") ||
-		strings.Contains(page.body, "<img") || strings.Contains(page.body, "<b>") || strings.ContainsAny(page.body, "\x1b\u202e") {
-		t.Errorf("the page: %s", page.body)
+	callbacktest.CheckGuarded(t, page)
+	if !strings.Contains(page.Body, "failed") || !strings.Contains(page.Body, "reason") ||
+		strings.Contains(page.Body, "<img") || strings.Contains(page.Body, "<b>") || strings.ContainsAny(page.Body, "\x1b\u202e") {
+		t.Errorf("the page: %s", page.Body)
 	}
 	if page.Request.URL.Query().Has("code") {
 		t.Error("the address bar still has the code")
@@ -628,14 +539,14 @@ func TestUnknownUserDoesNotUndoALogin(t *testing.T) {
 			w.Inject(fault)
 			c := w.onLoopback(loopback)
 			s := w.sit(t.Context(), c, exactauth.LoginOptions{})
-			page := w.browse(s.URL)
+			page := callbacktest.Browse(w.t, s.URL)
 			login, err := s.end()
 			w.tell(login.UserError)
 			if err != nil || login.UserError == nil || login.User != (record.User{}) {
 				t.Errorf("got %+v, %v", login, err)
 			}
-			if !strings.Contains(page.body, "signed in") {
-				t.Error(page.body)
+			if !strings.Contains(page.Body, "signed in") {
+				t.Error(page.Body)
 			}
 			w.live(c)
 		})
@@ -737,7 +648,7 @@ func TestListensBeforeItShows(t *testing.T) {
 	c := w.onLoopback(loopback)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	_, err := c.Login(ctx, exactauth.LoginOptions{Show: func(i exactauth.Invitation) {
-		if page, err := (browser{t: t}).open(http.MethodGet, i.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
+		if page, err := (callbacktest.Browser{}).Open(t, http.MethodGet, i.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
 			t.Errorf("%v, %v", page.Response, err)
 		}
 		cancel(errBoom)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -21,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -299,23 +299,6 @@ func (w *world) untilHeld(err error) time.Time {
 	return held.Until
 }
 
-// freePort returns a port that nothing listens on, outside the range that the system
-// assigns, so that no other process gets it before it is used.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(20000 + rand.IntN(6000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		return port
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 var (
 	errCrash = errors.New("the process was killed")
 	errBoom  = errors.New("boom")
@@ -360,7 +343,7 @@ func giveSecret(s string) func(context.Context) (fault.Secret, error) {
 }
 
 // closedAddress returns an address that refuses connections.
-func closedAddress(t *testing.T) string { return "127.0.0.1:" + freePort(t) }
+func closedAddress(t *testing.T) string { return "127.0.0.1:" + callbacktest.Port() }
 
 // dialTo connects to addr, whatever the address of the request.
 func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
