@@ -219,8 +219,6 @@ func (w *world) simNew(ts *testscript.TestScript, args []string) {
 	f.BoolVar(&o.pages, "pages", false, "")
 	f.BoolVar(&o.TooEarlyIs401, "401", false, "")
 	f.BoolVar(&o.TooEarlyFirst, "early-first", false, "")
-	f.BoolVar(&o.TooEarlyOnExchange, "early-exchange", false, "")
-	f.BoolVar(&o.Empty401, "empty401", false, "")
 	f.IntVar(&o.MinuteLimit, "minute-limit", 0, "")
 	f.StringVar(&o.Region, "region", "", "")
 	grace := f.Bool("grace", false, "")

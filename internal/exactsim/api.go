@@ -23,27 +23,21 @@ func (s *Sim) api(c *call) answer {
 	if t.grant != nil {
 		who.grantKey = t.grantKey
 	}
-	if s.blocked(who, c.now) {
-		return s.block()
-	}
-	var a answer
-	if live && strings.EqualFold(scheme, "Bearer") {
+	return s.underErrorLimit(who, c, func(c *call) answer {
+		if !live || !strings.EqualFold(scheme, "Bearer") {
+			return unauthorized(c)
+		}
 		// The new access token has arrived: the end of Grace.
 		if t.newest() {
 			t.previous = 0
 		}
-		a = s.serveAPI(c, who.grantKey)
-	} else {
-		a = s.unauthorized(c)
-	}
-	s.countError(who, a.status, c.now)
-	return a
+		return s.serveAPI(c, who.grantKey)
+	})
 }
 
-func (s *Sim) unauthorized(c *call) answer {
-	if s.cfg.Empty401 {
-		return empty(http.StatusUnauthorized, Unauthorized)
-	}
+// unauthorized is the HTML of a redirect to Exact's login page, still with status 401
+// (picqer/exact-php-client#343).
+func unauthorized(c *call) answer {
 	// Percent signs in lower case, as ASP.NET writes them.
 	target := "/docs/Login.aspx?ReturnUrl=" + strings.ToLower(url.QueryEscape(c.URL.Path))
 	return reply(http.StatusUnauthorized, Unauthorized, "text/html; charset=utf-8",

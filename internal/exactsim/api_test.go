@@ -193,11 +193,6 @@ func TestAPIErrors(t *testing.T) {
 	w.AddUser(user())
 	w.Advance(600 * time.Second)
 	w.want(w.api("/api/v1/current/Me", p.Access), 401, "Object moved")
-
-	w = newWorld(t, exactsim.Config{Empty401: true})
-	if r := w.api("/api/v1/current/Me", "x"); r.status != 401 || r.body != "" {
-		t.Errorf("got %d %q", r.status, r.body)
-	}
 }
 
 func TestRateLimits(t *testing.T) {

@@ -43,7 +43,7 @@ const (
 	Issued              Outcome = "tokens issued"
 	TooEarly            Outcome = "too early"             // refused by the rule of 570 s
 	OldRefreshToken     Outcome = "old refresh token"     // used, superseded, revoked, made up or another client's
-	ExpiredRefreshToken Outcome = "refresh token expired" // unused for Config.RefreshLife
+	ExpiredRefreshToken Outcome = "refresh token expired" // unused for 30 days
 	UnknownCode         Outcome = "unknown code"          // never issued, or not decoded
 	ForeignCode         Outcome = "code of another client"
 	UsedCode            Outcome = "code used before"
@@ -53,7 +53,6 @@ const (
 	MalformedRequest    Outcome = "malformed request"     // not a form, or a repeated parameter
 	MissingParameter    Outcome = "parameter missing"
 	UnknownGrantType    Outcome = "unknown grant type"
-	TokenCallsSpent     Outcome = "token calls of the day spent"  // Config.TokenCallsPerDay
 	InactiveUser        Outcome = "user without rights"           // of the API too
 	Blocked             Outcome = "blocked after too many errors" // of the API too
 	MethodNotAllowed    Outcome = "method not allowed"            // of every endpoint but this one

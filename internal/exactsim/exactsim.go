@@ -88,10 +88,6 @@ type Config struct {
 	// to whole seconds, the unit of expires_in.
 	TokenLife time.Duration
 
-	// RefreshLife is the life of an unused refresh token, 30 days if zero
-	// (Exact KB "OAuth step 3").
-	RefreshLife time.Duration
-
 	// CodeLife is the life of an authorization code, 180 s if zero (Exact KB
 	// "OAuth step 2": three minutes).
 	CodeLife time.Duration
@@ -108,17 +104,8 @@ type Config struct {
 	// for an old refresh token. Which of the two Exact does first is unknown.
 	TooEarlyFirst bool
 
-	// TooEarlyOnExchange applies the rule of 570 s to the exchange of a code
-	// too. Whether Exact does is unknown.
-	TooEarlyOnExchange bool
-
 	// NumberExpiresIn writes expires_in as a JSON number. Exact sends a string.
 	NumberExpiresIn bool
-
-	// Empty401 answers an API call without a live token with an empty 401.
-	// The default is the HTML of a redirect to Exact's login page, still with
-	// status 401 (picqer/exact-php-client#343).
-	Empty401 bool
 
 	// AutoApprove makes the authorize endpoint redirect at once with a code for
 	// the user of Sim.SetAutoApproveUser, without any page.
@@ -131,19 +118,9 @@ type Config struct {
 
 	// ErrorLimit is how many replies of status 400, 401, 403 or 404 one app,
 	// user and endpoint may cause within an hour, 10 if zero, unlimited if
-	// negative. After that every call is refused with BlockStatus for an hour
-	// (Exact KB "API limits"). Exact makes repeated blocks longer; the simulator
-	// does not.
+	// negative. After that every call is blocked for an hour (Exact KB "API
+	// limits"). Exact makes repeated blocks longer; the simulator does not.
 	ErrorLimit int
-
-	// BlockStatus is the status of a blocked call, 429 if zero. The body is
-	// empty. What Exact sends is unknown; 403 is the other candidate.
-	BlockStatus int
-
-	// TokenCallsPerDay limits the token requests of an app and user, not at all
-	// if zero. More are answered with an empty 429. Exact announced 200 a day in
-	// 2021 and no longer mentions it.
-	TokenCallsPerDay int
 }
 
 // App is an app registration in the App Center of one region.
@@ -208,7 +185,7 @@ type Sim struct {
 	pending  map[string]*pending // authorize requests whose pages are open
 
 	errors map[caller]*errorCount
-	quotas map[quota]*window
+	calls  map[window]int
 	faults []Fault
 
 	counters Counters
@@ -220,12 +197,10 @@ type Sim struct {
 func New(c Config) *Sim {
 	c.Region = cmp.Or(c.Region, "nl")
 	c.TokenLife = (cmp.Or(c.TokenLife, 600*time.Second) + time.Second - 1).Truncate(time.Second)
-	c.RefreshLife = cmp.Or(c.RefreshLife, 30*day)
 	c.CodeLife = cmp.Or(c.CodeLife, 180*time.Second)
 	c.MinuteLimit = cmp.Or(c.MinuteLimit, 60)
 	c.DailyLimit = cmp.Or(c.DailyLimit, 5000)
 	c.ErrorLimit = cmp.Or(c.ErrorLimit, 10)
-	c.BlockStatus = cmp.Or(c.BlockStatus, http.StatusTooManyRequests)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -239,7 +214,7 @@ func New(c Config) *Sim {
 		sessions: map[string]string{},
 		pending:  map[string]*pending{},
 		errors:   map[caller]*errorCount{},
-		quotas:   map[quota]*window{},
+		calls:    map[window]int{},
 	}
 }
 

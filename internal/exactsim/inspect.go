@@ -7,9 +7,8 @@ import (
 
 // Grant is what the simulator knows of an app's permission from a user.
 type Grant struct {
-	// IssuedAt is when the newest access token was issued, AccessExpires when
-	// it ends and RefreshExpires when the newest refresh token does.
-	IssuedAt, AccessExpires, RefreshExpires time.Time
+	// IssuedAt is when the newest access token was issued, and AccessExpires when it ends.
+	IssuedAt, AccessExpires time.Time
 	// Generation counts refresh tokens since the sign-in, whose own is the first.
 	Generation int
 	Revoked    bool // by the user
@@ -23,7 +22,7 @@ const (
 	Current  TokenState = "current"  // the newest of its grant, to be used next
 	Previous TokenState = "previous" // the one before, still usable by Grace
 	Old      TokenState = "old"      // used, or superseded by a new sign-in
-	Expired  TokenState = "expired"  // not used within Config.RefreshLife
+	Expired  TokenState = "expired"  // not used for 30 days
 	Revoked  TokenState = "revoked"  // the user revoked the grant, or the app is gone
 )
 

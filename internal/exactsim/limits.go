@@ -18,101 +18,78 @@ type errorCount struct {
 	blockedUntil time.Time
 }
 
-func (s *Sim) blocked(who caller, now time.Time) bool {
+// underErrorLimit serves a request of who and counts an error in the answer, if its status
+// is one that Exact counts (Exact KB "API limits"). Errors without a known app count
+// nowhere. What Exact sends to a blocked caller is unknown; here it is an empty 429.
+func (s *Sim) underErrorLimit(who caller, c *call, serve func(*call) answer) answer {
 	e := s.errors[who]
-	return e != nil && now.Before(e.blockedUntil)
-}
-
-func (s *Sim) block() answer { return empty(s.cfg.BlockStatus, Blocked) }
-
-// countError adds a reply to the errors of who, if its status is one that Exact
-// counts (Exact KB "API limits"). Errors without a known app count nowhere.
-func (s *Sim) countError(who caller, status int, now time.Time) {
-	switch status {
+	if e != nil && c.now.Before(e.blockedUntil) {
+		return empty(http.StatusTooManyRequests, Blocked)
+	}
+	a := serve(c)
+	switch a.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 	default:
-		return
+		return a
 	}
 	if who.client == "" || s.cfg.ErrorLimit < 0 {
-		return
+		return a
 	}
-	e := s.errors[who]
-	if e == nil || now.Sub(e.since) >= time.Hour {
-		e = &errorCount{since: now}
+	if e == nil || c.now.Sub(e.since) >= time.Hour {
+		e = &errorCount{since: c.now}
 		s.errors[who] = e
 	}
 	if e.n++; e.n >= s.cfg.ErrorLimit {
-		e.blockedUntil = now.Add(time.Hour)
+		e.blockedUntil = c.now.Add(time.Hour)
 	}
+	return a
 }
 
 const day = 24 * time.Hour
 
-// quota is what calls are counted for within a span: an app and division, or, for
-// token requests, an app and user.
-type quota struct {
-	grantKey
+// window is a span of UTC, which starts at a multiple of its length, in which the calls
+// of an app on a division are counted.
+type window struct {
+	client   string
 	division int
 	span     time.Duration
+	start    int64 // Unix time
 }
 
-// window counts the calls of a span of UTC, which starts at a multiple of its
-// length.
-type window struct {
-	start time.Time
-	n     int
-}
-
-func (s *Sim) quota(k grantKey, division int, span time.Duration, now time.Time) *window {
-	q := quota{k, division, span}
-	w, start := s.quotas[q], now.UTC().Truncate(span)
-	if w == nil || !w.start.Equal(start) {
-		w = &window{start: start}
-		s.quotas[q] = w
-	}
-	return w
-}
-
-// limit is one of the two that Exact has for calls.
-type limit struct {
-	*window
-	max    int
-	span   time.Duration
-	prefix string
-}
-
-// show writes the headers of l, with names as Exact writes them: Set would write
-// X-Ratelimit.
-func (l limit) show(h http.Header) {
-	h[l.prefix+"Limit"] = []string{strconv.Itoa(l.max)}
-	h[l.prefix+"Remaining"] = []string{strconv.Itoa(l.max - l.n)}
-	h[l.prefix+"Reset"] = []string{strconv.FormatInt(l.start.Add(l.span).UnixMilli(), 10)}
-}
-
-// spendCall spends an API call on a division. It returns the headers to send
-// and whether the call may be made. A call has six headers, resets being epoch
-// milliseconds; a refused one has only those of the limit that was exceeded
-// (picqer/exact-php-client#646).
+// spendCall spends an API call on a division. It returns the headers to send and whether
+// the call may be made. A call has six headers, resets being epoch milliseconds; a refused
+// one has only those of the limit that was exceeded (picqer/exact-php-client#646).
 func (s *Sim) spendCall(client string, division int, now time.Time) (http.Header, bool) {
 	h := http.Header{}
-	var limits []limit
-	for _, l := range []limit{
-		{max: s.cfg.MinuteLimit, span: time.Minute, prefix: "X-RateLimit-Minutely-"},
-		{max: s.cfg.DailyLimit, span: day, prefix: "X-RateLimit-"},
+	var open []window
+	for _, limit := range []struct {
+		prefix string
+		most   int
+		span   time.Duration
+	}{
+		{"X-RateLimit-Minutely-", s.cfg.MinuteLimit, time.Minute},
+		{"X-RateLimit-", s.cfg.DailyLimit, day},
 	} {
-		if l.max < 0 {
+		if limit.most < 0 {
 			continue
 		}
-		l.window = s.quota(grantKey{client: client}, division, l.span, now)
-		if l.n >= l.max {
-			l.show(h)
+		start := now.UTC().Truncate(limit.span)
+		w := window{client, division, limit.span, start.Unix()}
+		left := limit.most - s.calls[w] - 1
+		if left < 0 {
+			clear(h)
+		}
+		// Names as Exact writes them: Set would write X-Ratelimit.
+		h[limit.prefix+"Limit"] = []string{strconv.Itoa(limit.most)}
+		h[limit.prefix+"Remaining"] = []string{strconv.Itoa(max(left, 0))}
+		h[limit.prefix+"Reset"] = []string{strconv.FormatInt(start.Add(limit.span).UnixMilli(), 10)}
+		if left < 0 {
 			return h, false
 		}
-		limits = append(limits, l)
+		open = append(open, w)
 	}
-	for _, l := range limits {
-		l.n++
-		l.show(h)
+	for _, w := range open {
+		s.calls[w]++
 	}
 	return h, true
 }

@@ -21,6 +21,9 @@ const (
 	refreshLength = 420
 )
 
+// refreshLife is the life of an unused refresh token (Exact KB "OAuth step 3").
+const refreshLife = 30 * day
+
 // code is an authorization code. Used and expired ones are kept, to distinguish
 // them from codes that were never issued.
 type code struct {
@@ -86,9 +89,8 @@ func (s *Sim) rotate(c *call, g *grant, used int) string {
 	}
 	g.Generation++
 	c.generation = g.Generation
-	g.RefreshExpires = c.now.Add(s.cfg.RefreshLife)
 	text := s.secret(randomText(4)+"!IAAAA", refreshLength)
-	s.refresh[text] = token{g, g.Generation, g.RefreshExpires}
+	s.refresh[text] = token{g, g.Generation, c.now.Add(refreshLife)}
 	return text
 }
 
@@ -97,20 +99,7 @@ func (s *Sim) token(c *call) answer {
 	if c.form == nil {
 		return tokenError(http.StatusBadRequest, "invalid_request", "", MalformedRequest)
 	}
-	who := s.tokenCaller(c)
-	if s.blocked(who, c.now) {
-		return s.block()
-	}
-	if most := s.cfg.TokenCallsPerDay; most > 0 && who.user != "" {
-		w := s.quota(who.grantKey, 0, day, c.now)
-		if w.n >= most {
-			return empty(http.StatusTooManyRequests, TokenCallsSpent)
-		}
-		w.n++
-	}
-	a := s.grantToken(c)
-	s.countError(who, a.status, c.now)
-	return a
+	return s.underErrorLimit(s.tokenCaller(c), c, s.grantToken)
 }
 
 // postForm returns the parameters of a form, nil if there is none. Only the body
@@ -213,8 +202,6 @@ func (s *Sim) exchange(c *call, client string) answer {
 		return refuse(OtherRedirectURI)
 	case !s.active(code.user):
 		return forbidden()
-	case earlier != nil && s.cfg.TooEarlyOnExchange && earlier.live() && s.tooEarly(earlier, c.now):
-		return s.refuseEarly("")
 	case earlier != nil:
 		earlier.superseded = true
 	}

@@ -99,11 +99,6 @@ func TestTokenErrors(t *testing.T) {
 			form:   func(w *world) url.Values { return refreshForm(w.login().Refresh) },
 			status: 401, body: early401, reason: "Access Token not expired",
 		},
-		"too early, exchange": {
-			config: exactsim.Config{TooEarlyOnExchange: true},
-			form:   func(w *world) url.Values { w.login(); return freshCode(w) },
-			status: 400, body: early, reason: "TooEarlyToRefreshTokens: Rate limit exceeded: access_token not expired",
-		},
 		"old": {
 			form:   func(w *world) url.Values { f := fresh(w); w.tokens(w.post(f)); return f },
 			status: 401, body: old,
@@ -162,9 +157,6 @@ func TestTokenErrors(t *testing.T) {
 		},
 		"no redirect uri": {
 			form: func(w *world) url.Values { f := freshCode(w); f.Del("redirect_uri"); return f }, status: 400, body: invalidRequest,
-		},
-		"token calls of the day": {
-			config: exactsim.Config{TokenCallsPerDay: 1}, form: fresh, status: 429,
 		},
 	}
 	for name, tt := range tests {
@@ -361,12 +353,12 @@ func TestErrorBlock(t *testing.T) {
 	w.tokens(w.refresh(a.Refresh))
 
 	// Errors of one hour do not add to those of the next.
-	w = newWorld(t, exactsim.Config{ErrorLimit: 2, BlockStatus: 403})
+	w = newWorld(t, exactsim.Config{ErrorLimit: 2})
 	w.want(w.refresh("x"), 401, "")
 	w.Advance(time.Hour)
 	w.want(w.refresh("x"), 401, "")
 	w.want(w.refresh("x"), 401, "")
-	w.want(w.refresh("x"), 403, "")
+	w.want(w.refresh("x"), 429, "")
 }
 
 func TestRegionsShareNothing(t *testing.T) {
