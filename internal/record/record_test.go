@@ -285,7 +285,7 @@ func BenchmarkEncode(b *testing.B) {
 // Each call of token decodes a record, and each process that waits for another's
 // refresh decodes many.
 func TestDecodeAllocations(t *testing.T) {
-	const most = 11
+	const most = 6
 	text := encoded(t, usual())
 	n := testing.AllocsPerRun(100, func() {
 		if _, err := record.Decode(text); err != nil {

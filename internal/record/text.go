@@ -59,15 +59,16 @@ func Decode(b []byte) (*Record, error) {
 // Encode writes a record, with all secrets in it. It fails for a record that Decode
 // would not read.
 func (r *Record) Encode() ([]byte, error) {
-	if why := r.complaint(); why != "" {
+	if why := r.complaint(); why != "" { // before a part of it is left out
 		return nil, errors.New("encode record: " + why)
 	}
 	f := form{writing: true, out: append(make([]byte, 0, 4<<10), title+version+"\n"...)}
 	f.record(r)
-	if f.err != nil {
-		return nil, fmt.Errorf("encode record: %w", f.err)
+	text := append(f.out, end...)
+	if _, err := Decode(text); err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
 	}
-	return append(f.out, end...), nil
+	return text, nil
 }
 
 // form reads or writes a record line by line, so that one list of fields is both the
@@ -77,7 +78,6 @@ type form struct {
 
 	writing bool
 	out     []byte
-	err     error
 }
 
 // record is the list.
@@ -89,8 +89,11 @@ func (f *form) record(r *Record) {
 	f.text("moved_to", &r.MovedTo)
 	f.tokens("", &r.Tokens)
 	f.secret("previous_refresh_token", &r.Previous)
-	if f.follows("pending_", r.Pending != nil) {
-		f.tokens("pending_", made(&r.Pending))
+	if f.begins("pending_") {
+		r.Pending = new(Tokens)
+	}
+	if r.Pending != nil {
+		f.tokens("pending_", r.Pending)
 	}
 	f.flag("unproven", &r.Unproven)
 	f.flag("wait_for_expiry", &r.WaitForExpiry)
@@ -102,8 +105,10 @@ func (f *form) record(r *Record) {
 	f.number("failures", &r.Failures)
 	f.text("failure", &r.Failure)
 	f.flag("forbidden", &r.Forbidden)
-	if f.follows("refused_", r.Refused != nil) {
-		refused := made(&r.Refused)
+	if f.begins("refused_") {
+		r.Refused = new(Refusal)
+	}
+	if refused := r.Refused; refused != nil {
 		f.flag("refused_config", &refused.Config)
 		f.text("refused_text", &refused.Text)
 		f.time("refused_at", &refused.At)
@@ -127,31 +132,20 @@ func (f *form) tokens(prefix string, t *Tokens) {
 	f.time(prefix+"server_date", &t.ServerDate)
 }
 
-// follows reports whether a part that a record need not have is there: when reading,
-// whether the next key begins with prefix.
-func (f *form) follows(prefix string, there bool) bool {
-	return f.writing && there || !f.writing && strings.HasPrefix(f.rest, prefix)
-}
+// begins reports whether the next key to read has this prefix.
+func (f *form) begins(prefix string) bool { return strings.HasPrefix(f.rest, prefix) }
 
-func made[T any](p **T) *T {
-	if *p == nil {
-		*p = new(T)
-	}
-	return *p
-}
-
-// field writes the field v, or reads it if the next line has its key. A line that
-// would have been written otherwise is not read, and neither is any after it.
-func field[T any](f *form, key string, v *T, format func(T) string, parse func(string) (T, error)) {
+// field writes the line of a field, unless its value is empty; or it reads the next
+// line, if that has the key. read stores a value, and reports whether the value is
+// written as it would be here. If not, neither this line nor any after it is read.
+//
+// field knows values as text only, since generic code that formats and parses them puts
+// each on the heap (TestDecodeAllocations).
+func (f *form) field(key, value string, read func(text string) bool) {
 	if f.writing {
-		text := format(*v)
-		if text == "" {
-			return
+		if value != "" {
+			f.out = fmt.Appendf(f.out, "%s %s\n", key, escape(value))
 		}
-		if _, err := parse(text); err != nil {
-			f.err = fmt.Errorf("%s: %w", key, err)
-		}
-		f.out = fmt.Appendf(f.out, "%s %s\n", key, escape(text))
 		return
 	}
 	line, ok := strings.CutPrefix(f.rest, key)
@@ -159,64 +153,57 @@ func field[T any](f *form, key string, v *T, format func(T) string, parse func(s
 		return
 	}
 	line, rest, ended := strings.Cut(line[1:], "\n")
-	text, ok := unescape(line)
-	if !ok || !ended || text == "" {
-		return
-	}
-	if read, err := parse(text); err == nil && format(read) == text {
-		*v, f.rest = read, rest
+	if text, ok := unescape(line); ok && ended && text != "" && read(text) {
+		f.rest = rest
 	}
 }
 
 func (f *form) text(key string, v *string) {
-	same := func(s string) string { return s }
-	field(f, key, v, same, func(s string) (string, error) { return s, nil })
+	f.field(key, *v, func(s string) bool { *v = s; return true })
 }
 
 func (f *form) secret(key string, v *fault.Secret) {
-	field(f, key, v, fault.Secret.Reveal, func(s string) (fault.Secret, error) { return fault.NewSecret(s), nil })
+	f.field(key, v.Reveal(), func(s string) bool { *v = fault.NewSecret(s); return true })
 }
 
 func (f *form) flag(key string, v *bool) {
-	format := func(b bool) string {
-		if b {
-			return "true"
-		}
-		return ""
+	value := ""
+	if *v {
+		value = "true"
 	}
-	field(f, key, v, format, strconv.ParseBool)
+	f.field(key, value, func(s string) bool { *v = s == "true"; return *v })
 }
 
-func (f *form) number(key string, v *int) { field(f, key, v, formatNumber, parseNumber) }
-
-func formatNumber(n int) string {
-	if n <= 0 {
-		return ""
+func (f *form) number(key string, v *int) {
+	value := ""
+	if *v > 0 {
+		value = strconv.Itoa(*v)
 	}
-	return strconv.Itoa(n)
-}
-
-func parseNumber(s string) (int, error) {
-	n, err := strconv.ParseInt(s, 10, 32) // so that as many seconds are a time.Duration
-	return int(n), err
-}
-
-func (f *form) seconds(key string, v *time.Duration) {
-	format := func(d time.Duration) string { return formatNumber(int(d / time.Second)) }
-	field(f, key, v, format, func(s string) (time.Duration, error) {
-		n, err := parseNumber(s)
-		return time.Duration(n) * time.Second, err
+	f.field(key, value, func(s string) bool {
+		n, err := strconv.ParseInt(s, 10, 32) // so that as many seconds are a time.Duration
+		*v = int(n)
+		return err == nil && s[0] >= '1' && s[0] <= '9'
 	})
 }
 
-func (f *form) time(key string, v *time.Time) {
-	format := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return t.UTC().Format(time.RFC3339Nano)
+func (f *form) seconds(key string, v *time.Duration) {
+	n := int(*v / time.Second)
+	if f.number(key, &n); !f.writing {
+		*v = time.Duration(n) * time.Second
 	}
-	field(f, key, v, format, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+}
+
+func (f *form) time(key string, v *time.Time) {
+	value := ""
+	if !v.IsZero() {
+		value = v.UTC().Format(time.RFC3339Nano)
+	}
+	f.field(key, value, func(s string) bool {
+		t, err := time.Parse(time.RFC3339Nano, s)
+		*v = t
+		var again [len(time.RFC3339Nano)]byte
+		return err == nil && !t.IsZero() && string(t.UTC().AppendFormat(again[:0], time.RFC3339Nano)) == s
+	})
 }
 
 // escape writes '%' and control characters as "%0A", so that a value has no line breaks.
