@@ -67,8 +67,12 @@ func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 		d, err := time.ParseDuration(args[1])
 		ts.Check(err)
 		t.Limit(n, d)
-	case "lie":
+	case "lie": // [LIE]
 		t.SetLie(auth0sim.Lie(strings.Join(args, "")))
+	case "claims": // JSON: changes in tokens; null removes a claim
+		var changed map[string]any
+		ts.Check(json.Unmarshal([]byte(args[0]), &changed))
+		t.SetClaims(changed)
 	case "refuse": // [CODE DESCRIPTION]
 		r := auth0sim.Refusal{}
 		if len(args) == 2 {

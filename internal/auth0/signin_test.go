@@ -2,7 +2,10 @@ package auth0_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -32,41 +35,52 @@ func TestSignIn(t *testing.T) {
 
 // A token can be false in many ways. Each has an error of its own.
 func TestLies(t *testing.T) {
-	for lie, want := range map[auth0sim.Lie]struct{ claim, words string }{
-		auth0sim.AlgNone:       {"alg", "it is not signed (alg none)"},
-		auth0sim.AlgHS256:      {"alg", "it is signed with HS256; only RS256 is accepted"},
-		auth0sim.UnknownKey:    {"kid", `its key "another" is not among those that `},
-		auth0sim.OtherKey:      {"signature", "its signature is wrong"},
-		auth0sim.Tampered:      {"signature", "its signature is wrong"},
-		auth0sim.NoSlash:       {"iss", `its issuer is "http://localhost:PORT"; want "http://localhost:PORT/"`},
-		auth0sim.OwnDomain:     {"iss", `its issuer is "http://127.0.0.1:PORT/"; want "http://localhost:PORT/"`},
-		auth0sim.OtherIssuer:   {"iss", `its issuer is "https://evil.eu.auth0.com/"; want "http://localhost:PORT/"`},
-		auth0sim.OtherAudience: {"aud", "it is meant for anotherAppAnotherAppAnotherApp00, not for the app " + webID},
-		auth0sim.TwoAudiences:  {"azp", "it was made for another app (azp anotherAppAnotherAppAnotherApp00)"},
-		auth0sim.OtherNonce:    {"nonce", "its nonce is not this sign-in's"},
-		auth0sim.NoNonce:       {"nonce", "it has no nonce, so it may be from another sign-in"},
-		auth0sim.Expired:       {"exp", "it has expired: at "},
-		auth0sim.NoExpiry:      {"exp", "it does not say when it expires"},
-		auth0sim.NotYet:        {"nbf", "it is not valid yet: not before "},
-		auth0sim.FromFuture:    {"iat", "it is from the future: issued at "},
-		auth0sim.OtherHash:     {"at_hash", "it belongs to another access token (at_hash)"},
-		auth0sim.NoSubject:     {"sub", "it names no user (sub)"},
-		auth0sim.NoToken:       {"id_token", "there is none in the answer"},
-		auth0sim.Garbage:       {"id_token", "it is not a signed token (JWS)"},
-		auth0sim.OtherUser:     {"sub", "the userinfo endpoint names another user, exact|00000000-0000-0000-0000-000000000000, than the id_token, " + annaSub},
+	now := time.Now().Unix()
+	const anotherApp = "anotherAppAnotherAppAnotherApp00"
+	for name, tc := range map[string]struct {
+		lie          auth0sim.Lie
+		claims       string // changed ones, in JSON
+		claim, words string
+	}{
+		"alg none":       {auth0sim.AlgNone, `{}`, "alg", "it is not signed (alg none)"},
+		"alg HS256":      {auth0sim.AlgHS256, `{}`, "alg", "it is signed with HS256; only RS256 is accepted"},
+		"unknown key":    {auth0sim.UnknownKey, `{}`, "kid", `its key "another" is not among those that `},
+		"other key":      {auth0sim.OtherKey, `{}`, "signature", "its signature is wrong"},
+		"tampered":       {auth0sim.Tampered, `{}`, "signature", "its signature is wrong"},
+		"no slash":       {"", `{"iss":"http://localhost:PORT"}`, "iss", `its issuer is "http://localhost:PORT"; want "http://localhost:PORT/"`},
+		"own domain":     {"", `{"iss":"http://127.0.0.1:PORT/"}`, "iss", `its issuer is "http://127.0.0.1:PORT/"; want "http://localhost:PORT/"`},
+		"other issuer":   {"", `{"iss":"https://evil.eu.auth0.com/"}`, "iss", `its issuer is "https://evil.eu.auth0.com/"; want "http://localhost:PORT/"`},
+		"other audience": {"", `{"aud":"` + anotherApp + `"}`, "aud", "it is meant for " + anotherApp + ", not for the app " + webID},
+		"two audiences":  {"", `{"aud":["` + anotherApp + `","` + webID + `"],"azp":"` + anotherApp + `"}`, "azp", "it was made for another app (azp " + anotherApp + ")"},
+		"other nonce":    {"", `{"nonce":"` + rand.Text() + `"}`, "nonce", "its nonce is not this sign-in's"},
+		"no nonce":       {"", `{"nonce":null}`, "nonce", "it has no nonce, so it may be from another sign-in"},
+		"expired":        {"", fmt.Sprintf(`{"exp":%d}`, now-3600), "exp", "it has expired: at "},
+		"no expiry":      {"", `{"exp":null}`, "exp", "it does not say when it expires"},
+		"not yet":        {"", fmt.Sprintf(`{"nbf":%d}`, now+3600), "nbf", "it is not valid yet: not before "},
+		"from future":    {"", fmt.Sprintf(`{"iat":%d}`, now+3600), "iat", "it is from the future: issued at "},
+		"other hash":     {"", `{"at_hash":"AAAAAAAAAAAAAAAAAAAAAA"}`, "at_hash", "it belongs to another access token (at_hash)"},
+		"no subject":     {"", `{"sub":null}`, "sub", "it names no user (sub)"},
+		"no token":       {auth0sim.NoToken, `{}`, "id_token", "there is none in the answer"},
+		"garbage":        {auth0sim.Garbage, `{}`, "id_token", "it is not a signed token (JWS)"},
+		"other user":     {auth0sim.OtherUser, `{}`, "sub", "the userinfo endpoint names another user, exact|00000000-0000-0000-0000-000000000000, than the id_token, " + annaSub},
 	} {
-		t.Run(string(lie), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			s := w.app("localhost")
-			w.SetLie(lie)
+			port := strings.NewReplacer("PORT", w.url[strings.LastIndexByte(w.url, ':')+1:])
+			var changed map[string]any
+			if err := json.Unmarshal([]byte(port.Replace(tc.claims)), &changed); err != nil {
+				t.Fatal(err)
+			}
+			w.SetLie(tc.lie)
+			w.SetClaims(changed)
 			user, page, err := w.signIn(s)
 			var refused *auth0.TokenError
-			if user != (auth0.User{}) || !errors.As(err, &refused) || refused.Claim != want.claim {
-				t.Fatalf("%+v, %v; want a TokenError for %s", user, err, want.claim)
+			if user != (auth0.User{}) || !errors.As(err, &refused) || refused.Claim != tc.claim {
+				t.Fatalf("%+v, %v; want a TokenError for %s", user, err, tc.claim)
 			}
-			port := w.url[strings.LastIndexByte(w.url, ':')+1:]
-			if words := strings.ReplaceAll(want.words, "PORT", port); !strings.HasPrefix(refused.Text, words) {
+			if words := port.Replace(tc.words); !strings.HasPrefix(refused.Text, words) {
 				t.Errorf("in the words %q; want %q", refused.Text, words)
 			}
 			for _, kind := range []error{fault.ErrConfig, fault.ErrDenied, fault.ErrTemporary} {

@@ -5,7 +5,8 @@
 // unknown parameters, unknown options, wrong types, values that are too long.
 // It replaces whole what Auth0 replaces whole, requires the scopes that Auth0
 // requires, and does at Exact what the npm package passport-exact does. It can
-// refuse, limit and lie on demand: see [Sim.Refuse], [Sim.Limit] and [Sim.SetLie].
+// refuse, limit and lie on demand: see [Sim.Refuse], [Sim.Limit], [Sim.SetLie] and
+// [Sim.SetClaims].
 package auth0sim
 
 import (
@@ -28,10 +29,6 @@ type app struct {
 	callbacks        []string
 }
 
-// Connection is as the Management API shows it: id, name, strategy,
-// display_name, options.
-type Connection map[string]any
-
 // Refusal is an answer with which the browser is sent back to the app.
 type Refusal struct{ Code, Description string }
 
@@ -53,6 +50,7 @@ type Sim struct {
 	limited   int
 	limitTill int64
 	lie       Lie
+	changed   map[string]any // claims, by SetClaims
 	refusal   Refusal
 	pending   map[string]*flow // by the state sent to Exact, then by code
 	access    map[string]*flow // by access token
@@ -220,9 +218,13 @@ func (s *Sim) Refuse(r Refusal) { s.lock(func() { s.refusal = r }) }
 // SetLie makes the issuer lie from now on.
 func (s *Sim) SetLie(l Lie) { s.lock(func() { s.lie = l }) }
 
-// Connection returns a connection as a manager with all scopes sees it, with
-// "enabled" added; nil if there is none.
-func (s *Sim) Connection(name string) (shown Connection) {
+// SetClaims changes claims of id_tokens, and of the answers of userinfo, from now on: to
+// what changed has, or, for nil, to none.
+func (s *Sim) SetClaims(changed map[string]any) { s.lock(func() { s.changed = changed }) }
+
+// Connection returns a connection as a manager with all scopes sees it: id, name, strategy,
+// display_name, options; and with its apps as "enabled". It is nil if there is none.
+func (s *Sim) Connection(name string) (shown map[string]any) {
 	s.lock(func() {
 		if c := s.named(name); c != nil {
 			shown = c.shown(true)
@@ -267,8 +269,8 @@ func first[T any](list []*T, ok func(*T) bool) *T {
 	return nil
 }
 
-func (c *connection) shown(options bool) Connection {
-	v := Connection{"id": c.id, "name": c.name, "strategy": "exact", "display_name": c.display, "is_domain_connection": false, "realms": []string{c.name}}
+func (c *connection) shown(options bool) map[string]any {
+	v := map[string]any{"id": c.id, "name": c.name, "strategy": "exact", "display_name": c.display, "is_domain_connection": false, "realms": []string{c.name}}
 	if options {
 		v["options"] = c.options
 	}

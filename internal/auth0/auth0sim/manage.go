@@ -77,7 +77,7 @@ func (s *Sim) listConnections(r *request) reply {
 	if !only(r.query, "strategy", "name", "fields", "include_fields", "per_page", "page") || r.query.Get("strategy") != "exact" {
 		return invalidQuery()
 	}
-	list := []Connection{}
+	list := []map[string]any{}
 	for _, c := range s.connections {
 		if name := r.query.Get("name"); name == "" || name == c.name {
 			list = append(list, c.shown(r.options()))
@@ -152,7 +152,7 @@ func (s *Sim) enableClients(r *request) reply {
 	}
 	c := r.connection
 	for _, item := range list {
-		if err := checkObject(item, schema{"client_id": text(0, 128), "status": boolean}, "client_id", "status"); err != nil {
+		if err := checkObject(item, schema{"client_id": text(128, ""), "status": oneOf(true, false)}, "client_id", "status"); err != nil {
 			return invalidBody(err)
 		}
 		m := item.(map[string]any)

@@ -32,28 +32,15 @@ func checkObject(v any, s schema, required ...string) error {
 	return nil
 }
 
-func boolean(v any) error {
-	if _, ok := v.(bool); !ok {
-		return fmt.Errorf("want a boolean")
-	}
-	return nil
-}
-
 func anything(any) error { return nil }
 
-func text(shortest, longest int, patterns ...string) func(any) error {
+// text is a string of at most longest characters in which the pattern matches.
+func text(longest int, pattern string) func(any) error {
+	matches := regexp.MustCompile(pattern).MatchString
 	return func(v any) error {
 		s, ok := v.(string)
-		if !ok {
-			return fmt.Errorf("want a string")
-		}
-		if n := len([]rune(s)); n < shortest || n > longest {
-			return fmt.Errorf("want %d to %d characters, not %d", shortest, longest, n)
-		}
-		for _, p := range patterns {
-			if !regexp.MustCompile(p).MatchString(s) {
-				return fmt.Errorf("does not match %s", p)
-			}
+		if !ok || len([]rune(s)) > longest || !matches(s) {
+			return fmt.Errorf("want a string of at most %d characters that matches %q", longest, pattern)
 		}
 		return nil
 	}
@@ -67,7 +54,7 @@ func listOf(longest, most int) func(any) error {
 			return fmt.Errorf("want a list of at most %d strings", most)
 		}
 		for _, item := range list {
-			if err := text(0, longest)(item); err != nil {
+			if err := text(longest, "")(item); err != nil {
 				return err
 			}
 		}
@@ -75,9 +62,9 @@ func listOf(longest, most int) func(any) error {
 	}
 }
 
-func oneOf(values ...string) func(any) error {
+func oneOf(values ...any) func(any) error {
 	return func(v any) error {
-		if s, ok := v.(string); !ok || !slices.Contains(values, s) {
+		if !slices.Contains(values, v) {
 			return fmt.Errorf("want one of %v", values)
 		}
 		return nil
@@ -85,16 +72,13 @@ func oneOf(values ...string) func(any) error {
 }
 
 func upstreamParams(v any) error {
-	if v == nil {
-		return nil
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
+	params, ok := v.(map[string]any)
+	if !ok && v != nil {
 		return fmt.Errorf("want an object")
 	}
-	for _, p := range m {
-		aliases := oneOf("acr_values", "audience", "client_id", "display", "id_token_hint", "login_hint", "max_age", "prompt", "resource", "response_mode", "response_type", "ui_locales")
-		if err := checkObject(p, schema{"alias": aliases, "value": text(0, 1024)}); err != nil {
+	aliases := oneOf("acr_values", "audience", "client_id", "display", "id_token_hint", "login_hint", "max_age", "prompt", "resource", "response_mode", "response_type", "ui_locales")
+	for _, p := range params {
+		if err := checkObject(p, schema{"alias": aliases, "value": text(1024, "")}); err != nil {
 			return err
 		}
 	}
@@ -110,17 +94,17 @@ func changedConnection(before map[string]any) schema {
 	}
 	// The connection schema's exact strategy.
 	maps.Copy(options, schema{
-		"client_id":                text(36, 36, `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`),
-		"client_secret":            text(0, 255),
-		"baseUrl":                  text(8, 128, `^https://`),
-		"profile":                  boolean,
+		"client_id":                text(36, `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`),
+		"client_secret":            text(255, ""),
+		"baseUrl":                  text(128, `^https://`),
+		"profile":                  oneOf(true, false),
 		"set_user_root_attributes": oneOf("on_each_login", "on_first_login", "never_on_login"),
 		"non_persistent_attrs":     listOf(255, 96),
 		"upstream_params":          upstreamParams,
 	})
 	return schema{
-		"display_name":         text(0, 128),
-		"is_domain_connection": boolean,
+		"display_name":         text(128, ""),
+		"is_domain_connection": oneOf(true, false),
 		"metadata":             anything,
 		"options":              func(v any) error { return checkObject(v, options) },
 	}
@@ -129,7 +113,7 @@ func changedConnection(before map[string]any) schema {
 // newConnection is what a POST may hold.
 func newConnection() schema {
 	s := changedConnection(nil)
-	s["name"] = text(1, 128, `^[a-zA-Z0-9](-[a-zA-Z0-9]|[a-zA-Z0-9])*$`)
+	s["name"] = text(128, `^[a-zA-Z0-9](-[a-zA-Z0-9]|[a-zA-Z0-9])*$`)
 	s["strategy"] = oneOf("exact")
 	return s
 }

@@ -1,7 +1,6 @@
 package auth0sim
 
 import (
-	"context"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
@@ -27,33 +26,20 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
 
-// Lie is a false statement of the issuer. Truth is none.
+// Lie is a false statement of the issuer, beside those that [Sim.SetClaims] puts into a
+// token. Truth is none.
 type Lie string
 
 // The lies. Those up to Garbage are about the id_token alone.
 const (
 	Truth          Lie = ""
-	AlgNone        Lie = "alg-none"       // not signed
-	AlgHS256       Lie = "alg-hs256"      // signed with the public key as a shared secret
-	UnknownKey     Lie = "unknown-key"    // signed with a key that is not published, with a key id of its own
-	OtherKey       Lie = "other-key"      // signed with another key, with the key id of the published one
-	Tampered       Lie = "tampered"       // changed after it was signed
-	NoSlash        Lie = "no-slash"       // the issuer lacks its trailing slash
-	OwnDomain      Lie = "own-domain"     // the issuer is the tenant's own domain though a custom one was used
-	OtherIssuer    Lie = "other-issuer"   // the issuer is another tenant
-	OtherAudience  Lie = "other-audience" // made for another app
-	TwoAudiences   Lie = "two-audiences"  // made for two apps, the other one authorized
-	OtherNonce     Lie = "other-nonce"    // of another sign-in
-	NoNonce        Lie = "no-nonce"
-	Expired        Lie = "expired" // an hour ago
-	NoExpiry       Lie = "no-expiry"
-	NotYet         Lie = "not-yet"     // nbf is an hour ahead
-	FromFuture     Lie = "from-future" // iat is an hour ahead
-	OtherHash      Lie = "other-hash"  // at_hash is another access token's
-	NoSubject      Lie = "no-subject"
+	AlgNone        Lie = "alg-none"         // not signed
+	AlgHS256       Lie = "alg-hs256"        // signed with the public key as a shared secret
+	UnknownKey     Lie = "unknown-key"      // signed with a key that is not published, with a key id of its own
+	OtherKey       Lie = "other-key"        // signed with another key, with the key id of the published one
+	Tampered       Lie = "tampered"         // changed after it was signed
 	NoToken        Lie = "no-token"         // the answer has no id_token
 	Garbage        Lie = "garbage"          // it is not a token
-	Escape         Lie = "escape"           // texts contain terminal escapes
 	OtherUser      Lie = "other-user"       // userinfo is about another user
 	OtherDiscovery Lie = "other-discovery"  // the discovery document is another issuer's
 	Astray         Lie = "astray"           // its token endpoint is on another host
@@ -64,9 +50,7 @@ const (
 // What lies name instead of the truth.
 const (
 	otherOrigin = "https://evil.eu.auth0.com"
-	otherApp    = "anotherAppAnotherAppAnotherApp00"
 	otherUser   = "exact|00000000-0000-0000-0000-000000000000"
-	escapes     = "Eve\x1b[2J\u202e"
 )
 
 // flow is one sign-in on its way.
@@ -158,7 +142,7 @@ func (s *Sim) callback(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, "access_denied", q.Get("error_description"))
 		return
 	}
-	if err := s.atExact(r.Context(), f, q.Get("code")); err != nil {
+	if err := s.identify(f, q.Get("code")); err != nil {
 		f.refuse(w, r, "invalid_request", err.Error())
 		return
 	}
@@ -173,34 +157,28 @@ func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
 	http.Redirect(w, r, f.redirect+"?"+url.Values{"code": {code}, "state": {f.state}}.Encode(), http.StatusFound)
 }
 
-// atExact does what passport-exact does: it sends the secret in the form, then asks
-// for current/Me without an Accept header, so that the answer is Atom.
-func (s *Sim) atExact(ctx context.Context, f *flow, code string) error {
-	form := url.Values{
+// identify finds out who signed in, as passport-exact does: it sends the secret in the form,
+// then asks for current/Me without an Accept header, so that the answer is Atom.
+func (s *Sim) identify(f *flow, code string) error {
+	text, err := read(s.exact.PostForm(f.baseURL()+"/api/oauth2/token", url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {f.origin + "/login/callback"},
 		"client_id": {fmt.Sprint(f.connection.options["client_id"])}, "client_secret": {fmt.Sprint(f.connection.options["client_secret"])},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.baseURL()+"/api/oauth2/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	text, err := s.ask(req)
-	if err != nil {
-		return err
-	}
+	}))
 	var tokens struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := json.Unmarshal(text, &tokens); err != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &tokens)
+	}
+	if err != nil {
 		return err
 	}
-	req, err = http.NewRequestWithContext(ctx, http.MethodGet, f.baseURL()+"/api/v1/current/Me", nil)
+	req, err := http.NewRequest(http.MethodGet, f.baseURL()+"/api/v1/current/Me", nil)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+tokens.AccessToken)
-	if text, err = s.ask(req); err != nil {
+	if text, err = read(s.exact.Do(req)); err != nil {
 		return err
 	}
 	var feed struct {
@@ -209,22 +187,21 @@ func (s *Sim) atExact(ctx context.Context, f *flow, code string) error {
 		} `xml:"entry"`
 	}
 	if err := xml.Unmarshal(text, &feed); err != nil || len(feed.Entries) != 1 {
-		return fmt.Errorf("current/Me: no entry: %w", err)
+		return fmt.Errorf("current/Me: no entry: %v", err)
 	}
 	u := feed.Entries[0].User
 	f.sub, f.name, f.email, f.division = "exact|"+u.UserID, u.FullName, u.Email, u.CurrentDivision
 	return nil
 }
 
-func (s *Sim) ask(req *http.Request) ([]byte, error) {
-	resp, err := s.exact.Do(req)
+func read(resp *http.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", req.URL.Path, resp.Status)
+		err = fmt.Errorf("%s: %s", resp.Request.URL.Path, resp.Status)
 	}
 	return text, err
 }
@@ -233,23 +210,20 @@ func (s *Sim) ask(req *http.Request) ([]byte, error) {
 func (s *Sim) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var a reply
-	if err := r.ParseForm(); err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" {
-		a = refusedOAuth(400, "invalid_request", "want a form")
-	} else if s.lie == Redirected {
+	err := r.ParseForm()
+	q := r.PostForm
+	switch {
+	case err != nil, r.Method != http.MethodPost, r.URL.RawQuery != "", r.Header.Get("Authorization") != "":
+		refusedOAuth(400, "invalid_request", "want a form").write(w)
+	case s.lie == Redirected:
 		http.Redirect(w, r, "/oauth/token", http.StatusTemporaryRedirect)
-		return
-	} else {
-		switch q := r.PostForm; q.Get("grant_type") {
-		case "client_credentials":
-			a = s.manageToken(r, q)
-		case "authorization_code":
-			a = s.exchange(q)
-		default:
-			a = refusedOAuth(403, "unauthorized_client", "Grant type not allowed for the client.")
-		}
+	case q.Get("grant_type") == "client_credentials":
+		s.manageToken(r, q).write(w)
+	case q.Get("grant_type") == "authorization_code":
+		s.exchange(q).write(w)
+	default:
+		refusedOAuth(403, "unauthorized_client", "Grant type not allowed for the client.").write(w)
 	}
-	a.write(w)
 }
 
 func (s *Sim) manageToken(r *http.Request, q url.Values) reply {
@@ -309,62 +283,42 @@ func (s *Sim) idToken(f *flow, access string) string {
 	c := f.claims()
 	maps.Copy(c, map[string]any{"iss": f.origin + "/", "aud": f.app.id, "iat": now, "exp": now + 36000, "nonce": f.nonce,
 		"sid": rand.Text(), "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16])})
-	const hour = 3600
-	for name, v := range map[Lie]map[string]any{
-		NoSlash:       {"iss": f.origin},
-		OwnDomain:     {"iss": s.own + "/"},
-		OtherIssuer:   {"iss": otherOrigin + "/"},
-		OtherAudience: {"aud": otherApp},
-		TwoAudiences:  {"aud": []string{otherApp, f.app.id}, "azp": otherApp},
-		OtherNonce:    {"nonce": rand.Text()},
-		NoNonce:       {"nonce": nil},
-		Expired:       {"exp": now - hour},
-		NoExpiry:      {"exp": nil},
-		NotYet:        {"nbf": now + hour},
-		FromFuture:    {"iat": now + hour},
-		OtherHash:     {"at_hash": base64.RawURLEncoding.EncodeToString(hash[16:])},
-		NoSubject:     {"sub": nil},
-		Escape:        {"name": escapes},
-	}[s.lie] {
-		if c[name] = v; v == nil {
-			delete(c, name)
-		}
-	}
+	s.falsify(c)
 
-	head := map[string]any{"alg": "RS256", "typ": "JWT", "kid": keyName}
-	sign := func(text string) []byte { return signRSA(s.key, text) }
+	key, head := s.key, map[string]string{"alg": "RS256", "typ": "JWT", "kid": keyName}
 	switch s.lie {
 	case AlgNone:
 		head["alg"] = "none"
-		sign = func(string) []byte { return nil }
 	case AlgHS256:
 		head["alg"] = "HS256"
-		sign = func(text string) []byte { return signHMAC(&s.key.PublicKey, text) }
 	case UnknownKey:
-		head["kid"] = "another"
-		fallthrough
+		key, head["kid"] = newKey(), "another"
 	case OtherKey:
-		sign = func(text string) []byte { return signRSA(newKey(), text) }
+		key = newKey()
 	}
-	signature := base64.RawURLEncoding.EncodeToString(sign(segment(head) + "." + segment(c)))
+	signed := segment(head) + "." + segment(c)
+	var signature []byte
+	switch head["alg"] {
+	case "RS256":
+		sum := sha256.Sum256([]byte(signed))
+		signature, _ = rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]) // never fails
+	case "HS256": // with the public key, as PEM, for a shared secret
+		der, _ := x509.MarshalPKIXPublicKey(&key.PublicKey) // never fails
+		mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		mac.Write([]byte(signed))
+		signature = mac.Sum(nil)
+	}
 	if s.lie == Tampered {
 		c["sub"] = otherUser
+		signed = segment(head) + "." + segment(c)
 	}
-	return segment(head) + "." + segment(c) + "." + signature
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func signRSA(key *rsa.PrivateKey, text string) []byte {
-	sum := sha256.Sum256([]byte(text))
-	signature, _ := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]) // never fails
-	return signature
-}
-
-// signHMAC takes the public key, as PEM, for a shared secret.
-func signHMAC(key *rsa.PublicKey, text string) []byte {
-	der, _ := x509.MarshalPKIXPublicKey(key) // never fails
-	mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	mac.Write([]byte(text))
-	return mac.Sum(nil)
+// falsify makes the changes of SetClaims.
+func (s *Sim) falsify(claims map[string]any) {
+	maps.Copy(claims, s.changed)
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
 }
 
 func segment(v any) string {
@@ -409,11 +363,9 @@ func (s *Sim) userInfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := f.claims()
-	switch s.lie {
-	case OtherUser:
+	s.falsify(c)
+	if s.lie == OtherUser {
 		c["sub"] = otherUser
-	case Escape:
-		c["name"] = escapes
 	}
 	s.logs = append(s.logs, map[string]any{"date": time.Now().UTC().Format(time.RFC3339), "type": "s", "connection": f.connection.name,
 		"strategy": "exact", "user_id": f.sub, "user_name": f.name, "client_name": f.app.name, "client_id": f.app.id})
