@@ -127,7 +127,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		if !db.stopped {
 			db.SuperExec(w.t, db.name, `CHECKPOINT`)
 		}
-		found := w.secretsIn(ts, filepath.Dir(db.DataDir()), db.made) // older files have none
+		found := w.secretsIn(ts, db.Dir, db.made) // older files have none
 		if !db.stopped {
 			for _, row := range db.query(ts, `SELECT convert_to(r::text, 'UTF8') FROM exactauth_records r`) {
 				found = append(found, w.secretsOf("the table", row)...)
@@ -148,12 +148,12 @@ func (w *world) newDatabase(ts *testscript.TestScript) {
 	db.name = c.NewDatabase(w.t, db.role.Name)
 	db.made = time.Now().Add(-time.Second) // files have a coarser clock
 	w.database = db
-	w.passwords = append(w.passwords, db.role.Password, c.Password())
+	w.passwords = append(w.passwords, db.role.Password, c.Password)
 	ts.Setenv("DB", db.address(false))
 	ts.Setenv("DB_PASSWORD", db.role.Password)
 	ts.Setenv("DB_ROLE", db.role.Name)
 	ts.Setenv("DB_NAME", db.name)
-	ts.Setenv("PGPASSFILE", c.PassFile(w.t))
+	ts.Setenv("PGPASSFILE", c.PassFile(w.t, db.role))
 }
 
 // address is the URL for the role that owns the database.
@@ -172,10 +172,7 @@ func (db *database) address(password bool) string {
 func (db *database) connect(ts *testscript.TestScript) *pgx.Conn {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	config, err := pgx.ParseConfig(db.URL(pgtest.Superuser, db.name) + "?sslmode=disable")
-	ts.Check(err)
-	config.Password = db.Password()
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := db.Connect(ctx, db.name)
 	ts.Check(err)
 	return conn
 }

@@ -13,7 +13,7 @@ import (
 func TestKilled(t *testing.T) {
 	const inside = "EXACTAUTH_PGTEST_KILLED"
 	if os.Getenv(inside) != "" {
-		os.Stdout.WriteString(Start(t).Port() + "\n")
+		os.Stdout.WriteString(Start(t).port + "\n")
 		select {} // until killed
 	}
 	Need(t)

@@ -1,22 +1,11 @@
-// Package pgtest gives a test a PostgreSQL of its own: a new cluster in a directory of
-// its own, on a free port of the loopback address and on a Unix socket, with passwords,
-// TLS and syncing to disk as in production. A test can stop, crash and start it; it ends
-// with the test.
+// Package pgtest starts a PostgreSQL for a test: a new cluster in a directory of its own,
+// on a free port of the loopback address and on a Unix socket, with passwords, TLS and
+// syncing to disk as in production. A test can stop, crash and start it; it ends with the
+// test.
 //
 // [Start] takes about a second. Tests that can share a cluster are subtests of one test
-// that starts it, each with a database and roles of its own:
-//
-//	func TestPostgres(t *testing.T) {
-//		c := pgtest.Start(t)
-//		t.Run("a", func(t *testing.T) {
-//			role := c.NewRole(t)
-//			database := c.NewDatabase(t, role.Name)
-//			url := c.URL(role.Name, database) + "?sslmode=verify-full&sslrootcert=" + c.CAFile()
-//			...
-//		})
-//	}
-//
-// A failing test shows the server's log.
+// that starts it, each with a role ([Cluster.NewRole]) and a database of its own. A failing
+// test shows the server's log.
 package pgtest
 
 import (
@@ -28,8 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http/httptest"
 	"net/url"
@@ -41,14 +29,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Superuser is the role that may do everything. Its password is [Cluster.Password].
+// Superuser is the role that may do everything.
 const Superuser = "postgres"
 
 // Mode is a way in which a cluster ends.
@@ -80,17 +67,14 @@ var ErrUnavailable = errors.New("there is no PostgreSQL to run")
 // Cluster is a PostgreSQL server with its databases. Start, Stop and Close must not be
 // called at the same time as another method.
 type Cluster struct {
-	program
-	dir      string // of all files
-	port     string
-	password string
-	guard    *exec.Cmd
-	unguard  io.Closer // has the guard stop the server and end
-	running  bool
-	crashed  bool // since the last start
+	Dir      string // of all files: the data directory, the log, and the Unix socket
+	Password string // of [Superuser]
 
-	mu    sync.Mutex
-	roles []Role // beside the superuser
+	program
+	port    string
+	guard   *exec.Cmd
+	unguard io.Closer // has the guard stop the server and end
+	ended   Mode      // empty while the server runs
 }
 
 // Role is a name to sign in with, and its password.
@@ -104,12 +88,12 @@ type program struct {
 }
 
 // available finds the newest PostgreSQL below a directory, where Debian installs it on no
-// PATH, or else one on the PATH.
+// PATH, or one on the PATH if there is none.
 func available(below string) (p program, err error) {
 	if runtime.GOOS == "windows" {
 		return p, fmt.Errorf("%w: its tests use Unix's signals", ErrUnavailable)
 	}
-	found, err := filepath.Glob(filepath.Join(below, "*", "bin", "initdb"))
+	found, err := filepath.Glob(filepath.Join(below, "*", "bin", "postgres"))
 	if err != nil {
 		return p, err
 	}
@@ -118,36 +102,31 @@ func available(below string) (p program, err error) {
 		return n
 	}
 	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(version(b), version(a)) })
-	if path, err := exec.LookPath("initdb"); err == nil {
+	if path, err := exec.LookPath("postgres"); err == nil {
 		found = append(found, path)
 	}
-	i := slices.IndexFunc(found, func(path string) bool {
-		_, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres"))
-		return err == nil
-	})
-	if i < 0 {
-		return p, fmt.Errorf("%w: no initdb with postgres beside it, neither in %s/*/bin nor on the PATH", ErrUnavailable, below)
+	if len(found) == 0 {
+		return p, fmt.Errorf("%w: no postgres, neither in %s/*/bin nor on the PATH", ErrUnavailable, below)
 	}
-	p = program{bin: filepath.Dir(found[i]), uid: -1}
+	p = program{bin: filepath.Dir(found[0]), uid: -1}
 	if os.Geteuid() != 0 {
 		return p, nil
 	}
-	// PostgreSQL refuses to run as root.
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		p.as = []string{"setpriv", "--reuid=" + u.Uid, "--regid=" + u.Gid, "--clear-groups"}
-		if p.uid, err = strconv.Atoi(u.Uid); err == nil {
-			_, err = exec.LookPath(p.as[0])
-		}
-		if err != nil {
-			return p, fmt.Errorf("%w: it does not run as root: %w", ErrUnavailable, err)
-		}
-		return p, nil
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		u, err = user.Lookup("nobody")
 	}
-	return p, fmt.Errorf("%w: it does not run as root, and there is neither an account postgres nor nobody", ErrUnavailable)
+	if err == nil {
+		p.as = []string{"setpriv", "--reuid=" + u.Uid, "--regid=" + u.Gid, "--clear-groups"}
+		_, err = exec.LookPath(p.as[0])
+	}
+	if err == nil {
+		p.uid, err = strconv.Atoi(u.Uid)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%w: it does not run as root: %w", ErrUnavailable, err)
+	}
+	return p, nil
 }
 
 // Need skips the test where [Start] would.
@@ -196,53 +175,51 @@ func Start(tb testing.TB) *Cluster {
 // New makes a cluster and starts it, for a program that is no test: its files are in a
 // new directory in dir, or in [os.TempDir] if dir is empty. The caller must call
 // [Cluster.Close].
-func New(dir string) (_ *Cluster, err error) {
+func New(dir string) (*Cluster, error) {
 	program, err := available(debian)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{program: program, password: rand.Text()}
+	c := &Cluster{program: program, Password: rand.Text(), ended: Fast}
 	// Not in a test's directory: another account must enter it, and the path of a socket is short.
-	if c.dir, err = os.MkdirTemp(dir, "exactauth-postgres-"); err != nil {
+	if c.Dir, err = os.MkdirTemp(dir, "exactauth-postgres-"); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	passwordFile := c.path("password")
-	err = errors.Join(os.WriteFile(passwordFile, []byte(c.password), 0o600), certify(c.CAFile(), c.path("server.key")))
-	for _, name := range []string{c.dir, passwordFile, c.path("server.key")} {
-		if err == nil && c.uid >= 0 {
-			err = os.Chown(name, c.uid, -1)
-		}
+	if err = c.install(); err == nil {
+		err = c.Launch()
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// install makes all files of a new cluster, and starts its guard.
+func (c *Cluster) install() error {
+	passwordFile, keyFile := c.path("password"), c.path("server.key")
+	err := errors.Join(os.WriteFile(passwordFile, []byte(c.Password), 0o600), certify(c.CAFile(), keyFile), os.Chmod(c.Dir, 0o711))
+	for _, name := range []string{c.Dir, passwordFile, keyFile} {
+		err = errors.Join(err, os.Chown(name, c.uid, -1)) // -1 changes nothing
 	}
 	if err == nil {
-		err = os.Chmod(c.dir, 0o711)
-	}
-	if err == nil {
-		err = c.run("initdb", "--pgdata", c.DataDir(), "--username", Superuser, "--auth", "scram-sha-256", "--pwfile", passwordFile,
+		err = c.run("initdb", "--pgdata", c.path("data"), "--username", Superuser, "--auth", "scram-sha-256", "--pwfile", passwordFile,
 			"--encoding", "UTF8", "--no-locale", "--wal-segsize", "1", "--no-sync") // of the empty cluster only
 	}
 	if err == nil {
 		err = os.Remove(passwordFile)
 	}
 	if err == nil {
-		err = c.startGuard()
+		c.port, err = freePort()
 	}
-	for range 10 { // another process may take the port
-		if err != nil {
-			return nil, err
-		}
-		if err = c.choosePort(); err == nil {
-			if err = c.Launch(); err == nil || !strings.Contains(err.Error(), "Address already in use") {
-				return c, err
-			}
-			err = nil
-		}
+	if err != nil {
+		return err
 	}
-	return nil, errors.New("no free port")
+	settings := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\nssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
+		c.port, c.Dir, c.CAFile(), keyFile)
+	if err := os.WriteFile(c.path("data/postgresql.auto.conf"), []byte(settings), 0o600); err != nil { // the file of ALTER SYSTEM
+		return err
+	}
+	return c.startGuard()
 }
 
 // certify writes the certificate for 127.0.0.1 that net/http/httptest has, and its key.
@@ -259,36 +236,30 @@ func certify(certFile, keyFile string) error {
 // startGuard starts a process that stops the server when this process has ended, however
 // it ends.
 func (c *Cluster) startGuard() (err error) {
-	c.guard = c.command("sh", "-c", `trap "" INT TERM HUP; read -r _; exec "$0" --pgdata "$1" --mode immediate stop`, filepath.Join(c.bin, "pg_ctl"), c.DataDir())
+	c.guard = c.command("sh", "-c", `trap "" INT TERM HUP; read -r _; exec "$0" --pgdata "$1" --mode immediate stop`, filepath.Join(c.bin, "pg_ctl"), c.path("data"))
 	if c.unguard, err = c.guard.StdinPipe(); err != nil {
 		return err
 	}
 	return c.guard.Start()
 }
 
-// choosePort configures the server with a free port below those that systems give to
-// clients, so that the port is still free when the cluster starts again.
-func (c *Cluster) choosePort() error {
-	const first, count = 18000, 8000
-	n, err := rand.Int(rand.Reader, big.NewInt(count))
-	if err != nil {
-		return err
+// freePort finds a free port below those that systems give to clients, so that the port is
+// still free when the cluster starts again.
+func freePort() (string, error) {
+	for range 10 {
+		port := strconv.Itoa(18000 + mathrand.IntN(8000))
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	c.port = strconv.FormatInt(first+n.Int64(), 10)
-	f, err := os.OpenFile(filepath.Join(c.DataDir(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "listen_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\nssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
-		c.port, c.SocketDir(), c.CAFile(), c.path("server.key"))
-	return errors.Join(err, f.Close())
+	return "", errors.New("no free port")
 }
 
 // command prepares a program of PostgreSQL, or another, to run as the server's account.
 func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	args = append(append(slices.Clone(c.as), name), args...)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = c.dir
+	cmd.Dir = c.Dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
 	return cmd
 }
@@ -302,7 +273,7 @@ func (c *Cluster) run(name string, args ...string) error {
 
 // control runs pg_ctl, which waits until what it does is done.
 func (c *Cluster) control(args ...string) error {
-	return c.run("pg_ctl", append([]string{"--pgdata", c.DataDir(), "--wait", "--timeout", strconv.Itoa(int(patience.Seconds()))}, args...)...)
+	return c.run("pg_ctl", append([]string{"--pgdata", c.path("data"), "--wait", "--timeout", strconv.Itoa(int(patience.Seconds()))}, args...)...)
 }
 
 // Start starts the cluster again after [Cluster.Stop], at the same port and with the same
@@ -316,20 +287,16 @@ func (c *Cluster) Start(tb testing.TB) {
 
 // Launch is [Cluster.Start] for a program that is no test.
 func (c *Cluster) Launch() error {
-	if c.running {
-		return errors.New("PostgreSQL is running already")
-	}
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		before := len(c.log())
 		err := c.control("--log", c.path("log"), "start")
-		said := c.log()[before:]
-		switch {
-		case err == nil:
-			c.running, c.crashed = true, false
+		if err == nil {
+			c.ended = ""
 			return nil
-		case time.Now().After(end), !strings.Contains(said, "is still in use") && !strings.Contains(said, `postmaster.pid" already exists`):
-			return fmt.Errorf("%w\n%s", err, said)
-		} // the sessions of a server that crashed have not ended yet
+		}
+		// The sessions of a server that crashed may not have ended yet.
+		if c.ended != Crash || time.Now().After(end) {
+			return fmt.Errorf("%w\n%s", err, c.log())
+		}
 	}
 }
 
@@ -343,28 +310,12 @@ func (c *Cluster) Stop(tb testing.TB, mode Mode) {
 
 // Halt is [Cluster.Stop] for a program that is no test.
 func (c *Cluster) Halt(mode Mode) error {
-	if !c.running {
-		return errors.New("PostgreSQL is not running")
-	}
-	c.running, c.crashed = false, mode == Crash
+	c.ended = mode
 	if mode != Crash {
 		return c.control("--mode", string(mode), "stop")
 	}
-	text, err := os.ReadFile(filepath.Join(c.DataDir(), "postmaster.pid"))
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		return err
-	}
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return err
-	}
-	if err := process.Kill(); err != nil {
-		return err
+	if out, err := c.command("sh", "-c", `read -r pid <data/postmaster.pid && kill -KILL "$pid"`).CombinedOutput(); err != nil {
+		return fmt.Errorf("kill PostgreSQL: %w\n%s", err, out)
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", c.port))
@@ -378,19 +329,18 @@ func (c *Cluster) Halt(mode Mode) error {
 
 // Close ends the cluster for good. It leaves nothing behind: no process, no file, no shared
 // memory.
-func (c *Cluster) Close() error {
-	var errs []error
-	if c.crashed { // only a server that ends in order frees what a killed one has left
-		errs = append(errs, c.Launch())
+func (c *Cluster) Close() (err error) {
+	if c.ended == Crash { // only a server that ends in order frees what a killed one has left
+		err = c.Launch()
 	}
-	if c.running {
-		errs = append(errs, c.Halt(Fast))
+	if c.ended == "" {
+		err = c.Halt(Fast)
 	}
 	if c.unguard != nil {
 		c.unguard.Close()
 		_ = c.guard.Wait() // it finds no server to stop
 	}
-	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
+	return errors.Join(err, os.RemoveAll(c.Dir))
 }
 
 // URL is where a role finds a database, by TCP. It has neither a password nor a query: the
@@ -400,47 +350,23 @@ func (c *Cluster) URL(role, database string) string {
 	return u.String()
 }
 
-func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
-
-// SocketDir is the directory of the Unix socket, for "host=" in a query.
-func (c *Cluster) SocketDir() string { return c.dir }
-
-// Port is the port on 127.0.0.1, and the number in the name of the Unix socket.
-func (c *Cluster) Port() string { return c.port }
-
-// DataDir is the data directory: the tables, the write-ahead log and the configuration.
-func (c *Cluster) DataDir() string { return c.path("data") }
+func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // CAFile is the certificate to trust for sslmode=verify-full. The server's is for the
 // address 127.0.0.1, not for "localhost", so that a test can try a wrong name.
 func (c *Cluster) CAFile() string { return c.path("server.crt") }
 
-// Password is the password of [Superuser].
-func (c *Cluster) Password() string { return c.password }
-
-// Log is what the server has written to its log so far.
-func (c *Cluster) Log(testing.TB) string { return c.log() }
-
+// log is what the server has written to its log so far.
 func (c *Cluster) log() string {
-	b, err := os.ReadFile(c.path("log"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err.Error()
-	}
+	b, _ := os.ReadFile(c.path("log"))
 	return string(b)
 }
 
-// PassFile writes a file for PGPASSFILE, with the passwords of the superuser and of all
-// roles made so far.
-func (c *Cluster) PassFile(tb testing.TB) string {
+// PassFile writes a file for PGPASSFILE, with a role's password.
+func (c *Cluster) PassFile(tb testing.TB, role Role) string {
 	tb.Helper()
-	var lines strings.Builder
-	c.mu.Lock()
-	for _, role := range append([]Role{{Superuser, c.password}}, c.roles...) {
-		fmt.Fprintf(&lines, "*:%s:*:%s:%s\n", c.port, role.Name, role.Password)
-	}
-	c.mu.Unlock()
 	name := filepath.Join(tb.TempDir(), "pgpass")
-	if err := os.WriteFile(name, []byte(lines.String()), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte("*:*:*:"+role.Name+":"+role.Password+"\n"), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	return name
@@ -451,9 +377,6 @@ func (c *Cluster) NewRole(tb testing.TB) Role {
 	tb.Helper()
 	role := Role{Name: newName("role"), Password: rand.Text()}
 	c.SuperExec(tb, "postgres", "CREATE ROLE "+role.Name+" LOGIN PASSWORD '"+role.Password+"'")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.roles = append(c.roles, role)
 	return role
 }
 
@@ -481,12 +404,7 @@ func (c *Cluster) SuperExec(tb testing.TB, database string, sql ...string) {
 func (c *Cluster) Exec(database string, sql ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conf, err := pgx.ParseConfig(c.URL(Superuser, database) + "?sslmode=disable")
-	if err != nil {
-		return err
-	}
-	conf.Password = c.password
-	conn, err := pgx.ConnectConfig(ctx, conf)
+	conn, err := c.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -497,4 +415,14 @@ func (c *Cluster) Exec(database string, sql ...string) error {
 		}
 	}
 	return nil
+}
+
+// Connect connects to a database as the superuser.
+func (c *Cluster) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	conf, err := pgx.ParseConfig(c.URL(Superuser, database) + "?sslmode=disable")
+	if err != nil {
+		return nil, err
+	}
+	conf.Password = c.Password
+	return pgx.ConnectConfig(ctx, conf)
 }

@@ -34,10 +34,11 @@ func connect(t *testing.T, url, password string) (*pgx.Conn, error) {
 // ask returns the one value of a query, as the superuser.
 func ask(t *testing.T, c *Cluster, query string) string {
 	t.Helper()
-	conn, err := connect(t, c.URL(Superuser, "postgres")+"?sslmode=disable", c.Password())
+	conn, err := c.Connect(t.Context(), "postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer conn.Close(context.Background())
 	var answer string
 	if err := conn.QueryRow(t.Context(), query).Scan(&answer); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -76,23 +77,25 @@ func TestCluster(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), "CREATE SCHEMA s CREATE TABLE t (x text)"); err != nil {
 			t.Errorf("make a table in an own database: %v", err)
 		}
-		for _, wrong := range []string{"", theirs.Password, c.Password()} {
+		for _, wrong := range []string{"", theirs.Password, c.Password} {
 			if _, err := connect(t, c.URL(mine.Name, database), wrong); err == nil {
 				t.Error("signed in with a wrong password")
 			}
 		}
-		passFile := c.PassFile(t)
-		if info, err := os.Stat(passFile); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("password file: %v, %v", info.Mode(), err)
-		}
-		for _, url := range []string{
-			c.URL(mine.Name, database) + "?passfile=" + passFile,
-			c.URL(Superuser, database) + "?passfile=" + passFile,
-			fmt.Sprintf("host=%s port=%s user=%s dbname=%s passfile=%s", c.SocketDir(), c.Port(), theirs.Name, database, passFile),
-		} {
-			if conn, err := pgx.Connect(t.Context(), url); err != nil {
-				t.Errorf("sign in with a password file: %v", err)
-			} else {
+		for _, role := range []Role{mine, theirs, {Superuser, c.Password}} {
+			passFile := c.PassFile(t, role)
+			if info, err := os.Stat(passFile); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("password file: %v, %v", info.Mode(), err)
+			}
+			for _, url := range []string{
+				c.URL(role.Name, database) + "?passfile=" + passFile,
+				fmt.Sprintf("host=%s port=%s user=%s dbname=%s passfile=%s", c.Dir, c.port, role.Name, database, passFile),
+			} {
+				conn, err := pgx.Connect(t.Context(), url)
+				if err != nil {
+					t.Errorf("sign in with a password file: %v", err)
+					continue
+				}
 				conn.Close(t.Context())
 			}
 		}
@@ -101,7 +104,7 @@ func TestCluster(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) {
 		url := c.URL(Superuser, "postgres")
 		for _, query := range []string{"?sslmode=require", "?sslmode=verify-full&sslrootcert=" + c.CAFile()} {
-			conn, err := connect(t, url+query, c.Password())
+			conn, err := connect(t, url+query, c.Password)
 			if err != nil {
 				t.Errorf("%s: %v", query, err)
 				continue
@@ -111,17 +114,17 @@ func TestCluster(t *testing.T) {
 				t.Errorf("%s: TLS is %t, %v", query, on, err)
 			}
 		}
-		if _, err := connect(t, url+"?sslmode=verify-full", c.Password()); err == nil {
+		if _, err := connect(t, url+"?sslmode=verify-full", c.Password); err == nil {
 			t.Error("a self-signed certificate was trusted")
 		}
 		wrong := strings.Replace(url, "127.0.0.1", "localhost", 1) + "?sslmode=verify-full&sslrootcert=" + c.CAFile()
-		if _, err := connect(t, wrong, c.Password()); err == nil {
+		if _, err := connect(t, wrong, c.Password); err == nil {
 			t.Error("a certificate for 127.0.0.1 was good for localhost")
 		}
 	})
 
 	c.SuperExec(t, "postgres", "CREATE TABLE kept (how text)")
-	port := c.Port()
+	port := c.port
 	for _, mode := range []Mode{Fast, Immediate, Crash} {
 		t.Run("starts again after "+string(mode), func(t *testing.T) {
 			c.SuperExec(t, "postgres", "INSERT INTO kept VALUES ('"+string(mode)+"')")
@@ -137,12 +140,12 @@ func TestCluster(t *testing.T) {
 			}
 			c.Start(t)
 			t.Logf("stopped in %s, started in %s", stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
-			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, string(mode)) || c.Port() != port {
-				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.Port(), mode, port)
+			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, string(mode)) || c.port != port {
+				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.port, mode, port)
 			}
 		})
 	}
-	if !strings.Contains(c.Log(t), "automatic recovery in progress") {
+	if !strings.Contains(c.log(), "automatic recovery in progress") {
 		t.Errorf("the server recovered nothing")
 	}
 }
@@ -150,7 +153,7 @@ func TestCluster(t *testing.T) {
 // busy starts a statement of two seconds and returns once it runs.
 func busy(t *testing.T, c *Cluster) {
 	t.Helper()
-	conn, err := connect(t, c.URL(Superuser, "postgres")+"?application_name=busy", c.Password())
+	conn, err := connect(t, c.URL(Superuser, "postgres")+"?application_name=busy", c.Password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,10 +176,10 @@ func TestNothingIsLeft(t *testing.T) {
 		if c == nil {
 			t.Skip("it did not start")
 		}
-		if _, err := os.Stat(c.dir); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v; it must be gone", c.dir, err)
+		if _, err := os.Stat(c.Dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; it must be gone", c.Dir, err)
 		}
-		if conn, err := net.Dial("tcp", "127.0.0.1:"+c.Port()); err == nil {
+		if conn, err := net.Dial("tcp", "127.0.0.1:"+c.port); err == nil {
 			conn.Close()
 			t.Error("it still listens")
 		}

@@ -74,7 +74,7 @@ func (d *database) close() {
 func (d *database) leaks(sealed bool) (found bool) {
 	looked, plain := 0, 0
 	for _, c := range d.all {
-		_ = filepath.WalkDir(filepath.Dir(c.DataDir()), func(path string, e fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(c.Dir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
 				return nil
 			}

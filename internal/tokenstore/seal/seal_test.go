@@ -126,7 +126,7 @@ func TestSealedTable(t *testing.T) {
 	cluster := pgtest.Start(t)
 	storetest.Run(t, func(t *testing.T) func() record.Store {
 		role := cluster.NewRole(t)
-		address := cluster.URL(role.Name, cluster.NewDatabase(t, role.Name)) + "?sslmode=require&passfile=" + cluster.PassFile(t)
+		address := cluster.URL(role.Name, cluster.NewDatabase(t, role.Name)) + "?sslmode=require&passfile=" + cluster.PassFile(t, role)
 		path := keyFile(t, identity(t))
 		return func() record.Store {
 			s, err := pgstore.New(address)
