@@ -74,6 +74,8 @@ type endpoints struct {
 	Token     string `json:"token_endpoint"`
 	UserInfo  string `json:"userinfo_endpoint"`
 	Keys      string `json:"jwks_uri"`
+
+	NamesItself bool `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 }
 
 // Address is where another browser can start the sign-in, to see how far it gets: this
@@ -102,7 +104,10 @@ func (s SignIn) Run(ctx context.Context, show func(address string)) (User, error
 	if err != nil {
 		return User{}, err
 	}
-	answer, err := callback.Open(ctx, callback.Options{Settings: config.Settings{RedirectURI: s.Callback}, Language: s.Language})
+	answer, err := callback.Open(ctx, callback.Options{
+		Settings: config.Settings{RedirectURI: s.Callback}, Language: s.Language,
+		Issuer: callback.Issuer{URL: at.Issuer, Promised: at.NamesItself},
+	})
 	if err != nil {
 		return User{}, err
 	}

@@ -127,6 +127,22 @@ func TestDiscoveryIsJudged(t *testing.T) {
 	}
 }
 
+// An answer of another server is not redeemed (RFC 9207, 2.4).
+func TestMixUp(t *testing.T) {
+	for lie, from := range map[auth0sim.Lie]string{auth0sim.MixUp: "another server, https://evil.eu.auth0.com/", auth0sim.Unnamed: "a server that does not name itself"} {
+		w := newWorld(t)
+		s := w.app("127.0.0.1")
+		w.SetLie(lie)
+		user, page, err := w.signIn(s)
+		if user != (auth0.User{}) || !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "comes from "+from+", not from "+s.Domain.Issuer()) {
+			t.Errorf("%s: %+v, %v", lie, user, err)
+		}
+		if !strings.Contains(page, "Sign-in failed") {
+			t.Errorf("%s: the last page says %s", lie, page)
+		}
+	}
+}
+
 func TestAddress(t *testing.T) {
 	w := newWorld(t)
 	s := w.app("127.0.0.1")

@@ -16,16 +16,17 @@ import (
 type attempt struct {
 	settings config.Settings
 	state    string // valid for this sign-in alone
+	issuer   Issuer
 }
 
 // newAttempt makes the state. If a relay page has to find the listener, the state
 // begins with its port, where relay.html reads it; otherwise relayPort is empty.
-func newAttempt(s config.Settings, relayPort string) attempt {
+func newAttempt(s config.Settings, issuer Issuer, relayPort string) attempt {
 	state := rand.Text() + rand.Text() // 260 random bits
 	if relayPort != "" {
 		state = relayPort + "." + state
 	}
-	return attempt{s, state}
+	return attempt{s, state, issuer}
 }
 
 // Reasons why a request or a pasted line is not the answer, in words about a pasted
@@ -41,15 +42,15 @@ var (
 )
 
 // accept judges the query of every redirect, whether the listener or a paste brought
-// it. It returns the code, a fault.ErrDenied if the server refuses, or one of the
-// reasons above. The state comes first: an error= without it proves nothing, since
-// every web page can send the browser here.
+// it. It returns the code, a fault.ErrDenied if the server refuses or another server
+// answers, or one of the reasons above. The state comes first: an error= without it
+// proves nothing, since every web page can send the browser here.
 func (a attempt) accept(rawQuery string) (fault.Secret, error) {
 	q, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return fault.Secret{}, errGarbled
 	}
-	for _, name := range []string{"state", "code", "error", "error_description"} {
+	for _, name := range []string{"state", "code", "error", "error_description", "iss"} {
 		if len(q[name]) > 1 {
 			return fault.Secret{}, errRepeated
 		}
@@ -61,6 +62,9 @@ func (a attempt) accept(rawQuery string) (fault.Secret, error) {
 	if subtle.ConstantTimeCompare([]byte(state), []byte(a.state)) != 1 {
 		return fault.Secret{}, errWrongState
 	}
+	if err := a.issuer.check(q); err != nil {
+		return fault.Secret{}, err
+	}
 	if code := fault.Printable(q.Get("error")); code != "" {
 		return fault.Secret{}, fault.Wrap(fault.ErrDenied, &RefusedError{code, fault.Printable(q.Get("error_description"))}, "sign-in refused")
 	}
@@ -68,6 +72,27 @@ func (a attempt) accept(rawQuery string) (fault.Secret, error) {
 		return fault.Secret{}, errNoCode
 	}
 	return fault.NewSecret(q.Get("code")), nil
+}
+
+// Issuer is the server that the person signs in at. A code from another one must not be
+// redeemed: its token endpoint would get that code (mix-up, RFC 9700, 4.4).
+type Issuer struct {
+	URL      string // its issuer identifier
+	Promised bool   // it says that each of its answers names it (RFC 9207, section 3)
+}
+
+// check compares the issuer that an answer names (RFC 9207, 2.4). The error ends the
+// sign-in, because the state has shown that the answer belongs to it.
+func (i Issuer) check(answer url.Values) error {
+	named := answer.Get("iss")
+	if named == i.URL || named == "" && !i.Promised {
+		return nil
+	}
+	from := "another server, " + fault.Printable(named)
+	if named == "" {
+		from = "a server that does not name itself"
+	}
+	return fault.New(fault.ErrDenied, "the answer to the sign-in comes from %s, not from %s, so its code is not used", from, i.URL)
 }
 
 // RefusedError is wrapped by a fault.ErrDenied: the server sent the browser back

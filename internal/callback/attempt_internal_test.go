@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	testState = "8484.q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng"
-	testCode  = "stampNL001.AbCd!IAAAAabcdefghijklmnopqrstuvwxyz0123456789-_"
+	testState  = "8484.q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng"
+	testIssuer = "https://start.exactonline.nl"
+	testCode   = "stampNL001.AbCd!IAAAAabcdefghijklmnopqrstuvwxyz0123456789-_"
 )
 
 func testAttempt() attempt {
-	return attempt{config.Settings{RedirectURI: "https://app.test/callback"}, testState}
+	return attempt{config.Settings{RedirectURI: "https://app.test/callback"}, testState, Issuer{URL: testIssuer}}
 }
 
 func TestAttemptAccept(t *testing.T) {
@@ -49,6 +50,12 @@ func TestAttemptAccept(t *testing.T) {
 		{"refused, with a code", good + "&error=access_denied", fault.ErrDenied},
 		{"refused, without state", "error=access_denied", errNoState},
 		{"refused, another state", "error=access_denied&state=x", errWrongState},
+		{"this issuer", good + "&iss=" + url.QueryEscape(testIssuer), nil},
+		{"no issuer", good + "&iss=", nil},
+		{"another issuer", good + "&iss=" + url.QueryEscape(testIssuer+".evil.test"), fault.ErrDenied},
+		{"another issuer, without state", "code=x&iss=https%3A%2F%2Fevil.test", errNoState},
+		{"refused by another issuer", "error=access_denied&iss=https%3A%2F%2Fevil.test&state=" + testState, fault.ErrDenied},
+		{"issuer twice", good + "&iss=" + url.QueryEscape(testIssuer) + "&iss=x", errRepeated},
 		{"refused by control characters", "error=%00%1b&state=" + testState, errNoCode},
 	} {
 		code, err := testAttempt().accept(test.query)
@@ -58,6 +65,21 @@ func TestAttemptAccept(t *testing.T) {
 		if err != nil && !code.IsZero() {
 			t.Errorf("%s: a code came with an error", test.name)
 		}
+	}
+}
+
+// A server that says that its answers name it must be believed: an answer without its
+// name comes from elsewhere (RFC 9207, 2.4).
+func TestPromisedIssuer(t *testing.T) {
+	t.Parallel()
+	a := testAttempt()
+	a.issuer.Promised = true
+	query := "code=" + url.QueryEscape(testCode) + "&state=" + testState
+	if _, err := a.accept(query); !errors.Is(err, fault.ErrDenied) || errors.As(err, new(*RefusedError)) {
+		t.Errorf("without issuer: %v", err)
+	}
+	if _, err := a.accept(query + "&iss=" + url.QueryEscape(testIssuer)); err != nil {
+		t.Errorf("with it: %v", err)
 	}
 }
 
@@ -87,13 +109,13 @@ func TestNewAttempt(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 1000 {
-		a := newAttempt(config.Settings{}, "")
+		a := newAttempt(config.Settings{}, Issuer{}, "")
 		if len(a.state) != 52 || strings.Contains(a.state, ".") || seen[a.state] {
 			t.Fatal("not 260 random bits in base32")
 		}
 		seen[a.state] = true
 	}
-	if a := newAttempt(config.Settings{}, "8484"); !strings.HasPrefix(a.state, "8484.") || len(a.state) != 57 {
+	if a := newAttempt(config.Settings{}, Issuer{}, "8484"); !strings.HasPrefix(a.state, "8484.") || len(a.state) != 57 {
 		t.Error("the port is not in front of the state")
 	}
 }

@@ -29,6 +29,9 @@ type Options struct {
 	// settings have been checked.
 	Settings config.Settings
 
+	// Issuer is compared with the issuer that the answer names, if it names one.
+	Issuer Issuer
+
 	// Certificates stores the listener's own certificate and its key, which must not
 	// leave this machine. It is used only for a listener with TLS. Optional: without it
 	// each call makes a certificate.
@@ -98,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Callback, error) {
 	case o.Paste == nil:
 		return nil, fault.In(o.Settings.Name, fault.New(fault.ErrConfig, "nothing listens for the browser (listen is none), and the address cannot be pasted here"))
 	}
-	c.attempt = newAttempt(o.Settings, relayPort)
+	c.attempt = newAttempt(o.Settings, o.Issuer, relayPort)
 	c.State = c.attempt.state
 	if listening {
 		c.listener.start(c.attempt, languageNamed(o.Language))
@@ -140,8 +143,8 @@ func Try(ctx context.Context, s config.Settings) error {
 }
 
 // Code returns the code of the first valid answer, from the browser or from a pasted
-// line. Errors wrap fault.ErrDenied: the server refused (with a *RefusedError), the
-// pasted input ended, or ctx's deadline passed. If ctx was cancelled, the error is its
+// line. Errors wrap fault.ErrDenied: the server refused (with a *RefusedError), another
+// server answered, the pasted input ended, or ctx's deadline passed. If ctx was cancelled, the error is its
 // cause. The browser that brought the answer waits until Finish.
 func (c *Callback) Code(ctx context.Context) (fault.Secret, error) {
 	var came <-chan redirect

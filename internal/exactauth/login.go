@@ -65,6 +65,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error)
 	}
 	answer, err := callback.Open(ctx, callback.Options{
 		Settings: c.Profile, Certificates: c.Certificates, Now: c.now(),
+		Issuer:   callback.Issuer{URL: c.Profile.BaseURL}, // Exact has not been seen to name itself
 		Language: o.Language, Paste: o.Paste, Notice: c.notice,
 	})
 	if err != nil {
@@ -114,6 +115,8 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 			user.String()+" is aangemeld bij Exact Online, met profiel "+profile+".")
 	case errors.As(err, &refused):
 		return callback.Refused("Exact", refused)
+	case errors.Is(err, fault.ErrDenied):
+		reason = "Het antwoord kwam van een andere server."
 	case errors.As(err, &taken):
 		reason = "Dit profiel is van een andere gebruiker of van een andere app. De bestaande aanmelding blijft behouden."
 	case errors.Is(err, fault.ErrLoginNeeded):

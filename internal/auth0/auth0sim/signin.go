@@ -43,6 +43,8 @@ const (
 	OtherUser      Lie = "other-user"       // userinfo is about another user
 	OtherDiscovery Lie = "other-discovery"  // the discovery document is another issuer's
 	Astray         Lie = "astray"           // its token endpoint is on another host
+	MixUp          Lie = "mix-up"           // the answer to the app names another issuer
+	Unnamed        Lie = "unnamed"          // it names none, though the discovery document promises that
 	BadCode        Lie = "bad-code"         // every code has been used before
 	Redirected     Lie = "redirect-to-self" // the token endpoint redirects
 )
@@ -154,7 +156,11 @@ func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
 	delete(s.pending, key)
 	code := s.secret("a code")
 	s.pending[code] = f
-	http.Redirect(w, r, f.redirect+"?"+url.Values{"code": {code}, "state": {f.state}}.Encode(), http.StatusFound)
+	q := url.Values{"code": {code}, "state": {f.state}}
+	if s.lie == MixUp {
+		q.Set("iss", otherOrigin+"/")
+	}
+	http.Redirect(w, r, f.redirect+"?"+q.Encode(), http.StatusFound)
 }
 
 // identify finds out who signed in, as passport-exact does: it sends the secret in the form,
@@ -339,6 +345,8 @@ func (s *Sim) discovery(w http.ResponseWriter, r *http.Request) {
 	switch s.lie {
 	case OtherDiscovery:
 		d["issuer"] = otherOrigin + "/"
+	case Unnamed:
+		d["authorization_response_iss_parameter_supported"] = true
 	case Astray:
 		d["token_endpoint"] = otherOrigin + "/oauth/token"
 	}
