@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/handover"
 )
 
 // become replaces this process by the first of these programs that exists: the
 // arguments, environment, open files and process id stay the same.
 func become(programs []string) error {
-	resetSignals()
+	handover.DefaultSignals([]os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM})
 	path, _ := os.Executable()
 	self, selfErr := os.Stat(path)
 	for _, program := range programs {

@@ -42,6 +42,7 @@ func TestArrows(t *testing.T) {
 		"internal/config":               {"internal/durable", "internal/fault"},
 		"internal/term":                 {"internal/fault"},
 		"internal/durable":              {},
+		"internal/handover":             {},
 		"internal/tokenstore":           {"internal/durable", "internal/record"},
 		"internal/exactsim":             {},
 		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore"},

@@ -6,6 +6,8 @@ import (
 	"context"
 	"os"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/handover"
 )
 
 const errNoExec = syscall.ENOEXEC
@@ -19,7 +21,7 @@ func moreRelayed() []os.Signal {
 // the same, and signals are as they were when we began. It returns only an error. A
 // signal that came before ends this program.
 func (a *app) become(ctx context.Context, path string, args, env []string) error {
-	resetSignals(a.interrupts.inherited)
+	handover.DefaultSignals(a.interrupts.inherited)
 	a.interrupts.release()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -1,4 +1,0 @@
-package main
-
-// resetSignals is for Linux only.
-func resetSignals() {}

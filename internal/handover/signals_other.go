@@ -1,0 +1,9 @@
+//go:build !linux
+
+package handover
+
+import "os"
+
+// DefaultSignals leaves it to the Go runtime to end this process on these signals. One
+// that comes at the very moment in which another program takes our place can be lost.
+func DefaultSignals([]os.Signal) {}
