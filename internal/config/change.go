@@ -119,7 +119,7 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 			put(name, "", 0)
 			continue
 		}
-		for _, t := range Table() {
+		for _, t := range table {
 			if value := changed[t.Name]; value == "" && values[t.Name] != "" {
 				put(name+"."+t.Name, "", 0)
 			} else if value != values[t.Name] {
@@ -140,7 +140,7 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 			continue
 		}
 		edited += eol + "[profiles." + name + "]" + eol
-		for _, t := range Table() {
+		for _, t := range table {
 			if value := after.Profiles[name][t.Name]; value != "" {
 				edited += t.encode(value) + eol
 			}

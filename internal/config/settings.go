@@ -69,68 +69,70 @@ type Setting struct {
 // Flag returns the name of the setting's flag.
 func (t Setting) Flag() string { return strings.ReplaceAll(t.Name, "_", "-") }
 
-// Table returns all settings of a profile.
-func Table() []Setting {
-	return []Setting{
-		{Name: "region", Env: "EXACTAUTH_REGION", Default: "nl", Offers: []string{"nl", "be", "de", "fr", "es", "uk", "com"},
-			Help: "country of your Exact Online: nl, be, de, fr, es, uk or com",
-			set: func(s *Settings, v string) error {
-				r, err := ParseRegion(v)
-				s.BaseURL = r.BaseURL
-				return err
-			}},
-		{Name: "base_url", Env: "EXACTAUTH_BASE_URL",
-			Help: "instead of the region: the address of Exact Online, such as https://start.exactonline.nl",
-			set: func(s *Settings, v string) error {
-				if v == "" { // the region decides
-					return nil
-				}
-				s.BaseURL = strings.TrimSuffix(v, "/")
-				return checkBaseURL(s.BaseURL)
-			}},
-		{Name: "client_id", Env: "EXACTAUTH_CLIENT_ID",
-			Help: "client id from the App Center, a GUID",
-			set: func(s *Settings, v string) error {
-				s.ClientID = NormalClientID(v)
-				return checkClientID(s.ClientID)
-			}},
-		{Name: "client_secret_command", Removable: true,
-			Help: "command that prints the client secret",
-			set:  func(s *Settings, v string) error { s.ClientSecretCommand = v; return nil }},
-		{Name: "redirect_uri", Env: "EXACTAUTH_REDIRECT_URI", Default: DefaultRedirectURI, Removable: true,
-			Help: "redirect URI exactly as registered",
-			set:  func(s *Settings, v string) error { s.RedirectURI = v; return CheckRedirectURI(v) }},
-		{Name: "listen", Env: "EXACTAUTH_LISTEN", Removable: true, Offers: []string{"http://127.0.0.1:", "none"},
-			Help: "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none",
-			set: func(s *Settings, v string) error {
-				s.Listen = strings.TrimSuffix(v, "/")
-				return checkListen(s.Listen)
-			}},
-		{Name: "relay", Kind: Switch, Removable: true,
-			Help: "a relay page at the redirect URI sends the browser on to this machine",
-			set:  func(s *Settings, v string) error { s.Relay = v != ""; return nil }},
-		{Name: "tls_cert", Removable: true,
-			Help: "certificate (PEM file) for the redirect URI's name, instead of exactauth's own",
-			set:  func(s *Settings, v string) error { s.TLSCert = v; return nil }},
-		{Name: "tls_key", Removable: true,
-			Help: "key (PEM file) of that certificate",
-			set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
-		{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
-			Help: "division that scripts get as EXACT_DIVISION, whichever one is open in the browser",
-			set: func(s *Settings, v string) error {
-				s.Division, _ = strconv.Atoi(v)
-				if s.Division < 0 {
-					return fmt.Errorf("%s: want a division's code, a positive number", v)
-				}
+// Table returns all settings of a profile, which must not be altered.
+func Table() []Setting { return table }
+
+// table is data of the program. A function that made it would do so three times in each
+// call: for the file, the environment and the rules.
+var table = []Setting{
+	{Name: "region", Env: "EXACTAUTH_REGION", Default: "nl", Offers: []string{"nl", "be", "de", "fr", "es", "uk", "com"},
+		Help: "country of your Exact Online: nl, be, de, fr, es, uk or com",
+		set: func(s *Settings, v string) error {
+			r, err := ParseRegion(v)
+			s.BaseURL = r.BaseURL
+			return err
+		}},
+	{Name: "base_url", Env: "EXACTAUTH_BASE_URL",
+		Help: "instead of the region: the address of Exact Online, such as https://start.exactonline.nl",
+		set: func(s *Settings, v string) error {
+			if v == "" { // the region decides
 				return nil
-			}},
-		{Name: "store", Env: "EXACTAUTH_STORE", Default: StoreFile, Offers: []string{StoreFile, "postgres://", StoreInFile},
-			Help: "where the tokens are stored: file, postgres://USER@HOST/DATABASE, or @FILE with that address in it",
-			set:  func(s *Settings, v string) error { s.Store = v; return CheckStore(v) }},
-		{Name: "seal", Env: "EXACTAUTH_SEAL", Default: SealNone, Offers: []string{SealNone, SealKeyring, SealAge},
-			Help: "how the tokens are sealed: none, keyring, or age:FILE with an age identity in it",
-			set:  func(s *Settings, v string) error { s.Seal = v; return checkSeal(v) }},
-	}
+			}
+			s.BaseURL = strings.TrimSuffix(v, "/")
+			return checkBaseURL(s.BaseURL)
+		}},
+	{Name: "client_id", Env: "EXACTAUTH_CLIENT_ID",
+		Help: "client id from the App Center, a GUID",
+		set: func(s *Settings, v string) error {
+			s.ClientID = NormalClientID(v)
+			return checkClientID(s.ClientID)
+		}},
+	{Name: "client_secret_command", Removable: true,
+		Help: "command that prints the client secret",
+		set:  func(s *Settings, v string) error { s.ClientSecretCommand = v; return nil }},
+	{Name: "redirect_uri", Env: "EXACTAUTH_REDIRECT_URI", Default: DefaultRedirectURI, Removable: true,
+		Help: "redirect URI exactly as registered",
+		set:  func(s *Settings, v string) error { s.RedirectURI = v; return CheckRedirectURI(v) }},
+	{Name: "listen", Env: "EXACTAUTH_LISTEN", Removable: true, Offers: []string{"http://127.0.0.1:", "none"},
+		Help: "where the browser arrives if not at the redirect URI: http://127.0.0.1:PORT, or none",
+		set: func(s *Settings, v string) error {
+			s.Listen = strings.TrimSuffix(v, "/")
+			return checkListen(s.Listen)
+		}},
+	{Name: "relay", Kind: Switch, Removable: true,
+		Help: "a relay page at the redirect URI sends the browser on to this machine",
+		set:  func(s *Settings, v string) error { s.Relay = v != ""; return nil }},
+	{Name: "tls_cert", Removable: true,
+		Help: "certificate (PEM file) for the redirect URI's name, instead of exactauth's own",
+		set:  func(s *Settings, v string) error { s.TLSCert = v; return nil }},
+	{Name: "tls_key", Removable: true,
+		Help: "key (PEM file) of that certificate",
+		set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
+	{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
+		Help: "division that scripts get as EXACT_DIVISION, whichever one is open in the browser",
+		set: func(s *Settings, v string) error {
+			s.Division, _ = strconv.Atoi(v)
+			if s.Division < 0 {
+				return fmt.Errorf("%s: want a division's code, a positive number", v)
+			}
+			return nil
+		}},
+	{Name: "store", Env: "EXACTAUTH_STORE", Default: StoreFile, Offers: []string{StoreFile, "postgres://", StoreInFile},
+		Help: "where the tokens are stored: file, postgres://USER@HOST/DATABASE, or @FILE with that address in it",
+		set:  func(s *Settings, v string) error { s.Store = v; return CheckStore(v) }},
+	{Name: "seal", Env: "EXACTAUTH_SEAL", Default: SealNone, Offers: []string{SealNone, SealKeyring, SealAge},
+		Help: "how the tokens are sealed: none, keyring, or age:FILE with an age identity in it",
+		set:  func(s *Settings, v string) error { s.Seal = v; return checkSeal(v) }},
 }
 
 // Values are settings as text, by their names in the table. A setting that is
@@ -185,13 +187,14 @@ func (t Setting) Parse(text string) (string, error) {
 func Environment(env func(string) string) (Values, error) {
 	v := Values{}
 	var first error
-	for _, t := range Table() {
-		if t.Env == "" || env(t.Env) == "" {
+	for _, t := range table {
+		text := env(t.Env)
+		if t.Env == "" || text == "" {
 			continue
 		}
-		value, err := t.Parse(env(t.Env))
+		value, err := t.Parse(text)
 		if err == nil && value == "" {
-			err = fmt.Errorf("%q: unset the variable instead", env(t.Env))
+			err = fmt.Errorf("%q: unset the variable instead", text)
 		}
 		if err != nil {
 			first = cmp.Or(first, fault.Wrap(fault.ErrConfig, err, "%s", t.Env))
@@ -207,7 +210,7 @@ func Environment(env func(string) string) (Values, error) {
 func Settle(name string, v Values) (Settings, error) {
 	s := Settings{Name: name}
 	var faults []string
-	for _, t := range Table() {
+	for _, t := range table {
 		if err := t.set(&s, cmp.Or(v[t.Name], t.Default)); err != nil {
 			faults = append(faults, t.Name+": "+err.Error())
 		}

@@ -23,7 +23,6 @@ type span struct{ from, to int }
 // not look for what is there twice.
 func parse(text []byte) (*Config, error) {
 	c := &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}
-	table := Table()
 	var p unstable.Parser
 	p.Reset(text)
 	profile := "" // whose header is above
