@@ -59,9 +59,6 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if len(command) == 0 {
 		return usagef("no command after --, as in: exactauth exec -- python3 invoices.py")
 	}
-	if want.MinValid < 0 {
-		return usagef("--min-valid %s: want a positive duration", want.MinValid)
-	}
 	path, err := findCommand(command[0])
 	if err != nil {
 		return err
@@ -87,7 +84,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	}))
 }
 
-// divisionText returns a pinned division for the environment, empty if there is none.
+// divisionText returns a pinned division as text, empty if there is none.
 func divisionText(code int) string {
 	if code == 0 {
 		return ""

@@ -62,7 +62,7 @@ const (
 
 // words returns the code's name in JSON and its meaning for people.
 func (c exitCode) words() (name, meaning string) {
-	w := map[exitCode][2]string{
+	w := [...][2]string{
 		exitOK:            {"ok", "done"},
 		exitUnexpected:    {"unexpected", "unexpected error"},
 		exitConfig:        {"config", "wrong command line, unknown profile, or wrong configuration"},
@@ -181,7 +181,7 @@ func (a *app) reportJSON(code exitCode, text, hint, profile string) {
 func (a *app) hint(err error) string {
 	var own *hinted
 	var later *fault.WaitError
-	var tooLong *exactauth.LifeError
+	var life *exactauth.LifeError
 	var store *tokenstore.Error
 	var moved *exactauth.MovedError
 	var command *commandError
@@ -218,8 +218,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.Is(err, fault.ErrForbidden):
 		return forbiddenHint(err)
-	case errors.As(err, &tooLong):
-		return fmt.Sprintf("ask for less: --min-valid %s", tooLong.Life/20*19)
+	case errors.As(err, &life):
+		return fmt.Sprintf("want --min-valid from 0s to %s", life.Life/20*19)
 	case errors.As(err, &later) && later.Waits:
 		return fmt.Sprintf("retry in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
 	case errors.As(err, &later):

@@ -53,9 +53,6 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 	if _, err := new(record.Token).Text(o.format); err != nil {
 		return usagef("--format %q: %w", o.format, err)
 	}
-	if o.want.MinValid < 0 {
-		return usagef("--min-valid %s: want a positive duration", o.want.MinValid)
-	}
 	_, c, err := a.current()
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func takenBy(holder, newcomer record.User) *TakenError {
 var ErrRemembered = errors.New("remembered refusal")
 
 // LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than
-// a new token has.
+// a new token has, or with less than none.
 type LifeError struct {
 	Life time.Duration // of a new token
 }

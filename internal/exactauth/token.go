@@ -15,8 +15,8 @@ import (
 
 // Want says what a token must be good for. The zero value accepts any live token.
 type Want struct {
-	// MinValid is the life that the token must still have. It can be no more than
-	// the life of a new token (600 s at Exact).
+	// MinValid is the life that the token must still have: from 0 to the life of a new
+	// token (600 s at Exact).
 	MinValid time.Duration
 	// Force asks for a token that was issued after the call. It lifts a refusal that is in
 	// the record, for one request, once in the life of a token.
@@ -92,15 +92,20 @@ func (c *Client) token(t record.Tokens) record.Token {
 // named adds the profile to the error that an exported method returns.
 func (c *Client) named(err *error) { *err = fault.In(c.Profile.Name, *err) }
 
-// load reads the record without a lock. Its error says why this client has no login.
-func (c *Client) load(ctx context.Context) (*record.Record, error) {
+// read reads the record without a lock. It returns nil if there is none.
+func (c *Client) read(ctx context.Context) (*record.Record, error) {
 	b, err := c.Store.Read(ctx, c.Profile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errNotSignedIn
+		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	r, err := record.Decode(b)
+	return record.Decode(b)
+}
+
+// load is read for a login. Its error says why this client has none.
+func (c *Client) load(ctx context.Context) (*record.Record, error) {
+	r, err := c.read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +177,7 @@ func (c *tokenCall) next(r *record.Record) step {
 	if !r.SignedIn() {
 		return step{do: giveUp, err: errNotSignedIn}
 	}
-	if c.want.MinValid > r.Life {
+	if c.want.MinValid < 0 || c.want.MinValid > r.Life {
 		return step{do: giveUp, err: fault.Wrap(fault.ErrConfig, &LifeError{r.Life}, "none can have %s left", c.want.MinValid)}
 	}
 	now := c.now()
