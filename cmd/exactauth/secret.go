@@ -42,16 +42,12 @@ func (a *app) givenSecret(flag, file, variable string) (fault.Secret, error) {
 	if file == "" {
 		return fault.Secret{}, nil
 	}
-	return readSecretFile(flag, file)
-}
-
-func readSecretFile(source, file string) (fault.Secret, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return fault.Secret{}, usagef("%s: %w", source, err)
+		return fault.Secret{}, usagef("%s: %w", flag, err)
 	}
 	defer f.Close()
-	return readSecret(source, f)
+	return readSecret(flag, f)
 }
 
 // readSecret reads a secret, which has 12 characters at Exact, and removes the blanks

@@ -359,8 +359,6 @@ func (a *app) guide(ctx context.Context, name string, table config.Values, secre
 		if err := a.explainRegistration(ctx, table); err != nil {
 			return secret, err
 		}
-	}
-	if table["client_id"] == "" {
 		err := a.askFor(ctx, "Client ID: ", func(answer string) error {
 			table["client_id"] = answer
 			_, err := config.Settle(name, table)

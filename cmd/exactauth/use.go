@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/exactauth/exactauth/internal/config"
 
@@ -53,11 +52,8 @@ func (a *app) use(ctx context.Context, args []string, division int) error {
 		if len(args) > 0 {
 			conf.Default = name
 		}
-		switch {
-		case division > 0:
-			table["division"] = strconv.Itoa(division)
-		case division == 0:
-			delete(table, "division")
+		if division >= 0 {
+			table["division"] = divisionText(division)
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package exactauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -126,14 +127,8 @@ func (c *Client) Forget(ctx context.Context) error {
 // HasClientSecret reports whether the record holds the secret of this client.
 func (c *Client) HasClientSecret(ctx context.Context) (_ bool, err error) {
 	defer c.named(&err)
-	b, err := c.Store.Read(ctx, c.Profile.Name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	rec, err := record.Decode(b)
-	return err == nil && c.owns(rec) && !rec.ClientSecret.IsZero(), err
+	rec, err := c.read(ctx)
+	return rec != nil && c.owns(rec) && !rec.ClientSecret.IsZero(), err
 }
 
 // TryStore says why the profile's record cannot be changed, or returns nil. It takes
@@ -141,11 +136,9 @@ func (c *Client) HasClientSecret(ctx context.Context) (_ bool, err error) {
 func (c *Client) TryStore(ctx context.Context) (err error) {
 	defer c.named(&err)
 	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
-		if rec != nil {
-			if err := c.mayUse(rec); err != nil {
-				return nil, err
-			}
+		if rec == nil {
+			return nil, record.ErrUnchanged
 		}
-		return nil, record.ErrUnchanged
+		return nil, cmp.Or(c.mayUse(rec), record.ErrUnchanged)
 	})
 }
