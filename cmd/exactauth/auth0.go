@@ -55,7 +55,7 @@ and AUTH0_CLIENT_SECRET.`,
 // auth0Timeout limits the requests between two answers of a person.
 const auth0Timeout = 90 * time.Second
 
-// Where Auth0's dashboard shows what people have to give.
+// Where Auth0's dashboard shows what people have to enter.
 const (
 	dashboardDomain   = "Applications > your app > Settings > Domain"
 	dashboardClientID = "Applications > your app > Settings > Client ID"

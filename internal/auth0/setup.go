@@ -83,7 +83,7 @@ type Plan struct {
 type Change struct {
 	What   []string        `json:"what"` // in words, one line each
 	Method string          `json:"method"`
-	Path   string          `json:"path"` // such as "/api/v2/connections"; {id} stands for a connection that Apply will make
+	Path   string          `json:"path"` // such as "/api/v2/connections"; {id} is a connection that Apply will make
 	Body   json.RawMessage `json:"body"` // with every secret masked
 
 	body   fault.Secret // as it is sent

@@ -15,7 +15,6 @@ import (
 	"net/http/httputil"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +46,6 @@ type HandlerConfig struct {
 type Handler struct {
 	cfg       HandlerConfig
 	transport *Transport
-	buffers   buffers
 	active    atomic.Int64
 }
 
@@ -113,8 +111,7 @@ func (x *exchange) pass(r *http.Request) {
 		Transport:      x,
 		ModifyResponse: x.modify,
 		ErrorHandler:   x.failed,
-		FlushInterval:  -1, // pass on at once what has come
-		BufferPool:     &x.buffers,
+		FlushInterval:  -1,                         // pass on at once what has come
 		ErrorLog:       log.New(io.Discard, "", 0), // the handler's own log has the request
 	}
 	reverse.ServeHTTP(x, r)
@@ -350,17 +347,3 @@ func (x *exchange) log(r *http.Request, took time.Duration, whole bool) {
 		known(!whole, slog.Bool("cut_off", true)),
 		known(code != "", slog.String("refused", code)))
 }
-
-// buffers has a buffer for each stream, and keeps the memory of streams flat.
-type buffers struct{ pool sync.Pool }
-
-// Get returns a buffer of 32 KiB.
-func (b *buffers) Get() []byte {
-	if buf, ok := b.pool.Get().(*[32 << 10]byte); ok {
-		return buf[:]
-	}
-	return make([]byte, 32<<10)
-}
-
-// Put takes back what Get returned.
-func (b *buffers) Put(buf []byte) { b.pool.Put((*[32 << 10]byte)(buf)) }

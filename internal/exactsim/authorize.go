@@ -56,19 +56,12 @@ func (s *Sim) authorize(c *call) answer {
 	if q.Get("response_type") != "code" {
 		return p.redirect(UnsupportedResponseType, url.Values{"error": {"unsupported_response_type"}})
 	}
-	suggested := User{}
-	if len(s.users) > 0 {
-		suggested = s.users[0]
-	}
-	if s.cfg.AutoApprove {
-		user, ok := suggested, len(s.users) > 0
-		if s.autoUser != "" {
-			user, ok = s.user(s.autoUser)
-		}
-		if !ok {
-			return s.problemPage(http.StatusInternalServerError, "The simulator has no user to sign in.")
-		}
-		return s.approve(c, p, user)
+	suggested, known := s.user(s.suggested)
+	switch {
+	case s.cfg.AutoApprove && known:
+		return s.approve(c, p, suggested)
+	case s.cfg.AutoApprove:
+		return s.problemPage(http.StatusInternalServerError, "The simulator has no user to sign in.")
 	}
 
 	id := randomText(32)

@@ -171,10 +171,10 @@ type Sim struct {
 	cfg   Config
 	ahead atomic.Int64 // of cfg.Now, in nanoseconds
 
-	mu       sync.Mutex // guards all below; never held during a delay or while a reply is written
-	apps     map[string]App
-	users    []User
-	autoUser string // "" is the first user
+	mu        sync.Mutex // guards all below; never held during a delay or while a reply is written
+	apps      map[string]App
+	users     []User
+	suggested string // user id
 
 	codes   map[string]*code
 	grants  map[grantKey]*grant
@@ -242,8 +242,7 @@ func (s *Sim) RemoveApp(clientID string) {
 }
 
 // AddUser adds a user, or changes the one with the same id: the current
-// division, the rights. The first user added is the one that the sign-in page
-// suggests and Config.AutoApprove signs in.
+// division, the rights. The first user added is the one of SetAutoApproveUser.
 func (s *Sim) AddUser(u User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,13 +252,15 @@ func (s *Sim) AddUser(u User) {
 		return
 	}
 	s.users = append(s.users, u)
+	s.suggested = cmp.Or(s.suggested, u.ID)
 }
 
-// SetAutoApproveUser chooses the user whom Config.AutoApprove signs in.
+// SetAutoApproveUser chooses the user whom Config.AutoApprove signs in and the sign-in
+// page suggests.
 func (s *Sim) SetAutoApproveUser(userID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.autoUser = userID
+	s.suggested = userID
 }
 
 func (s *Sim) user(id string) (User, bool) {

@@ -37,17 +37,14 @@ func (s *Sim) consentPage(id string, app App, user User) answer {
 	if app.Unlisted {
 		title = "Install unlisted app"
 	}
-	const shown = 5
-	companies := "none"
-	for i, d := range user.Divisions {
-		switch {
-		case i == 0:
-			companies = fmt.Sprintf("%s (%d)", d.Description, d.Code)
-		case i < shown:
-			companies += fmt.Sprintf(", %s (%d)", d.Description, d.Code)
-		case i == shown:
-			companies += " and more"
-		}
+	shown := user.Divisions[:min(5, len(user.Divisions))]
+	var names []string
+	for _, d := range shown {
+		names = append(names, fmt.Sprintf("%s (%d)", d.Description, d.Code))
+	}
+	companies := cmp.Or(strings.Join(names, ", "), "none")
+	if len(shown) < len(user.Divisions) {
+		companies += " and more"
 	}
 	return s.page(http.StatusOK, ConsentShown, title, consentHTML, map[string]string{
 		"app": app.shownName(), "requested-by": cmp.Or(app.RequestedBy, "an unnamed company"),
