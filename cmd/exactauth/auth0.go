@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -177,21 +178,29 @@ func (a *app) grantHint(d tenantDomains, missing, have []string) string {
 	if !a.envSecret("AUTH0_API_TOKEN").IsZero() {
 		return "AUTH0_API_TOKEN needs a token with that scope; those of Auth0's dashboard have all: " + dashboardExplorer
 	}
-	client := a.Env("AUTH0_CLIENT_ID")
-	if !auth0.LooksLikeClientID(client) {
-		client = "CLIENT_ID" // it becomes part of a command
-	}
+	client := clientIDToType(a.Env("AUTH0_CLIENT_ID"), "CLIENT_ID")
 	var scopes []string
 	for _, s := range slices.Concat(have, missing) {
-		scopes = append(scopes, `"`+fault.Printable(s)+`"`)
+		scopes = append(scopes, fault.Printable(s))
 	}
-	list := "[" + strings.Join(scopes, ",") + "]"
+	text, _ := json.Marshal(scopes) // never fails for strings
+	// The command has the list in single quotes.
+	list := strings.ReplaceAll(string(text), "'", `\u0027`)
 	where := "grant it in Auth0's dashboard: Applications > APIs > Auth0 Management API > Machine to Machine Applications; or with Auth0's CLI: "
 	if have == nil {
 		return where + fmt.Sprintf(`auth0 api post client-grants --data '{"client_id":"%s","audience":"%s","scope":%s}'`, client, d.own.Audience(), list)
 	}
 	return where + fmt.Sprintf(`auth0 api patch client-grants/$(auth0 api get client-grants -q client_id=%s -q audience=%s | jq -r '.[0].id') --data '{"scope":%s}'`,
 		client, d.own.Audience(), list)
+}
+
+// clientIDToType returns a client id for a command that a person copies, or the word in
+// its place: what a server or a person names as a client id can be any text.
+func clientIDToType(id, word string) string {
+	if auth0.LooksLikeClientID(id) {
+		return id
+	}
+	return word
 }
 
 func tokenHint(e *auth0.TokenError) string {

@@ -196,7 +196,7 @@ func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 		a.Note("the management token lacks " + strings.Join(lacking, " and ") + ", so this would be refused")
 	}
 	if !dry && plan.App != nil {
-		a.Say("\nNext: exactauth auth0 test%s --app %s", d.flags(), plan.App.ClientID)
+		a.Say("\nNext: exactauth auth0 test%s --app %s", d.flags(), clientIDToType(plan.App.ClientID, "APP"))
 	}
 	return nil
 }
@@ -303,9 +303,8 @@ func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 			fmt.Sprintf(`auth0 api get "connections/$ID" </dev/null | jq '{display_name: (.display_name // .name), options: (.options + %s)}' | auth0 api patch "connections/$ID"`, options)}},
 	}
 	if wish.App != "" {
-		app := wish.App
-		if !auth0.LooksLikeClientID(app) {
-			app = "APP_CLIENT_ID"
+		app := clientIDToType(wish.App, "APP_CLIENT_ID")
+		if app != wish.App {
 			steps = append(steps, step{"Find the client id of " + fault.Printable(wish.App) + " and put it in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
 		}
 		steps = append(steps, step{"Let the app use the connection.", []string{

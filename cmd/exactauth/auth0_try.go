@@ -89,7 +89,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	if refused := (*callback.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
 		// Auth0 or Exact shows an error page, and the browser never comes back.
 		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if Exact showed an error, its App Center must have %s",
-			o.callback, d.flags(), s.ClientID, callbackFlag(o.callback), d.signIn.Callback())}
+			o.callback, d.flags(), clientIDToType(s.ClientID, "APP"), callbackFlag(o.callback), d.signIn.Callback())}
 	}
 	if err != nil {
 		return a.auth0Error(err, d)
@@ -176,6 +176,6 @@ func (a *app) showAuth0User(s auth0.SignIn, u auth0.User) error {
 	}
 	t.Add("Connection", s.Connection)
 	t.Add("Issuer", u.Issuer)
-	t.Add("App", s.ClientID)
+	t.Add("App", fault.Printable(s.ClientID))
 	return a.Print(t.String())
 }

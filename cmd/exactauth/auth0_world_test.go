@@ -55,7 +55,7 @@ func cmdTenant(ts *testscript.TestScript, neg bool, args []string) {
 	case "domain": // NAME STATUS
 		t.AddDomain(args[0], args[1])
 	case "app": // CLIENT NAME CALLBACK...
-		t.AddApp(args[0], args[1], true, args[2:]...)
+		t.AddApp(unescape(ts, args[0]), args[1], true, args[2:]...)
 	case "log": // TYPE NAME DESCRIPTION
 		t.AddLog(map[string]any{"date": "2026-10-28T16:15:50.000Z", "type": args[0], "connection": "exact", "strategy": "exact",
 			"user_name": args[1], "client_name": "Web", "description": unescape(ts, args[2])})
