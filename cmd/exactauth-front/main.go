@@ -70,33 +70,25 @@ func asked(args []string) (r request, ok bool) {
 	for len(args) > 0 {
 		flag, value, joined := strings.Cut(args[0], "=")
 		args = args[1:]
-		switch flag {
-		case "token":
-			if ok || joined {
-				return request{}, false
-			}
+		switch {
+		case flag == "token" && !joined && !ok:
 			ok = true
 			continue
-		case "--json":
-			if joined {
-				return request{}, false
-			}
+		case flag == "--json" && !joined:
 			r.json = true
 			continue
-		case "-p", "--profile", "--format":
-		default:
-			return request{}, false
-		}
-		if !joined && len(args) > 0 {
+		case !joined && len(args) > 0:
 			value, args = args[0], args[1:]
 		}
-		if value == "" || joined && flag == "-p" {
+		switch {
+		case value == "":
 			return request{}, false
-		}
-		if flag == "--format" {
-			r.format = value
-		} else {
+		case flag == "-p" && !joined, flag == "--profile":
 			r.profile = value
+		case flag == "--format":
+			r.format = value
+		default:
+			return request{}, false
 		}
 	}
 	return r, ok
@@ -140,11 +132,8 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 	store := tokenstore.NewFiles(dir, func(text string) { fmt.Fprintf(os.Stderr, "exactauth: note: %s\n", text) })
 	for began := time.Now(); ; {
 		b, err := store.Read(context.Background(), p.Name)
-		if err != nil {
-			return t, at, false
-		}
 		r, ours := open(b, p)
-		if !ours {
+		if err != nil || !ours {
 			return t, at, false
 		}
 		if at = now(); r.Fresh(at) {
@@ -152,10 +141,8 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 		}
 		left, age := patience-time.Since(began), at.Sub(r.SpentAt)
 		switch {
-		case left <= 0:
-			return t, at, false
-		case store.WaitUnlocked(p.Name, left):
-		case age >= 0 && age < patience: // between the two updates of a refresh, the mark and the request
+		case left > 0 && store.WaitUnlocked(p.Name, left):
+		case left > 0 && age >= 0 && age < patience: // between the two updates of a refresh, the mark and the request
 			time.Sleep(10 * time.Millisecond)
 		default:
 			return t, at, false
