@@ -164,7 +164,9 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 
 // WaitUnlocked waits until no process holds the record's lock, for no longer than
 // limit, and reports whether it waited. It makes no file, follows no link, and holds a
-// shared lock for an instant only.
+// shared lock for an instant only. After limit a goroutine waits on in the kernel,
+// since nothing can interrupt it there: it is for a process that soon ends or becomes
+// another program.
 func (s *Files) WaitUnlocked(name string, limit time.Duration) (waited bool) {
 	lock := flock.New(s.path(name)+lockSuffix, flock.SetFlag(lookFlags))
 	if free, err := lock.TryRLock(); free || err != nil { // Update reports the error
