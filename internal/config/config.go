@@ -127,7 +127,7 @@ func (c *Config) Choose(env func(string) string, profile string) (string, error)
 		}
 	}
 	if err := CheckProfileName(name); err != nil {
-		return "", fault.New(ErrName, "profile name %v", err)
+		return "", fault.New(ErrName, "%v", err)
 	}
 	return name, nil
 }

@@ -22,12 +22,12 @@ func CheckProfileName(name string) error {
 		ok = ok && ('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	}
 	if !ok {
-		return fmt.Errorf("%q: want 1 to 64 letters, digits, '-' and '_', a letter or digit first", name)
+		return fmt.Errorf("profile name %q: want 1 to 64 letters, digits, '-' and '_', a letter or digit first", name)
 	}
 	lower := strings.ToLower(name)
 	numbered := len(lower) == 4 && (lower[:3] == "com" || lower[:3] == "lpt") && '0' <= lower[3] && lower[3] <= '9'
 	if numbered || slices.Contains([]string{"con", "prn", "aux", "nul"}, lower) {
-		return fmt.Errorf("%q: Windows has a device of that name", name)
+		return fmt.Errorf("profile name %q: Windows has a device of that name", name)
 	}
 	return nil
 }

@@ -36,9 +36,7 @@ func parse(text []byte) (*Config, error) {
 		case e.Kind == unstable.Table && len(path) == 2 && path[0] == "profiles":
 			profile, name = path[1], path[1]
 			c.Profiles[profile] = Values{}
-			if err = CheckProfileName(profile); err != nil {
-				err = fmt.Errorf("profile name %w", err)
-			}
+			err = CheckProfileName(profile)
 		case e.Kind != unstable.KeyValue:
 			err = fmt.Errorf("unknown table %s; want a header such as [profiles.acme]", name)
 		case profile == "" && len(path) == 1 && name == "default":
