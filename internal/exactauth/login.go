@@ -182,12 +182,12 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 		defer cancel()
-		a := c.exchange(bounded, secret, code)
-		for pause := time.Second; a.outcome == notSent && pause <= 4*time.Second; pause *= 2 {
-			if fault.Pause(ctx, pause) != nil {
+		var a answer
+		for pause := time.Second; ; pause *= 2 {
+			a = c.exchange(bounded, secret, code)
+			if a.outcome != notSent || pause > 4*time.Second || fault.Pause(ctx, pause) != nil {
 				break
 			}
-			a = c.exchange(bounded, secret, code)
 		}
 		if err := c.codeError(a); err != nil {
 			return nil, err

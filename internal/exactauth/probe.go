@@ -39,25 +39,23 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 		return Probe{}, err
 	}
 	req.Header.Set("Accept", "text/html")
-	resp, err := c.http().Do(req)
-	if err != nil {
+	failed := func(err error, format string) error {
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return Probe{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		// No secret was sent, so the caller may see the cause.
-		return Probe{}, fault.With(fault.Wrap(fault.ErrTemporary, fault.Transport(err), "cannot reach %s", c.Profile.BaseURL), err)
+		return fault.With(fault.Wrap(fault.ErrTemporary, fault.Transport(err), format, c.Profile.BaseURL), err)
+	}
+	resp, err := c.http().Do(req)
+	if err != nil {
+		return Probe{}, failed(err, "cannot reach %s")
 	}
 	defer resp.Body.Close()
 	p := Probe{LocalDate: c.now()}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		p.ServerDate = date
-	}
+	p.ServerDate, _ = http.ParseTime(resp.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	switch {
-	case err != nil && errors.Is(ctx.Err(), context.Canceled):
-		return Probe{}, context.Cause(ctx)
-	case err != nil:
-		return p, fault.Wrap(fault.ErrTemporary, fault.Transport(err), "the answer of %s broke off", c.Profile.BaseURL)
+	if err != nil {
+		return Probe{}, failed(err, "the answer of %s broke off")
 	}
 	text := strings.ToLower(string(body))
 	switch {

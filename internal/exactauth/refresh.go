@@ -116,15 +116,14 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	defer cancel()
 	secret := c.secretFor(rec)
 
-	a := c.renew(bounded, secret, rec.Refresh)
-	c.apply(rec, rec.Refresh, a)
+	var a answer
 	for attempt := 1; ; attempt++ {
+		a = c.renew(bounded, secret, rec.Refresh)
+		c.apply(rec, rec.Refresh, a)
 		pause, again := retryPause(a, rec.Life, attempt)
 		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
 			break
 		}
-		a = c.renew(bounded, secret, rec.Refresh)
-		c.apply(rec, rec.Refresh, a)
 	}
 	if a.outcome != deadToken && a.outcome != oldToken {
 		return
