@@ -217,7 +217,11 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, fault.ErrDenied):
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.Is(err, fault.ErrForbidden):
-		return forbiddenHint(err)
+		hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
+		if errors.As(err, &later) {
+			hint += fmt.Sprintf("; then retry in %s", rough(time.Until(later.Until)))
+		}
+		return hint
 	case errors.As(err, &life):
 		return fmt.Sprintf("want --min-valid from 0s to %s", life.Life/20*19)
 	case errors.As(err, &later) && later.Waits:
@@ -277,16 +281,6 @@ func storeHint(kind tokenstore.Kind, p string) string {
 		return fmt.Sprintf(`the change could not be saved; if Exact had just sent tokens, they are lost; fix the store and retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
 	}
 	return "nothing was spent or changed; fix the disk space, owner or permissions, then retry"
-}
-
-// forbiddenHint says where a person can allow it at Exact.
-func forbiddenHint(err error) string {
-	var later *fault.WaitError
-	hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
-	if errors.As(err, &later) {
-		hint += fmt.Sprintf("; then retry in %s", rough(time.Until(later.Until)))
-	}
-	return hint
 }
 
 // rough rounds a duration up, to seconds or minutes.

@@ -204,14 +204,12 @@ func (a *app) knownSecret(ctx context.Context, name string, table config.Values,
 	if err != nil {
 		return false, nil // setup reports later, all at once, what is wrong
 	}
-	at := []config.Settings{p}
-	if old.Name != "" && (old.Store != p.Store || old.Seal != p.Seal) {
-		there := p
+	there := p
+	if old.Name != "" {
 		there.Store, there.Seal = old.Store, old.Seal
-		at = []config.Settings{there, p}
 	}
 	looked := false // in one of them; the other then need not be readable
-	for _, p := range at {
+	for _, p := range slices.Compact([]config.Settings{there, p}) {
 		c, openErr := a.client(p)
 		if openErr == nil {
 			known, openErr = c.HasClientSecret(ctx)
