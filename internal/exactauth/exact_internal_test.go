@@ -178,7 +178,7 @@ func TestRetryPauses(t *testing.T) {
 			for _, wait := range []time.Duration{0, time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 				total, attempt := time.Duration(0), 1
 				for ; ; attempt++ {
-					pause, again := retryPause(answer{outcome: v, retryAfter: wait}, life, attempt)
+					pause, again := new(Client).retryPause(answer{outcome: v, retryAfter: wait}, life, attempt)
 					if !again {
 						break
 					}

@@ -10,6 +10,7 @@ package exactauth
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -47,6 +48,10 @@ type Client struct {
 	// Now is the clock. Optional.
 	Now func() time.Time
 
+	// Jitter draws a duration below most, by which the pause before a retry differs from
+	// that of other processes. Optional.
+	Jitter func(most time.Duration) time.Duration
+
 	// Notice is called with a line for a person about what does not stop the work.
 	// Optional.
 	Notice func(string)
@@ -67,6 +72,13 @@ func (c *Client) now() time.Time {
 		return c.Now().Round(0)
 	}
 	return time.Now().Round(0)
+}
+
+func (c *Client) jitter(most time.Duration) time.Duration {
+	if c.Jitter != nil {
+		return c.Jitter(most)
+	}
+	return rand.N(most)
 }
 
 func (c *Client) notice(text string) {

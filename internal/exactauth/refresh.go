@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
@@ -120,7 +119,7 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	for attempt := 1; ; attempt++ {
 		a = c.renew(bounded, secret, rec.Refresh)
 		c.apply(rec, rec.Refresh, a)
-		pause, again := retryPause(a, rec.Life, attempt)
+		pause, again := c.retryPause(a, rec.Life, attempt)
 		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
 			break
 		}
@@ -153,16 +152,16 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 
 // retryPause says whether the same call asks the server again after this answer, and
 // after how long. Pauses follow the token's life and add up to 10 s at most.
-func retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool) {
+func (c *Client) retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool) {
 	most := min(life/50, 10*time.Second)
 	switch {
 	case a.outcome == notSent && attempt <= 2: // nothing was spent, so more than one retry does no harm
-		return (most/8)<<attempt + rand.N(most/8), true
+		return (most/8)<<attempt + c.jitter(most/8), true
 	case a.outcome == unanswered && attempt == 1:
 		if a.retryAfter > 0 {
 			return a.retryAfter, a.retryAfter <= most
 		}
-		return most/4 + rand.N(most/4), true
+		return most/4 + c.jitter(most/4), true
 	}
 	return 0, false
 }

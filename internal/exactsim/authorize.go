@@ -64,7 +64,7 @@ func (s *Sim) authorize(c *call) answer {
 		return s.problemPage(http.StatusInternalServerError, "The simulator has no user to sign in.")
 	}
 
-	id := randomText(32)
+	id := s.randomText(32)
 	s.pending[id] = p
 	p.session = s.session(c)
 	user, ok := s.user(s.sessions[p.session])
@@ -72,7 +72,7 @@ func (s *Sim) authorize(c *call) answer {
 		return s.consentPage(id, app, user)
 	}
 	// A new session, so that a cookie planted in the browser is worth nothing.
-	p.session = randomText(32)
+	p.session = s.randomText(32)
 	s.sessions[p.session] = ""
 	a := s.signInPage(http.StatusOK, id, app, suggested.Email, "")
 	cookie := http.Cookie{

@@ -80,6 +80,11 @@ type Config struct {
 	// Sim.Advance, the Date header of replies too, except Fault.Delay.
 	Now func() time.Time
 
+	// Rand is what codes, tokens and sessions are made of, crypto/rand.Reader if nil. One
+	// that repeats itself makes a run repeatable, and its secrets known. It is read under a
+	// lock, and must not fail.
+	Rand io.Reader
+
 	// Observe, if not nil, is called with each request and its event before the
 	// reply is sent.
 	Observe func(*http.Request, Event)
@@ -203,6 +208,9 @@ func New(c Config) *Sim {
 	c.ErrorLimit = cmp.Or(c.ErrorLimit, 10)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
 	}
 	return &Sim{
 		cfg:      c,
@@ -388,8 +396,10 @@ func (s *Sim) route(c *call) answer {
 }
 
 // randomText returns n characters of the alphabet of Exact's tokens.
-func randomText(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
+func (s *Sim) randomText(n int) string {
+	b := make([]byte, (n+3)/4*3)
+	if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
+		panic("exactsim: Config.Rand: " + err.Error())
+	}
 	return base64.RawURLEncoding.EncodeToString(b)[:n]
 }

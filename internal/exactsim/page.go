@@ -70,7 +70,7 @@ func (s *Sim) page(status int, outcome Outcome, title, content string, values ma
 	// Exact's own sentences have an apostrophe as it is.
 	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;").Replace
 	content = os.Expand(content, func(name string) string { return escape(values[name]) })
-	nonce := randomText(22)
+	nonce := s.randomText(22)
 	body := os.Expand(frameHTML, func(name string) string {
 		return map[string]string{"title": title, "region": escape(s.cfg.Region), "nonce": nonce, "content": content}[name]
 	})

@@ -69,13 +69,13 @@ func (s *Sim) tooEarly(g *grant, now time.Time) bool {
 // refresh tokens is what makes decoding them once, and only once, matter.
 func (s *Sim) secret(prefix string, length int) string {
 	text := "stamp" + strings.ToUpper(s.cfg.Region) + "001." + prefix
-	text += randomText(length - len(text))
+	text += s.randomText(length - len(text))
 	s.secrets = append(s.secrets, text)
 	return text
 }
 
 func (s *Sim) newCode(k grantKey, redirectURI string, now time.Time) string {
-	text := s.secret(randomText(4)+"!IAAAA", codeLength)
+	text := s.secret(s.randomText(4)+"!IAAAA", codeLength)
 	s.codes[text] = &code{grantKey: k, redirectURI: redirectURI, expires: now.Add(s.cfg.CodeLife)}
 	return text
 }
@@ -89,7 +89,7 @@ func (s *Sim) rotate(c *call, g *grant, used int) string {
 	}
 	g.Generation++
 	c.generation = g.Generation
-	text := s.secret(randomText(4)+"!IAAAA", refreshLength)
+	text := s.secret(s.randomText(4)+"!IAAAA", refreshLength)
 	s.refresh[text] = token{g, g.Generation, c.now.Add(refreshLife)}
 	return text
 }

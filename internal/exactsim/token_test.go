@@ -1,6 +1,7 @@
 package exactsim_test
 
 import (
+	"math/rand/v2"
 	"net/url"
 	"regexp"
 	"slices"
@@ -371,4 +372,18 @@ func TestRegionsShareNothing(t *testing.T) {
 	be.want(be.exchange(nl.NewCode(clientID, userID, redirectURI)), 400, "Signed data")
 	be.wantState(a.Refresh, exactsim.Unknown)
 	nl.wantState(a.Refresh, exactsim.Current)
+}
+
+func TestConfigRandMakesSecretsRepeatable(t *testing.T) {
+	issued := func(seed byte) []string {
+		w := newWorld(t, exactsim.Config{Rand: rand.NewChaCha8([32]byte{seed})})
+		w.NewCode(clientID, userID, redirectURI)
+		return w.Secrets()
+	}
+	if a, b := issued(1), issued(1); !slices.Equal(a, b) {
+		t.Error("the same source made other secrets")
+	}
+	if slices.Equal(issued(1), issued(2)) {
+		t.Error("another source made the same secrets")
+	}
 }
