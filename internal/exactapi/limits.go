@@ -54,7 +54,7 @@ type gate struct {
 	now func() time.Time
 
 	mu        sync.Mutex
-	closed    *Refusal
+	closed    bool
 	divisions map[string]*division
 	endpoints map[string]*endpoint
 }
@@ -202,10 +202,10 @@ func (g *gate) release(t *turn) {
 }
 
 // close refuses all requests that wait, and all that come.
-func (g *gate) close(why *Refusal) {
+func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.closed = why
+	g.closed = true
 	for _, d := range g.divisions {
 		g.dispatch(d)
 	}
@@ -253,8 +253,8 @@ func (g *gate) dispatch(d *division) {
 
 // refusal returns why a request must not be sent at all, or nil.
 func (g *gate) refusal(d *division, e *endpoint, now time.Time) *Refusal {
-	if g.closed != nil {
-		return g.closed
+	if g.closed {
+		return ending()
 	}
 	if d.day.usedUp() {
 		return d.exceeded(now)

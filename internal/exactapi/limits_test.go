@@ -20,10 +20,8 @@ import (
 // before sets the simulator's clock to the time left before the end of a span.
 func (e *exact) before(span, left time.Duration) {
 	now := time.Now()
-	e.clock(now.UTC().Truncate(span).Add(span - left).Sub(now))
+	e.sim.Advance(now.UTC().Truncate(span).Add(span - left).Sub(now))
 }
-
-func (e *exact) clock(ahead time.Duration) { e.ahead.Store(int64(ahead)) }
 
 func TestMinuteIsKept(t *testing.T) {
 	t.Parallel()
@@ -97,8 +95,8 @@ func TestDayIsKept(t *testing.T) {
 	if n := e.sim.Counters(); n.RateLimited != 1 {
 		t.Errorf("Exact had to refuse %d", n.RateLimited)
 	}
-	e.served.ahead.Store(int64(time.Hour + 10*time.Second))
-	e.clock(time.Duration(e.ahead.Load()) + time.Hour + 10*time.Second)
+	e.ahead.Store(int64(time.Hour + 10*time.Second))
+	e.sim.Advance(time.Hour + 10*time.Second)
 	if status, _, body := e.get(divisionsPath + "?$top=1"); status != http.StatusOK {
 		t.Errorf("the next day: status %d: %s", status, body)
 	}
@@ -133,8 +131,8 @@ func TestErrorsDoNotBlock(t *testing.T) {
 		t.Errorf("Exact blocked %d", n.Blocked)
 	}
 	// An hour later requests are sent again.
-	e.served.ahead.Store(int64(time.Hour))
-	e.clock(time.Hour)
+	e.ahead.Store(int64(time.Hour))
+	e.sim.Advance(time.Hour)
 	if statuses, err := atOnce(20, wrong); err != nil || statuses[http.StatusNotFound] != 8 {
 		t.Errorf("an hour later: answers %v, %v", statuses, err)
 	}

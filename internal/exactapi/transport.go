@@ -83,7 +83,7 @@ func newNext() *http.Transport {
 
 // Drain refuses, with 503, every request that has not been sent yet: new ones and
 // those that wait for a limit. Requests that have been sent are completed.
-func (t *Transport) Drain() { t.gate.close(ending()) }
+func (t *Transport) Drain() { t.gate.close() }
 
 func ending() *Refusal {
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: "ending", Message: "the proxy is ending"}

@@ -185,14 +185,12 @@ type exact struct {
 	sim    *exactsim.Sim
 	base   string
 	client *exactauth.Client
-	ahead  atomic.Int64 // of the simulator's clock
 	calls  atomic.Int64 // of the token source
 }
 
 func newExact(t testing.TB, cfg exactsim.Config) *exact {
 	t.Helper()
 	e := &exact{}
-	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
 	e.sim = exactsim.New(cfg)
 	anna := e.sim.AddCast(redirect).Anna
 	anna.Divisions = exactsim.Divisions(130) // three pages
