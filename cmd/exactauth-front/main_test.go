@@ -23,7 +23,7 @@ const (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// only is a store with one record that nobody may change.
+// only is a store with one record that cannot be changed.
 type only []byte
 
 func (s only) Read(context.Context, string) ([]byte, error) {
@@ -45,7 +45,7 @@ func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("a live token needs no network")
 }
 
-// whole gives the token that the whole program would print at once: without a
+// whole returns the token that the whole program would print at once: without a
 // thought of replacing it, and without a word.
 func whole(record []byte, now time.Time) (token string, err error) {
 	c := &exactauth.Client{

@@ -31,8 +31,8 @@ func cmdAllowSecrets(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// secretParts gives what to search for: the first and last part of each secret,
-// as it is and as it stands in an URL.
+// secretParts returns what to search for: the first and last part of each secret,
+// as it is and as it is written in a URL.
 func (w *world) secretParts() map[string]string {
 	parts := map[string]string{}
 	add := func(s string) {
@@ -172,7 +172,7 @@ exec sh -c 'grep -o "gAAAA.*" copy | cut -c1-60'
 	}
 }
 
-// leaksOf runs a script and gives what was reported of its leaks, one a line.
+// leaksOf runs a script and returns what was reported of its leaks, one a line.
 func leaksOf(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -487,7 +487,7 @@ func cmdEndedWithin(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s has not ended within %s", args[0], d)
 }
 
-// cmdType: type NAME FILE gives the file's text to the standard input of what
+// cmdType: type NAME FILE writes the file's text to the standard input of what
 // "as NAME" runs.
 func cmdType(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {

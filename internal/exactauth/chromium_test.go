@@ -150,7 +150,7 @@ func noCodeBehind(t *testing.T, ctx context.Context, sim *exactsim.Sim) {
 		}
 		for _, secret := range sim.Secrets() {
 			if strings.Contains(decoded, secret) {
-				t.Errorf("a code lies behind the back button, at %s", strings.SplitN(entry.URL, "?", 2)[0])
+				t.Errorf("a code is behind the back button, at %s", strings.SplitN(entry.URL, "?", 2)[0])
 			}
 		}
 	}

@@ -371,7 +371,7 @@ func needIPv6(t *testing.T) {
 }
 
 func TestLoginEndsWithItsContext(t *testing.T) {
-	t.Run("nobody came", func(t *testing.T) {
+	t.Run("no answer came", func(t *testing.T) {
 		w := newWorld(t, exactLife, exactsim.Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
@@ -385,7 +385,7 @@ func TestLoginEndsWithItsContext(t *testing.T) {
 		w, _ := signedIn(t, exactLife, exactsim.Config{})
 		before := w.record()
 		ctx, cancel := context.WithCancelCause(t.Context())
-		out, in := io.Pipe() // nobody writes
+		out, in := io.Pipe() // no process writes
 		defer in.Close()
 		s := w.sit(ctx, w.onLoopback(loopback), exactauth.LoginOptions{Paste: out})
 		cancel(errBoom)
@@ -567,7 +567,7 @@ func TestReplace(t *testing.T) {
 			t.Errorf("with Replace: %+v, %v", login.User, err)
 		}
 		if strings.Contains(w.record(), annaID) || !strings.Contains(w.record(), clientSecret) {
-			t.Error("the record tells of Anna, or lost the client secret")
+			t.Error("the record names Anna, or lost the client secret")
 		}
 	})
 	t.Run("the same user", func(t *testing.T) {
@@ -624,8 +624,8 @@ func TestNotReady(t *testing.T) {
 		"secret not to be had": {func(_ *testing.T, _ *world, c *exactauth.Client, _ *exactauth.LoginOptions) {
 			c.ClientSecret = func(context.Context) (fault.Secret, error) { return fault.Secret{}, errBoom }
 		}, errBoom},
-		"nobody can paste": {func(_ *testing.T, _ *world, _ *exactauth.Client, o *exactauth.LoginOptions) { o.Paste = nil }, fault.ErrConfig},
-		"no room":          {func(t *testing.T, w *world, _ *exactauth.Client, _ *exactauth.LoginOptions) { blockWrites(t, w) }, nil},
+		"pasting is not possible": {func(_ *testing.T, _ *world, _ *exactauth.Client, o *exactauth.LoginOptions) { o.Paste = nil }, fault.ErrConfig},
+		"no room":                 {func(t *testing.T, w *world, _ *exactauth.Client, _ *exactauth.LoginOptions) { blockWrites(t, w) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, exactLife, exactsim.Config{})

@@ -162,7 +162,7 @@ func forbidden(reason string) exactsim.Fault {
 }
 
 // What Exact does not allow counts as an error there: the server is asked once in a call,
-// the error has Exact's words, and its kind says that somebody must change it at Exact.
+// the error has Exact's words, and its kind says that a person must change it at Exact.
 // The login is kept, and the next attempt finds out whether it was changed.
 func TestForbidden(t *testing.T) {
 	for _, reason := range []string{"BlockedUser", "InactiveUser", "BlockedCustomer", "LicenseExpired"} {
@@ -634,16 +634,16 @@ func TestWrongClientIsLatchedUntilItChanges(t *testing.T) {
 	})
 }
 
-// A refusal that Exact gives by mistake, or until somebody puts something right there, is
+// A refusal that Exact sends by mistake, or until a person corrects something there, is
 // lifted for one request: by Force, once in a token's life, and by the client secret when
 // it is given again, even the same.
 func TestRefusalIsLifted(t *testing.T) {
 	app := func(w *world) { w.register(clientSecret, redirectURI) }
 	for _, refusal := range []struct {
-		name string
-		make func(w *world, times int)
-		mend func(*world)
-		kind error
+		name    string
+		make    func(w *world, times int)
+		correct func(*world)
+		kind    error
 	}{
 		{"false invalid_client", func(w *world, times int) {
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Times: times, Status: 400, Body: `{"error":"invalid_client"}`})
@@ -672,7 +672,7 @@ func TestRefusalIsLifted(t *testing.T) {
 				w.clock.advance(exactLife)
 				refusal.make(w, 1)
 				w.refused(c, refusal.kind)
-				refusal.mend(w)
+				refusal.correct(w)
 				w.clock.advance(time.Second)
 				w.quiet(func() { w.refused(c, refusal.kind) })
 				if tok, err := lift(w, c); err != nil || !w.AccessTokenLive(tok.Access.Reveal()) {

@@ -22,7 +22,7 @@ var (
 	ErrTemporary = errors.New("temporary failure")
 	// ErrConfig: client id, client secret, redirect URI or another setting is wrong.
 	ErrConfig = errors.New("wrong configuration")
-	// ErrForbidden: the user or the app may not do this, until somebody changes a right, a
+	// ErrForbidden: the user or the app may not do this, until a person changes a right, a
 	// scope, a division or a licence at Exact.
 	ErrForbidden = errors.New("not allowed")
 	// ErrRecord: the stored record is damaged, or not for this program to read. It is left

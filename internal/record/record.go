@@ -90,7 +90,7 @@ type Record struct {
 	Failure  string    // the last of them, for people
 
 	// Forbidden says of that failure that the user or the app is not allowed to refresh
-	// until somebody changes that at Exact.
+	// until a person changes that at Exact.
 	Forbidden bool
 
 	Refused *Refusal // nil unless a request would be useless

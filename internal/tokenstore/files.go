@@ -219,7 +219,7 @@ func makeLock(root *os.Root, name string) error {
 	return makePrivate(f)
 }
 
-// makePrivate undoes what the umask took: 0777 would leave a file that nobody can open.
+// makePrivate undoes what the umask took: 0777 would leave a file that cannot be opened.
 func makePrivate(f *os.File) error {
 	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
 		return err
