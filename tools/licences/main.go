@@ -66,35 +66,24 @@ func licences() ([]byte, error) {
 	fmt.Fprint(&b, "exactauth contains the work of others, under these licences.\n")
 	for _, module := range slices.Sorted(maps.Keys(dirs)) {
 		fmt.Fprintf(&b, "\n%s\n%s\n", strings.Repeat("-", 80), module)
-		texts, err := licenceTexts(dirs[module])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", module, err)
+		var files []string
+		for _, pattern := range []string{"LICEN[CS]E*", "COPYING*", "NOTICE*"} {
+			found, err := filepath.Glob(filepath.Join(dirs[module], pattern))
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, found...)
 		}
-		for _, text := range texts {
-			fmt.Fprintf(&b, "\n%s\n", bytes.TrimSpace(text))
-		}
-	}
-	return b.Bytes(), nil
-}
-
-// licenceTexts returns the licence files of a module; none is an error.
-func licenceTexts(dir string) ([][]byte, error) {
-	var texts [][]byte
-	for _, pattern := range []string{"LICEN[CS]E*", "COPYING*", "NOTICE*"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, err
+		if len(files) == 0 {
+			return nil, fmt.Errorf("%s: no licence file found", module)
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				return nil, err
 			}
-			texts = append(texts, text)
+			fmt.Fprintf(&b, "\n%s\n", bytes.TrimSpace(text))
 		}
 	}
-	if len(texts) == 0 {
-		return nil, errors.New("no licence file found")
-	}
-	return texts, nil
+	return b.Bytes(), nil
 }
