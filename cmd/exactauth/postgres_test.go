@@ -70,15 +70,15 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("unknown: postgres stop %s", args[0])
 		}
-		db.Stop(w.t, mode)
+		ts.Check(db.Stop(mode))
 		db.stopped = true
 	case "start":
 		want(0)
-		db.Start(w.t)
+		ts.Check(db.Start())
 		db.stopped = false
 	case "log-all": // statements with their parameters go to the server's log
 		want(0)
-		db.SuperExec(w.t, db.name, `ALTER SYSTEM SET log_statement = 'all'`, `ALTER SYSTEM SET log_min_duration_statement = 0`, `SELECT pg_reload_conf()`)
+		ts.Check(db.Exec(db.name, `ALTER SYSTEM SET log_statement = 'all'`, `ALTER SYSTEM SET log_min_duration_statement = 0`, `SELECT pg_reload_conf()`))
 		pollUntil(ts, func() error {
 			if got := db.query(ts, `SHOW log_statement`); len(got) != 1 || string(got[0]) != "all" {
 				return fmt.Errorf("log_statement is %q", got)
@@ -86,7 +86,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 			return nil
 		})
 	case "sql": // STATEMENT...: as the superuser
-		db.SuperExec(w.t, db.name, args...)
+		ts.Check(db.Exec(db.name, args...))
 	case "wait": // STATEMENT: until it returns a row
 		want(1)
 		pollUntil(ts, func() error {
@@ -125,7 +125,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	case "clean": // means that no secret is in the tables, the write-ahead log, any other file of the server, or its log
 		want(0)
 		if !db.stopped {
-			db.SuperExec(w.t, db.name, `CHECKPOINT`)
+			ts.Check(db.Exec(db.name, `CHECKPOINT`))
 		}
 		found := w.secretsIn(ts, db.Dir, db.made) // older files have none
 		if !db.stopped {

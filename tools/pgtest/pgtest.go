@@ -55,7 +55,7 @@ const (
 )
 
 // patience is how long a cluster may take to start, to stop, or to run one call of
-// [Cluster.SuperExec].
+// [Cluster.Exec].
 const patience = time.Minute
 
 // debian has PostgreSQL's programs, in a directory for each version.
@@ -172,10 +172,18 @@ func Start(tb testing.TB) *Cluster {
 	return c
 }
 
+// Check fails the test if an act on a cluster failed.
+func Check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // New makes a cluster and starts it, for a program that is no test: its files are in a
-// new directory in dir, or in [os.TempDir] if dir is empty. The caller must call
-// [Cluster.Close].
-func New(dir string) (*Cluster, error) {
+// new directory in dir, or in [os.TempDir] if dir is empty. settings are lines of
+// postgresql.conf. The caller must call [Cluster.Close].
+func New(dir string, settings ...string) (*Cluster, error) {
 	program, err := available(debian)
 	if err != nil {
 		return nil, err
@@ -185,8 +193,8 @@ func New(dir string) (*Cluster, error) {
 	if c.Dir, err = os.MkdirTemp(dir, "exactauth-postgres-"); err != nil {
 		return nil, err
 	}
-	if err = c.install(); err == nil {
-		err = c.Launch()
+	if err = c.install(settings); err == nil {
+		err = c.Start()
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -195,7 +203,7 @@ func New(dir string) (*Cluster, error) {
 }
 
 // install makes all files of a new cluster, and starts its guard.
-func (c *Cluster) install() error {
+func (c *Cluster) install(settings []string) error {
 	passwordFile, keyFile := c.path("password"), c.path("server.key")
 	err := errors.Join(os.WriteFile(passwordFile, []byte(c.Password), 0o600), certify(c.CAFile(), keyFile), os.Chmod(c.Dir, 0o711))
 	for _, name := range []string{c.Dir, passwordFile, keyFile} {
@@ -214,9 +222,10 @@ func (c *Cluster) install() error {
 	if err != nil {
 		return err
 	}
-	settings := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\nssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n",
-		c.port, c.Dir, c.CAFile(), keyFile)
-	if err := os.WriteFile(c.path("data/postgresql.auto.conf"), []byte(settings), 0o600); err != nil { // the file of ALTER SYSTEM
+	settings = append(settings, "listen_addresses = '127.0.0.1'", "port = "+c.port, "unix_socket_directories = '"+c.Dir+"'",
+		"ssl = on", "ssl_cert_file = '"+c.CAFile()+"'", "ssl_key_file = '"+keyFile+"'", "")
+	err = os.WriteFile(c.path("data/postgresql.auto.conf"), []byte(strings.Join(settings, "\n")), 0o600) // the file of ALTER SYSTEM
+	if err != nil {
 		return err
 	}
 	return c.startGuard()
@@ -278,15 +287,7 @@ func (c *Cluster) control(args ...string) error {
 
 // Start starts the cluster again after [Cluster.Stop], at the same port and with the same
 // data, and returns once it answers.
-func (c *Cluster) Start(tb testing.TB) {
-	tb.Helper()
-	if err := c.Launch(); err != nil {
-		tb.Fatalf("start PostgreSQL again: %v", err)
-	}
-}
-
-// Launch is [Cluster.Start] for a program that is no test.
-func (c *Cluster) Launch() error {
+func (c *Cluster) Start() error {
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := c.control("--log", c.path("log"), "start")
 		if err == nil {
@@ -301,15 +302,7 @@ func (c *Cluster) Launch() error {
 }
 
 // Stop ends the cluster and returns once its main process is gone.
-func (c *Cluster) Stop(tb testing.TB, mode Mode) {
-	tb.Helper()
-	if err := c.Halt(mode); err != nil {
-		tb.Fatal(err)
-	}
-}
-
-// Halt is [Cluster.Stop] for a program that is no test.
-func (c *Cluster) Halt(mode Mode) error {
+func (c *Cluster) Stop(mode Mode) error {
 	c.ended = mode
 	if mode != Crash {
 		return c.control("--mode", string(mode), "stop")
@@ -331,10 +324,10 @@ func (c *Cluster) Halt(mode Mode) error {
 // memory.
 func (c *Cluster) Close() (err error) {
 	if c.ended == Crash { // only a server that ends in order frees what a killed one has left
-		err = c.Launch()
+		err = c.Start()
 	}
 	if c.ended == "" {
-		err = c.Halt(Fast)
+		err = c.Stop(Fast)
 	}
 	if c.unguard != nil {
 		c.unguard.Close()
@@ -366,9 +359,7 @@ func (c *Cluster) log() string {
 func (c *Cluster) PassFile(tb testing.TB, role Role) string {
 	tb.Helper()
 	name := filepath.Join(tb.TempDir(), "pgpass")
-	if err := os.WriteFile(name, []byte("*:*:*:"+role.Name+":"+role.Password+"\n"), 0o600); err != nil {
-		tb.Fatal(err)
-	}
+	Check(tb, os.WriteFile(name, []byte("*:*:*:"+role.Name+":"+role.Password+"\n"), 0o600))
 	return name
 }
 
@@ -376,7 +367,7 @@ func (c *Cluster) PassFile(tb testing.TB, role Role) string {
 func (c *Cluster) NewRole(tb testing.TB) Role {
 	tb.Helper()
 	role := Role{Name: newName("role"), Password: rand.Text()}
-	c.SuperExec(tb, "postgres", "CREATE ROLE "+role.Name+" LOGIN PASSWORD '"+role.Password+"'")
+	Check(tb, c.Exec("postgres", "CREATE ROLE "+role.Name+" LOGIN PASSWORD '"+role.Password+"'"))
 	return role
 }
 
@@ -384,23 +375,14 @@ func (c *Cluster) NewRole(tb testing.TB) Role {
 func (c *Cluster) NewDatabase(tb testing.TB, owner string) string {
 	tb.Helper()
 	name := newName("database")
-	c.SuperExec(tb, "postgres", "CREATE DATABASE "+name+" OWNER "+pgx.Identifier{owner}.Sanitize())
+	Check(tb, c.Exec("postgres", "CREATE DATABASE "+name+" OWNER "+pgx.Identifier{owner}.Sanitize()))
 	return name
 }
 
 // newName returns a name that needs no quotes.
 func newName(kind string) string { return kind + "_" + strings.ToLower(rand.Text()[:12]) }
 
-// SuperExec runs statements in a database as the superuser, each in a transaction of its
-// own.
-func (c *Cluster) SuperExec(tb testing.TB, database string, sql ...string) {
-	tb.Helper()
-	if err := c.Exec(database, sql...); err != nil {
-		tb.Fatal(err)
-	}
-}
-
-// Exec is [Cluster.SuperExec] for a program that is no test.
+// Exec runs statements in a database as the superuser, each in a transaction of its own.
 func (c *Cluster) Exec(database string, sql ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

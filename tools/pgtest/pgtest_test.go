@@ -65,7 +65,7 @@ func TestCluster(t *testing.T) {
 	t.Run("roles and databases", func(t *testing.T) {
 		mine, theirs := c.NewRole(t), c.NewRole(t)
 		database := c.NewDatabase(t, mine.Name)
-		c.SuperExec(t, database, "CREATE TABLE secret (x text)")
+		Check(t, c.Exec(database, "CREATE TABLE secret (x text)"))
 		conn, err := connect(t, c.URL(mine.Name, database), mine.Password)
 		if err != nil {
 			t.Fatal(err)
@@ -123,22 +123,22 @@ func TestCluster(t *testing.T) {
 		}
 	})
 
-	c.SuperExec(t, "postgres", "CREATE TABLE kept (how text)")
+	Check(t, c.Exec("postgres", "CREATE TABLE kept (how text)"))
 	port := c.port
 	for _, mode := range []Mode{Fast, Immediate, Crash} {
 		t.Run("starts again after "+string(mode), func(t *testing.T) {
-			c.SuperExec(t, "postgres", "INSERT INTO kept VALUES ('"+string(mode)+"')")
+			Check(t, c.Exec("postgres", "INSERT INTO kept VALUES ('"+string(mode)+"')"))
 			if mode == Crash {
 				busy(t, c) // a session that does not notice at once
 			}
 			began := time.Now()
-			c.Stop(t, mode)
+			Check(t, c.Stop(mode))
 			stopped := time.Now()
 			if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 				conn.Close()
 				t.Error("it still listens")
 			}
-			c.Start(t)
+			Check(t, c.Start())
 			t.Logf("stopped in %s, started in %s", stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
 			if got := ask(t, c, "SELECT string_agg(how, ' ') FROM kept"); !strings.HasSuffix(got, string(mode)) || c.port != port {
 				t.Errorf("kept %q, on port %s; want also %q, on %s", got, c.port, mode, port)
@@ -170,7 +170,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Run("after "+string(mode), func(t *testing.T) {
 			c = Start(t)
 			if mode != "" {
-				c.Stop(t, mode)
+				Check(t, c.Stop(mode))
 			}
 		})
 		if c == nil {

@@ -48,7 +48,7 @@ func newDatabase(o options) (*database, error) {
 	if err == nil { // each process has two connections, and each world's judge has one
 		d.calm = d.all[0]
 		err = errors.Join(d.calm.Exec("postgres", fmt.Sprintf("ALTER SYSTEM SET max_connections = %d", 100+12*o.worlds)),
-			d.calm.Halt(pgtest.Fast), d.calm.Launch())
+			d.calm.Stop(pgtest.Fast), d.calm.Start())
 	}
 	if err != nil {
 		d.close()
@@ -211,7 +211,7 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 	}
 	stopped := make(chan struct{})
 	halt := func() {
-		err := t.cluster.Halt(t.stop.mode)
+		err := t.cluster.Stop(t.stop.mode)
 		t.must(databaseStopped, err)
 		close(stopped)
 	}
@@ -233,7 +233,7 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 		}
 		time.Sleep(t.stop.lasts)
 		t.did(databaseStarting)
-		err := t.cluster.Launch()
+		err := t.cluster.Start()
 		t.must(databaseBack, err)
 		t.abandon = t.abandon || err != nil
 	})

@@ -78,12 +78,12 @@ func TestRoles(t *testing.T) {
 		if err := owner.Update(ctx, "a", set("1")); err != nil {
 			t.Fatal(err)
 		}
-		cluster.SuperExec(t, db, `GRANT SELECT ON exactauth_records TO `+clerk.Name)
+		pgtest.Check(t, cluster.Exec(db, `GRANT SELECT ON exactauth_records TO `+clerk.Name))
 		want(t, s, "a", "1")
 		if err := s.Update(ctx, "a", set("2")); err == nil || !strings.Contains(err.Error(), "permission denied") {
 			t.Errorf("Update with SELECT only: %v", err)
 		}
-		cluster.SuperExec(t, db, `GRANT INSERT, UPDATE, DELETE ON exactauth_records TO `+clerk.Name)
+		pgtest.Check(t, cluster.Exec(db, `GRANT INSERT, UPDATE, DELETE ON exactauth_records TO `+clerk.Name))
 		if err := s.Update(ctx, "a", set("2")); err != nil {
 			t.Error(err)
 		}
@@ -93,7 +93,7 @@ func TestRoles(t *testing.T) {
 	t.Run("a table of another schema", func(t *testing.T) {
 		address, db := database(t, cluster)
 		role, _, _ := strings.Cut(strings.TrimPrefix(address, "postgres://"), ":")
-		cluster.SuperExec(t, db, `CREATE SCHEMA finance AUTHORIZATION `+role)
+		pgtest.Check(t, cluster.Exec(db, `CREATE SCHEMA finance AUTHORIZATION `+role))
 		s := open(t, address+"&search_path=finance")
 		if err := s.Update(ctx, "a", set("1")); err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Update finds this out when it makes room, before it calls change.
-		cluster.SuperExec(t, db, `REVOKE UPDATE ON exactauth_records FROM PUBLIC, `+roleOf(address))
+		pgtest.Check(t, cluster.Exec(db, `REVOKE UPDATE ON exactauth_records FROM PUBLIC, `+roleOf(address)))
 		called := false
 		err := open(t, address).Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("2"), nil })
 		if err == nil || called {
@@ -140,15 +140,15 @@ func roleOf(address string) string {
 // A commit is flushed even if the server's own settings would lose it in a crash.
 func TestCommitIsFlushed(t *testing.T) {
 	cluster := pgtest.Start(t)
-	cluster.SuperExec(t, "postgres", `ALTER SYSTEM SET synchronous_commit = off`, `ALTER SYSTEM SET wal_writer_delay = '10s'`, `SELECT pg_reload_conf()`)
+	pgtest.Check(t, cluster.Exec("postgres", `ALTER SYSTEM SET synchronous_commit = off`, `ALTER SYSTEM SET wal_writer_delay = '10s'`, `SELECT pg_reload_conf()`))
 	address, _ := database(t, cluster)
 	s := open(t, address)
 	for _, text := range []string{"one", "two", "three"} {
 		if err := s.Update(t.Context(), "a", set(text)); err != nil {
 			t.Fatal(err)
 		}
-		cluster.Stop(t, pgtest.Immediate)
-		cluster.Start(t)
+		pgtest.Check(t, cluster.Stop(pgtest.Immediate))
+		pgtest.Check(t, cluster.Start())
 		want(t, s, "a", text) // on a new connection: the idle one has died
 	}
 }
@@ -165,8 +165,8 @@ func TestDatabaseGoesAway(t *testing.T) {
 		if err := s.Update(ctx, "a", set("old")); err != nil {
 			t.Fatal(err)
 		}
-		cluster.Stop(t, pgtest.Fast)
-		defer cluster.Start(t)
+		pgtest.Check(t, cluster.Stop(pgtest.Fast))
+		defer func() { pgtest.Check(t, cluster.Start()) }()
 		called := false
 		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) { called = true; return []byte("new"), nil })
 		var failed *tokenstore.Error
@@ -186,14 +186,14 @@ func TestDatabaseGoesAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-				cluster.Stop(t, mode)
+				pgtest.Check(t, cluster.Stop(mode))
 				return []byte("new"), nil
 			})
 			var failed *tokenstore.Error
 			if !errors.As(err, &failed) || failed.Kind != tokenstore.Late {
 				t.Errorf("Update: %v; want a Late error", err)
 			}
-			cluster.Start(t)
+			pgtest.Check(t, cluster.Start())
 			want(t, s, "a", "old")
 			if err := s.Update(ctx, "a", set("new")); err != nil {
 				t.Error(err)
@@ -208,7 +208,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := s.Update(ctx, "a", func(context.Context, []byte) ([]byte, error) {
-			cluster.SuperExec(t, db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '`+db+`' AND pid <> pg_backend_pid()`)
+			pgtest.Check(t, cluster.Exec(db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '`+db+`' AND pid <> pg_backend_pid()`))
 			if err := open(t, address).Update(ctx, "a", set("theirs")); err != nil {
 				t.Error(err)
 			}
@@ -243,11 +243,11 @@ func TestLockEnds(t *testing.T) {
 		})
 	})
 	<-held
-	cluster.SuperExec(t, db, `DO $$ BEGIN
+	pgtest.Check(t, cluster.Exec(db, `DO $$ BEGIN
 		IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = 'exactauth') THEN
 			RAISE 'no transaction holds the row';
 		END IF;
-	END $$`, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'`)
+	END $$`, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'`))
 	if err := open(t, address).Update(ctx, "a", set("new")); err != nil {
 		t.Error(err)
 	}
@@ -262,7 +262,7 @@ func TestTooManyConnections(t *testing.T) {
 	if err := open(t, address).Update(t.Context(), "n", set("0")); err != nil {
 		t.Fatal(err)
 	}
-	cluster.SuperExec(t, db, `ALTER ROLE `+roleOf(address)+` CONNECTION LIMIT 3`)
+	pgtest.Check(t, cluster.Exec(db, `ALTER ROLE `+roleOf(address)+` CONNECTION LIMIT 3`))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var all sync.WaitGroup

@@ -53,7 +53,7 @@ func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 		t.Helper()
 		hurry, end := context.WithCancel(ctx)
 		err := s.Update(hurry, "a", func(context.Context, []byte) ([]byte, error) {
-			cluster.Stop(t, pgtest.Immediate)
+			pgtest.Check(t, cluster.Stop(pgtest.Immediate))
 			end() // otherwise Update retries for ten seconds
 			return []byte(text), nil
 		})
@@ -70,14 +70,14 @@ func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 	if called || !errors.As(err, &fault) || fault.Kind != tokenstore.Database {
 		t.Errorf("Update without a database: %v, change called %v", err, called)
 	}
-	cluster.Start(t)
+	pgtest.Check(t, cluster.Start())
 	if err := machine().Update(ctx, "a", same); err != nil {
 		t.Fatal(err)
 	}
 	want(t, other(), "a", "first.")
 
 	lose(machine(), "second..")
-	cluster.Start(t)
+	pgtest.Check(t, cluster.Start())
 	want(t, other(), "a", "first.") // the other machine cannot know of it
 	if err := other().Update(ctx, "a", set("theirs!")); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 	want(t, other(), "a", "second..")   // to the database
 
 	lose(machine(), "third....")
-	cluster.Start(t)
+	pgtest.Check(t, cluster.Start())
 	if err := other().Update(ctx, "a", set("their later one")); err != nil {
 		t.Fatal(err)
 	}
@@ -107,9 +107,9 @@ func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 func TestSpooledAndCommittedAtOnce(t *testing.T) {
 	cluster := pgtest.Start(t)
 	address, _ := database(t, cluster)
-	s := spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), longer, func(string) { cluster.Start(t) })
+	s := spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), longer, func(string) { pgtest.Check(t, cluster.Start()) })
 	err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
-		cluster.Stop(t, pgtest.Fast)
+		pgtest.Check(t, cluster.Stop(pgtest.Fast))
 		return []byte("new"), nil
 	})
 	if err != nil {
