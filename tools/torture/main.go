@@ -127,10 +127,12 @@ func build(o options) (string, error) {
 			return "", err
 		}
 	}
+	_, source, _, _ := runtime.Caller(0) // this file, in the module that this program was built from
 	for path, name := range programs {
-		text, err := exec.Command("go", "build", "-o", path, "github.com/exactauth/exactauth/cmd/"+name).CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("go build: %w\n%s", err, text)
+		cmd := exec.Command("go", "build", "-o", path, "github.com/exactauth/exactauth/cmd/"+name)
+		cmd.Dir = filepath.Dir(source)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, text)
 		}
 	}
 	return path, nil
