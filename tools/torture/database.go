@@ -38,22 +38,23 @@ func newDatabase(o options) (*database, error) {
 	d := &database{passFile: filepath.Join(o.dir, "pgpass")}
 	err := errors.Join(os.WriteFile(d.passFile, []byte("*:*:*:*:"+rolePassword+"\n"), 0o600),
 		os.Chmod(o.dir, 0o711)) // the server may run as another account
+	var roles []string // each has a schema of its name, so it finds its own table
+	for i := range o.worlds {
+		roles = append(roles, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'; CREATE SCHEMA AUTHORIZATION %[1]s", role(i), rolePassword))
+	}
 	for i := 0; i < max(2, o.worlds/8) && err == nil; i++ {
 		var c *pgtest.Cluster
-		if c, err = pgtest.New(o.dir); err == nil {
+		// Each process has two connections, and each world's judge has one.
+		if c, err = pgtest.New(o.dir, fmt.Sprintf("max_connections = %d", 100+12*o.worlds)); err == nil {
 			d.all = append(d.all, c)
-			err = c.Exec("postgres", "CREATE DATABASE torture")
+			err = errors.Join(c.Exec("postgres", "CREATE DATABASE torture"), c.Exec("torture", roles...))
 		}
-	}
-	if err == nil { // each process has two connections, and each world's judge has one
-		d.calm = d.all[0]
-		err = errors.Join(d.calm.Exec("postgres", fmt.Sprintf("ALTER SYSTEM SET max_connections = %d", 100+12*o.worlds)),
-			d.calm.Stop(pgtest.Fast), d.calm.Start())
 	}
 	if err != nil {
 		d.close()
 		return nil, err
 	}
+	d.calm = d.all[0]
 	d.spare = make(chan *pgtest.Cluster, len(d.all)-1)
 	for _, c := range d.all[1:] {
 		d.spare <- c
@@ -106,15 +107,17 @@ func hasSecret(b []byte) bool {
 	return bytes.Contains(b, []byte(tokenMark)) || bytes.Contains(b, []byte(exactsim.ClientSecret))
 }
 
+// role is the name of a world's role.
+func role(world int) string { return fmt.Sprintf("world%d", world) }
+
 // place is where a world's login is in the database.
 type place struct {
-	db       *database
-	role     string // its schema has the same name, so it finds its own table
-	tls      bool
-	admitted map[*pgtest.Cluster]bool // where the role exists
-	cluster  *pgtest.Cluster
-	address  string         // EXACTAUTH_STORE
-	pg       *pgstore.Store // what the judge reads with
+	db      *database
+	role    string
+	tls     bool
+	cluster *pgtest.Cluster
+	address string         // EXACTAUTH_STORE
+	pg      *pgstore.Store // what the judge reads with
 }
 
 func (p *place) close() {
@@ -125,13 +128,6 @@ func (p *place) close() {
 
 // settleIn moves the world's record to a cluster.
 func (p *place) settleIn(c *pgtest.Cluster) error {
-	if !p.admitted[c] {
-		err := c.Exec("torture", "CREATE ROLE "+p.role+" LOGIN PASSWORD '"+rolePassword+"'", "CREATE SCHEMA "+p.role+" AUTHORIZATION "+p.role)
-		if err != nil {
-			return err
-		}
-		p.admitted[c] = true
-	}
 	address := c.URL(p.role, "torture") + "?sslmode=disable"
 	if p.tls {
 		address = c.URL(p.role, "torture") + "?sslmode=verify-full&sslrootcert=" + c.CAFile()
@@ -156,25 +152,51 @@ func (p *place) settleIn(c *pgtest.Cluster) error {
 	return nil
 }
 
-// endSessions ends the sessions of a connection's role that are in a transaction and wait
-// for the client, as the session of a process that refreshes does. It returns their number.
-func endSessions(c *pgconn.PgConn) (int, error) {
+// ask returns the first column of what a query finds among the sessions of the
+// connection's own role, without this one.
+func ask(c *pgconn.PgConn, column, where string) (found []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	result := c.ExecParams(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE usename = current_user AND state = 'idle in transaction' AND pid <> pg_backend_pid()`, nil, nil, nil, nil).Read()
-	return len(result.Rows), result.Err
+	result := c.ExecParams(ctx, "SELECT "+column+" FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid() AND "+where, nil, nil, nil, nil).Read()
+	for _, row := range result.Rows {
+		found = append(found, string(row[0]))
+	}
+	return found, result.Err
 }
 
-// disturb plays what the plan has for the database's server until ended is closed. restored
-// waits until that is over and the server is back.
+// watch measures until ended is closed how long a transaction outlives its process: for
+// that time a machine that died can hold the row. A slow answer makes it no longer.
+func (t *trial) watch(session *pgconn.PgConn, ended <-chan struct{}) {
+	orphaned := map[string]time.Time{}
+	for {
+		asked := time.Now()
+		ports, _ := ask(session, "client_port", "xact_start IS NOT NULL")
+		for _, port := range ports {
+			if t.sender("127.0.0.1:"+port) != nil {
+				continue
+			}
+			if since, known := orphaned[port]; known {
+				t.held = max(t.held, asked.Sub(since))
+			} else {
+				orphaned[port] = time.Now()
+			}
+		}
+		select {
+		case <-time.After(life / 100):
+		case <-ended:
+			return
+		}
+	}
+}
+
+// disturb plays what the plan has for the database's server until ended is closed. After
+// that restored waits until it is over and the server is back.
 func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
-	var moments, all sync.WaitGroup
-	// at runs f at a moment; with the first request in the server's hands, before the
-	// simulator sees it, if that is the moment.
+	var moments, starts sync.WaitGroup
+	// at runs f at a moment. With the first request that is before the simulator sees it.
 	at := func(m moment, f func()) {
-		if m.point == onRequest && m.after == 0 {
-			s.first[onRequest] = append(s.first[onRequest], f)
+		if m.after == 0 {
+			s.first[m.point] = append(s.first[m.point], f)
 			return
 		}
 		moments.Go(func() {
@@ -183,59 +205,54 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 			}
 		})
 	}
-	over := func() { // no f runs any more
-		<-ended
-		moments.Wait()
-		t.quiesce()
+	var sessions []*pgconn.PgConn
+	session := func() *pgconn.PgConn {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		c, err := pgconn.Connect(ctx, t.address+"&passfile="+t.db.passFile)
+		if err == nil {
+			sessions = append(sessions, c)
+		} else {
+			t.blame("cannot connect to the database: %v", err)
+		}
+		return c
 	}
 	for _, m := range t.cuts {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		session, err := pgconn.Connect(ctx, t.address+"&passfile="+t.db.passFile)
-		cancel()
-		if err != nil {
-			continue // the server may be stopped
+		if c := session(); c != nil {
+			at(m, func() {
+				// As the session of a process that refreshes is.
+				cut, err := ask(c, "pg_terminate_backend(pid)", "state = 'idle in transaction'")
+				if err == nil && len(cut) > 0 { // the server may be stopped
+					t.did(sessionsEnded)
+					t.count(string(sessionsEnded), len(cut))
+				}
+			})
 		}
-		at(m, func() {
-			if n, err := endSessions(session); err == nil && n > 0 { // the server may be stopped
-				t.did(sessionsEnded)
-				t.count(string(sessionsEnded), n)
-			}
-		})
-		all.Go(func() {
-			over()
-			session.Close(context.Background())
-		})
 	}
-	if t.stop.mode == "" {
-		return all.Wait
-	}
-	stopped := make(chan struct{})
-	halt := func() {
-		err := t.cluster.Stop(t.stop.mode)
-		t.must(databaseStopped, err)
-		close(stopped)
-	}
-	if t.stop.first {
-		halt()
-	} else {
-		at(t.stop.moment, halt)
-	}
-	all.Go(func() {
-		select {
-		case <-stopped:
-		case <-ended:
-			over()
-			select {
-			case <-stopped:
-			default:
-				return // its moment did not come
-			}
+	if t.dies {
+		if c := session(); c != nil {
+			moments.Go(func() { t.watch(c, ended) })
 		}
-		time.Sleep(t.stop.lasts)
-		t.did(databaseStarting)
-		err := t.cluster.Start()
-		t.must(databaseBack, err)
-		t.abandon = t.abandon || err != nil
-	})
-	return all.Wait
+	}
+	if t.stop.mode != "" {
+		at(t.stop.moment, func() {
+			err := t.cluster.Stop(t.stop.mode)
+			t.must(databaseStopped, err)
+			starts.Go(func() {
+				time.Sleep(t.stop.lasts)
+				t.did(databaseStarting)
+				err := t.cluster.Start()
+				t.must(databaseBack, err)
+				t.abandon = t.abandon || err != nil
+			})
+		})
+	}
+	return func() {
+		moments.Wait()
+		t.quiesce() // a request may have been a moment
+		starts.Wait()
+		for _, c := range sessions {
+			c.Close(context.Background())
+		}
+	}
 }

@@ -34,10 +34,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // options are the flags, and what is made of them.
@@ -101,12 +102,7 @@ func parse(args []string) (o options, err error) {
 	case o.front && (o.shared() || o.seal != "none"):
 		err = errors.New("the front serves unsealed files only")
 	case len(o.scenarios()) == 0:
-		o.only = ""
-		var names []string
-		for _, s := range o.scenarios() {
-			names = append(names, s.name)
-		}
-		err = fmt.Errorf("there are these scenarios: %s", strings.Join(names, ", "))
+		err = fmt.Errorf("scenario.go has no scenario with %q in its name", o.only)
 	}
 	if err != nil {
 		fail(err)
@@ -185,7 +181,7 @@ func run(o options) int {
 	for i, w := range worlds {
 		all.Go(func() {
 			// Apart from each other, or all would wait and all would work at the same time.
-			sleep(ctx, time.Duration(i)*life/time.Duration(o.worlds))
+			_ = fault.Pause(ctx, time.Duration(i)*life/time.Duration(o.worlds))
 			for n := i; n < o.rounds && ctx.Err() == nil; n += o.worlds {
 				r := w.round(ctx, n)
 				if ctx.Err() != nil && r.fate != survived {
@@ -216,11 +212,4 @@ func run(o options) int {
 		return fail(fmt.Errorf("only %d of %d rounds were run", n, o.rounds))
 	}
 	return 0
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

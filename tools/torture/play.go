@@ -78,21 +78,21 @@ type trial struct {
 	*world
 	*plan
 	number int
-	all    []*process // in the order of their start
-	noRoom bool       // from the first call to the last there is none on the disk's machine
+	noRoom bool // from the first call to the last there is none on the disk's machine
 
-	noting sync.Mutex // guards the next three
+	noting sync.Mutex // guards the next four
+	all    []*process // once they have ended in the order of their start
 	events []occurrence
 	wrong  []string // whatever should not have happened, beside the fate
 	notes  map[string]int
 
 	fate    string
-	reason  string          // of a loss that is explained
-	errors  int             // that the server counted
-	longest time.Duration   // that a process took
-	waited  time.Duration   // after the other machine's processes were killed
-	saves   []time.Duration // from the server's last byte to the end of the process that refreshed
-	abandon bool            // the world cannot go on
+	reason  string        // of a loss that is explained
+	errors  int           // that the server counted
+	longest time.Duration // that a process took
+	waited  time.Duration // after the other machine's processes were killed
+	held    time.Duration // that a transaction outlived its process
+	abandon bool          // the world cannot go on
 
 	story string // for a developer, if anything is wrong
 }
@@ -145,20 +145,20 @@ func (t *trial) play() {
 	s.reach(onStart)
 
 	var others sync.WaitGroup
-	if p.elsewhere > 0 {
-		others.Go(func() {
-			time.Sleep(p.elsewhere)
-			t.must(signedInElsewhere, w.signInElsewhere())
-		})
+	later := func(after time.Duration, f func()) {
+		if after > 0 {
+			others.Go(func() {
+				time.Sleep(after)
+				f()
+			})
+		}
 	}
-	if p.disk.lasts > 0 {
-		others.Go(func() {
-			time.Sleep(p.disk.lasts)
-			w.healDisk()
-			t.did(diskHealed)
-		})
-	}
-	t.all = append(t.all, t.call(s)...)
+	later(p.elsewhere, func() { t.must(signedInElsewhere, w.signInElsewhere()) })
+	later(p.disk.lasts, func() {
+		w.healDisk()
+		t.did(diskHealed)
+	})
+	t.call(s)
 	t.did(callsEnded)
 	close(ended)
 	others.Wait()
@@ -183,35 +183,23 @@ func (t *trial) must(e event, err error) {
 }
 
 // call runs the plan's calls and returns once all have ended.
-func (t *trial) call(s *stage) []*process {
-	processes := make([]*process, len(t.calls))
-	started := make([]chan struct{}, len(t.calls))
-	for i := range started {
-		started[i] = make(chan struct{})
-	}
+func (t *trial) call(s *stage) {
 	var all sync.WaitGroup
-	for i, c := range t.calls {
+	for _, c := range t.calls {
 		m := t.machines[c.machine]
 		if t.disk.kind != diskSound && c.machine == t.disk.machine && !m.mounted && c.fileSize == 0 && (t.disk.kind != diskReadOnly || os.Geteuid() == 0) {
 			c.fileSize = 1 << (t.disk.spare % 5) // the next best
 		}
 		all.Go(func() {
-			defer close(started[i])
 			time.Sleep(c.after)
-			if c.behind > 0 {
-				<-started[c.behind-1]
-				processes[c.behind-1].wait()
-			}
-			if c.login {
-				processes[i] = t.login(c, s)
-			} else {
-				processes[i] = t.start(c, s)
+			for next := &c; next != nil; next = next.then {
+				p := t.start(*next, s)
+				t.noting.Lock()
+				t.all = append(t.all, p)
+				t.noting.Unlock()
+				p.wait()
 			}
 		})
 	}
 	all.Wait()
-	for _, p := range processes {
-		p.wait()
-	}
-	return processes
 }

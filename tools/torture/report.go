@@ -102,10 +102,10 @@ type table struct {
 	cells   map[cell]int
 	reasons map[string]int
 	notes   map[string]int
-	errors  int             // the most that the server counted in one round
-	longest time.Duration   // that a process took
-	waited  time.Duration   // that a process was held up by a machine that had died
-	saves   []time.Duration // from the server's last byte to the end of the process that refreshed
+	errors  int           // the most that the server counted in one round
+	longest time.Duration // that a process took
+	waited  time.Duration // that a process was held up by a machine that had died
+	held    time.Duration // that a transaction outlived its process
 }
 
 // cell is a number in the table. A row is a scenario, a rotation or allRounds.
@@ -133,8 +133,8 @@ func (t *table) add(r *trial) {
 	for note, n := range r.notes {
 		t.notes[note] += n
 	}
-	t.errors, t.longest, t.waited = max(t.errors, r.errors), max(t.longest, r.longest), max(t.waited, r.waited)
-	t.saves = append(t.saves, r.saves...)
+	t.errors, t.longest = max(t.errors, r.errors), max(t.longest, r.longest)
+	t.waited, t.held = max(t.waited, r.waited), max(t.held, r.held)
 }
 
 func (t *table) failed() bool {
@@ -177,12 +177,8 @@ func (t *table) print(out io.Writer, o options, took time.Duration) {
 		}
 	}
 	if t.waited > 0 {
-		fmt.Fprintf(out, "The longest that a process went on after the other machine's were killed: %s.\n", t.waited.Round(time.Millisecond))
+		fmt.Fprintf(out, "The longest that a process went on after the other machine's were killed: %s, and a transaction after its process: %s.\n",
+			t.waited.Round(time.Millisecond), t.held.Round(time.Millisecond))
 	}
 	fmt.Fprintf(out, "The longest that a process took: %s. The most errors that the server counted in one round: %d.\n", t.longest.Round(time.Millisecond), t.errors)
-	if n := len(t.saves); n > 0 {
-		slices.Sort(t.saves)
-		fmt.Fprintf(out, "From the server's last byte to the end of the process, the save between them: p50 %s, p99 %s of %d refreshes of quiet rounds.\n",
-			t.saves[n/2].Round(time.Microsecond), t.saves[n*99/100].Round(time.Microsecond), n)
-	}
 }

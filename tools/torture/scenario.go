@@ -43,17 +43,10 @@ type call struct {
 	args     []string
 	timeout  time.Duration // --timeout; patience if zero
 	after    time.Duration // the start of the round
-	behind   int           // starts at the end of this call, counted from 1
+	then     *call         // starts when this one has ended
 	fileSize int           // ulimit -f, in 512 bytes; 0 is unlimited
 	blows    []blow
 	stdin    string
-}
-
-func (c call) limit() time.Duration {
-	if c.timeout > 0 {
-		return c.timeout
-	}
-	return patience
 }
 
 // blow is a signal to a process.
@@ -62,7 +55,8 @@ type blow struct {
 	moment
 }
 
-// moment is a time in a round: so long after a point.
+// moment is a time in a round: so long after a point. Without a delay it comes before
+// anything else that the point sets off.
 type moment struct {
 	point point
 	after time.Duration
@@ -101,10 +95,12 @@ const (
 // stop is when and how the database's server stops.
 type stop struct {
 	moment
-	first bool        // before the calls; moment does not count
 	mode  pgtest.Mode // empty: it does not stop
 	lasts time.Duration
 }
+
+// first reports whether it stops before the calls.
+func (s stop) first() bool { return s.mode != "" && s.moment == moment{} }
 
 // scenario is a row of the table: how many calls of token there are, and what happens to
 // them.
@@ -182,8 +178,7 @@ var fileScenarios = []scenario{
 		for i := range p.calls {
 			p.calls[i].after = p.between(0, 150*time.Millisecond)
 		}
-		out := call{args: []string{"logout"}, after: p.between(0, 50*time.Millisecond)}
-		p.calls = append(p.calls, out, call{login: true, behind: len(p.calls) + 1})
+		p.calls = append(p.calls, call{args: []string{"logout"}, after: p.between(0, 50*time.Millisecond), then: &call{login: true}})
 	}},
 	{"login again, spoilt", 5, 0, 2, func(p *plan) {
 		p.signsIn = true
@@ -281,7 +276,9 @@ func draw(o options, n int) *plan {
 		return p
 	}
 	for i := range p.calls {
-		p.calls[i].machine = p.IntN(machines)
+		for c := &p.calls[i]; c != nil; c = c.then {
+			c.machine = p.IntN(machines)
+		}
 	}
 	p.disk.machine = p.IntN(machines)
 	if p.dies {
@@ -383,7 +380,7 @@ func (p *plan) cutSessions() {
 // stopServer has the database's server stop and come back after a while.
 func (p *plan) stopServer() {
 	p.stop = stop{moment: p.moment(), mode: pick(p, pgtest.Fast, pgtest.Immediate, pgtest.Crash)}
-	p.maybe(30, func() { p.stop.first = true })
+	p.maybe(30, func() { p.stop.moment = moment{} }) // before the calls
 	p.stop.lasts = pick(p, p.between(0, 300*time.Millisecond), p.between(0, 1500*time.Millisecond), p.between(2*time.Second, 6*time.Second))
 }
 

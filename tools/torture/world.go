@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,6 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
-	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 const (
@@ -128,7 +128,7 @@ func newWorld(o options, i int, db *database) (*world, error) {
 	n := 1
 	if o.shared() {
 		n = machines
-		w.place = place{db: db, role: "world" + strconv.Itoa(i), tls: w.older, admitted: map[*pgtest.Cluster]bool{}}
+		w.place = place{db: db, role: role(i), tls: w.older}
 		if err := w.settleIn(db.calm); err != nil {
 			return nil, err
 		}
@@ -355,8 +355,13 @@ type sentSignal struct {
 
 // start starts a process, and sends its blows when they are due.
 func (w *world) start(c call, s *stage) *process {
+	if c.login { // as a person who pastes the code
+		c.args = []string{"login", "--no-browser", "--paste"}
+		c.stdin = w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI) + "\n"
+	}
 	p := &process{call: c, done: make(chan struct{})}
-	args, flags := c.args, []string{"-v", "--timeout", c.limit().String()}
+	limit := cmp.Or(c.timeout, patience)
+	args, flags := c.args, []string{"-v", "--timeout", limit.String()}
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") })
 	if w.front && args[0] == "token" {
 		env = append(env, flagsEnv+"="+strings.Join(flags, " ")) // for the whole program behind it
@@ -375,7 +380,7 @@ func (w *world) start(c call, s *stage) *process {
 	if w.shared() {
 		env = append(env, "EXACTAUTH_STORE="+w.address, "PGPASSFILE="+w.db.passFile)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.limit()+grace)
+	ctx, cancel := context.WithTimeout(context.Background(), limit+grace)
 	p.cmd = exec.CommandContext(ctx, args[0], args[1:]...)
 	p.cmd.Env, p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = env, strings.NewReader(c.stdin), &p.stdout, &p.stderr
 	p.cmd.Cancel = func() error { // a Go program prints where it hangs
@@ -438,26 +443,14 @@ func (p *process) endedAtOnce() bool {
 }
 
 // command names the process in messages.
-func (p *process) command() string {
-	if p.login {
-		return "login"
-	}
-	return strings.Join(p.args, " ")
-}
-
-// login signs in as a person would who pastes the code.
-func (w *world) login(c call, s *stage) *process {
-	c.args = []string{"login", "--no-browser", "--paste"}
-	c.stdin = w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI) + "\n"
-	return w.start(c, s)
-}
+func (p *process) command() string { return strings.Join(p.args, " ") }
 
 // signIn begins a new login.
 func (w *world) signIn() error {
 	w.mu.Lock()
 	w.requests = nil
 	w.mu.Unlock()
-	p := w.login(call{login: true}, nil)
+	p := w.start(call{login: true}, nil)
 	if p.wait(); p.code != 0 {
 		return fmt.Errorf("exit %d: %s", p.code, p.stderr.String())
 	}
