@@ -155,12 +155,9 @@ func unavailable(tb testing.TB, err error) {
 // binary is killed, but then its files remain.
 func Start(tb testing.TB) *Cluster {
 	tb.Helper()
+	Need(tb)
 	c, err := New("")
-	if errors.Is(err, ErrUnavailable) {
-		unavailable(tb, err)
-	} else if err != nil {
-		tb.Fatalf("make a PostgreSQL cluster: %v", err)
-	}
+	Check(tb, err)
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("PostgreSQL's log:\n%s", c.log())

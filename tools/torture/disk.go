@@ -57,8 +57,6 @@ func hasPort(pid, port int) bool {
 // smallDisk are the options of a file system that is soon full.
 const smallDisk = "size=256k,nr_inodes=24,mode=0700"
 
-func mountSmall(dir string) error { return unix.Mount("torture", dir, "tmpfs", 0, smallDisk) }
-
 func remount(dir string, flags uintptr, options string) error {
 	return unix.Mount("torture", dir, "tmpfs", unix.MS_REMOUNT|flags, options)
 }

@@ -382,10 +382,7 @@ func (t *trial) look() (r state, kept []state, ok bool) {
 // refresh token is current there is whole, however slow the machine.
 func (t *trial) settle(ctx context.Context) {
 	deadline := time.Now().Add(recovery)
-	asked := false // a call asked for a sign-in
-	for _, p := range t.all {
-		asked = asked || p.code == 4 && !p.login
-	}
+	asked := slices.ContainsFunc(t.all, func(p *process) bool { return p.code == 4 && !p.login }) // for a sign-in
 	force := false
 	served, refused := make([]bool, len(t.machines)), make([]bool, len(t.machines))
 	_, kept, ok := t.look()

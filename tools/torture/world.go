@@ -139,7 +139,7 @@ func newWorld(o options, i int, db *database) (*world, error) {
 		if err := os.MkdirAll(m.fs, 0o700); err != nil {
 			return nil, err
 		}
-		m.mounted = w.small && w.mounts && mountSmall(m.fs) == nil
+		m.mounted = w.small && w.mounts && unix.Mount("torture", m.fs, "tmpfs", 0, smallDisk) == nil
 		if err := os.Mkdir(m.state, 0o700); err != nil {
 			return nil, err
 		}
