@@ -49,11 +49,11 @@ func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
 // thought of replacing it, and without a word.
 func whole(record []byte, now time.Time) (token string, err error) {
 	c := &exactauth.Client{
-		Profile: config.Settings{Name: "acme", BaseURL: baseURL, ClientID: clientID, RedirectURI: config.DefaultRedirectURI},
-		Store:   only(record),
-		HTTP:    &http.Client{Transport: noNetwork{}},
-		Now:     func() time.Time { return now },
-		Notice:  func(text string) { err = errors.New(text) },
+		Profile:   config.Settings{Name: "acme", BaseURL: baseURL, ClientID: clientID, RedirectURI: config.DefaultRedirectURI},
+		Store:     only(record),
+		Transport: noNetwork{},
+		Now:       func() time.Time { return now },
+		Notice:    func(text string) { err = errors.New(text) },
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // it waits for nothing
 	defer cancel()

@@ -42,8 +42,8 @@ type Client struct {
 	// Optional.
 	ClientSecret func(context.Context) (fault.Secret, error)
 
-	// HTTP makes every request; redirects are never followed. Optional.
-	HTTP *http.Client
+	// Transport makes every request. Optional.
+	Transport http.RoundTripper
 
 	// Now is the clock. Optional.
 	Now func() time.Time
@@ -106,12 +106,8 @@ const userLimit = 15 * time.Second
 // client secret and refresh token again, to an unregistered address. It keeps no
 // cookies: some of those of Exact's load balancer bind to one machine.
 func (c *Client) http() *http.Client {
-	base := c.HTTP
-	if base == nil {
-		base = http.DefaultClient
-	}
 	return &http.Client{
-		Transport:     base.Transport,
+		Transport:     c.Transport,
 		Timeout:       requestLimit,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -490,7 +490,7 @@ func TestFailedLoginKeepsTheEarlierOne(t *testing.T) {
 	t.Run("unreachable", func(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		before := w.record()
-		c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dialTo(closedAddress(t))}}
+		c.Transport = &http.Transport{DialContext: dialTo(closedAddress(t))}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // ends the retries
 		defer cancel()
 		s := w.sit(ctx, c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annaID, redirectURI) + "\n")})

@@ -358,8 +358,8 @@ func TestOneFailureIsRetried(t *testing.T) {
 func TestUnreachableServerSpendsNothing(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{})
 	old, refresh := w.live(c), w.field("refresh_token")
-	reach := c.HTTP
-	c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dialTo(closedAddress(t))}}
+	reach := c.Transport
+	c.Transport = &http.Transport{DialContext: dialTo(closedAddress(t))}
 
 	w.clock.advance(share(shortLife, 970))
 	w.quiet(func() {
@@ -372,7 +372,7 @@ func TestUnreachableServerSpendsNothing(t *testing.T) {
 	if rec := w.record(); w.field("refresh_token") != refresh || strings.Contains(rec, "spent_at") || strings.Contains(rec, "lost_at") || strings.Contains(rec, "retry_at") {
 		t.Error("the record has a refresh that was never sent")
 	}
-	c.HTTP = reach
+	c.Transport = reach
 	w.live(c)
 }
 
@@ -1489,7 +1489,6 @@ func TestKeepsNoCookies(t *testing.T) {
 		http.SetCookie(rw, &http.Cookie{Name: "AWSALB", Value: "x"})
 		w.Sim.ServeHTTP(rw, r)
 	})
-	c.HTTP.Jar = cookieJar(t)
 	for range 2 {
 		w.clock.advance(exactLife)
 		w.live(c)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -149,7 +148,7 @@ func (w *world) client() *exactauth.Client {
 		},
 		Store:        w.store(),
 		Certificates: w.store(),
-		HTTP:         &http.Client{Transport: transport},
+		Transport:    transport,
 		Now:          w.clock.now,
 		Notice:       func(s string) { fmt.Fprintln(w, s) },
 		Log:          slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -360,13 +359,4 @@ func newTLSFront(t *testing.T, w *world) string {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s.URL
-}
-
-func cookieJar(t *testing.T) http.CookieJar {
-	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return jar
 }
