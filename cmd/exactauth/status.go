@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,10 +134,7 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 	if err == nil {
 		s, err = c.Status(ctx)
 	}
-	if err == nil {
-		err = s.Problem
-	}
-	err = fault.In(name, err)
+	err = fault.In(name, cmp.Or(err, s.Problem))
 	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, SignedIn: s.SignedIn, Store: redacted(p.Store), Seal: p.Seal, err: err}
 	if s.User.ID != "" {
 		out.User = s.User.String()

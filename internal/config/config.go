@@ -105,9 +105,7 @@ func (c *Config) Resolve(env func(string) string, profile string) (Settings, err
 	outside, envErr := Environment(env)
 	table, known := c.Profiles[name]
 	s, err := Settle(name, table.Under(outside))
-	if passwordErr := CheckPassword(name, table["store"]); passwordErr != nil {
-		err = passwordErr
-	}
+	err = cmp.Or(CheckPassword(name, table["store"]), err)
 	if !known && (outside["client_id"] == "" || outside["region"] == "" && outside["base_url"] == "") {
 		err = c.Unknown(name)
 	}
