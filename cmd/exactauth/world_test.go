@@ -19,6 +19,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -61,6 +62,9 @@ type world struct {
 	allowAll  bool
 	fileLeaks []string
 	snapshots map[string]map[string]string
+
+	eventsMu sync.Mutex
+	events   []exactsim.Event
 }
 
 type worldKey struct{}
@@ -75,6 +79,12 @@ type simOptions struct {
 // begin starts a fresh simulator with the cast.
 func (w *world) begin(o simOptions) error {
 	o.AutoApprove = !o.pages
+	w.events = nil
+	o.Observe = func(_ *http.Request, e exactsim.Event) {
+		w.eventsMu.Lock()
+		defer w.eventsMu.Unlock()
+		w.events = append(w.events, e)
+	}
 	w.sim = exactsim.New(o.Config)
 	cast := w.sim.AddCast(w.redirect)
 	cast.Anna.Divisions[1].Status = 2 // archived
@@ -160,7 +170,9 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 		for len(args) >= 2 {
 			got := counter(ts, w.sim.Counters(), args[0]) - counter(ts, w.base, args[0])
 			if strconv.Itoa(got) != args[1] {
-				ts.Fatalf("%s is %d, want %s; events: %+v", args[0], got, args[1], w.sim.Events())
+				w.eventsMu.Lock()
+				defer w.eventsMu.Unlock()
+				ts.Fatalf("%s is %d, want %s; events: %+v", args[0], got, args[1], w.events)
 			}
 			args = args[2:]
 		}

@@ -1,12 +1,6 @@
 package exactsim
 
-import (
-	"slices"
-	"time"
-)
-
-// maxEvents bounds the log of requests; older ones are forgotten.
-const maxEvents = 1000
+import "time"
 
 // Event is one request and what the simulator made of it. It holds no secret.
 type Event struct {
@@ -77,15 +71,10 @@ const (
 	APIError         Outcome = "api error" // any other error of OData
 )
 
-// Events returns the latest requests, at most 1000, in the order of their
-// replies.
-func (s *Sim) Events() []Event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.events)
-}
-
 func (s *Sim) log(c *call, a answer, gaveUp bool) {
+	if s.cfg.Observe == nil {
+		return
+	}
 	s.mu.Lock()
 	e := Event{
 		Time:       s.now(),
@@ -98,14 +87,8 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 		GaveUp:     gaveUp,
 		Status:     a.status,
 	}
-	if len(s.events) == maxEvents {
-		s.events = slices.Delete(s.events, 0, 1)
-	}
-	s.events = append(s.events, e)
 	s.mu.Unlock()
-	if s.cfg.Observe != nil {
-		s.cfg.Observe(c.Request, e)
-	}
+	s.cfg.Observe(c.Request, e)
 }
 
 // grantType is the grant type of a token request, if there is such a type: what a

@@ -194,7 +194,6 @@ type Sim struct {
 	faults []Fault
 
 	counters Counters
-	events   []Event
 	secrets  []string
 }
 

@@ -76,7 +76,8 @@ func Example() {
 // A client loses the reply to a refresh. The simulator knows that it was carried
 // out: the refresh token that the client has is of no more use.
 func ExampleSim_Inject() {
-	sim := exactsim.New(exactsim.Config{})
+	var last exactsim.Event
+	sim := exactsim.New(exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { last = e }})
 	cast := sim.AddCast("https://app.test/callback")
 	server := httptest.NewServer(sim)
 	defer server.Close()
@@ -88,7 +89,6 @@ func ExampleSim_Inject() {
 	sim.Advance(10 * time.Minute)
 	sim.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	status, _, _ := send(server.URL, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})
-	last := sim.Events()[1]
 	fmt.Println(status, sim.RefreshTokenState(refresh))
 	fmt.Printf("%s, generation %d, then %s", last.Outcome, last.Generation, last.Fault)
 	// Output:

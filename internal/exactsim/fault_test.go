@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -196,9 +197,12 @@ func TestRedirectsAreCounted(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	w, p := faulty(t, exactsim.Fault{Kind: exactsim.Drop, Commit: true})
+	var log []exactsim.Event
+	w := newWorld(t, exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { log = append(log, e) }})
+	p := w.login()
+	w.Advance(570 * time.Second)
+	w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	w.refresh(p.Refresh)
-	log := w.Events()
 	if len(log) != 2 {
 		t.Fatalf("%d events", len(log))
 	}
