@@ -62,6 +62,49 @@ func (s *served) raw(request string) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// Exact's API and files are passed on, and nothing that any server could read as an
+// address outside of them: the token endpoint above all, whose errors block the app.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	upstream := newEcho(t, nil)
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
+	for _, test := range []struct {
+		status int
+		paths  []string
+	}{
+		{200, []string{
+			"/api/v1/current/Me", "/API/v1/current/Me?$select=UserID", "/api/v1/", "/api/v1/beta/123456/crm/Accounts", "/api/v1/123456/crm/Accounts/",
+			"/api/v1/123456/crm/Accounts(guid'2b5a0000-0000-0000-0000-000000000001')/$links/Contacts", "/api/v1/123456/$batch", "/api/v1/123456/$metadata",
+			"/api/v1/1/x(Code=%20'caf%C3%A9',Year=2026)", "/api/v1/1/x('a..b')", "/api/v1/1/x('a%2Fb%2B1@c')", "/docs/SysAttachment.aspx?ID=1&_Division_=2&Download=1",
+			"/docs/XMLUpload.aspx?Topic=Accounts&PaymentMethod=B", "/api/v1/1/x?$filter=Method%20eq%20'%2e%2e/%00'",
+		}},
+		{403, []string{
+			"/api/oauth2/token", "/api/oauth2/auth", "/API//oAuth2%2Ftoken", "/api/oauth2%20/token", "/api/oauth2./token", "/api/oauth2;x/token", "/api;a=b/oauth2/token",
+			"/api%2Foauth2/token", "/%61pi/oauth2/token", "/api/./oauth2/token", "/api/v1;x/../oauth2/token", "/api/v1./x", "/api/v1%2F..%2Foauth2/token",
+			"/api%5Coauth2%5Ctoken", "/x/../api/oauth2/token", "/%2e%2e/x", "//evil.example/x", "/%5Cevil.example/x", "/x", "/api", "/api/v1", "/api/v2/x", "/documents/x", "/a%0d%0aHost:%20x", "/a%00",
+		}},
+		{400, []string{
+			"/api/v1/../oauth2/token", "/api/v1/%2e%2e/oauth2/token", "/api/v1/..%2Foauth2/token", "/api/v1/x%2F..%2F..%2Foauth2/token", "/api/v1/..%5Coauth2%5Ctoken", "/api/v1/%5C..%5Coauth2",
+			"/api/v1/..;/oauth2/token", "/api/v1/..%3Bx/oauth2/token", "/api/v1/..%20/oauth2/token", "/api/v1/.../oauth2/token", "/api/v1/%20../oauth2/token", "/api/v1/%252e%252e/oauth2/token",
+			"/api/v1/%EF%BC%8E%EF%BC%8E/oauth2/token", "/api/v1/%C0%AE%C0%AE/oauth2/token", "/api/v1/x/.", "/docs/../api/oauth2/token", "/api/v1/x%00", "/api/v1/x%0d%0aHost:%20x", "/api/v1/x%23", "/api/v1/x%3Fy", "/api/v1/x%7f",
+		}},
+		{404, []string{"", "/"}},
+	} {
+		for _, path := range test.paths {
+			before := len(upstream.requests())
+			resp, body := s.raw("GET /" + s.secret + path + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(s.origin, "http://") + "\r\nConnection: close\r\n\r\n")
+			if resp.StatusCode != test.status {
+				t.Errorf("%s: status %d, want %d: %s", path, resp.StatusCode, test.status, body)
+			}
+			if passed := len(upstream.requests()) > before; passed != (test.status == 200) {
+				t.Errorf("%s: reached the server: %t", path, passed)
+			} else if got := upstream.requests(); passed && got[before].RequestURI != path {
+				t.Errorf("%s: the server saw %s", path, got[before].RequestURI)
+			}
+		}
+	}
+}
+
 // A client without the secret, a client that uses another name, and a web page get
 // nothing.
 func TestStrangersGetNothing(t *testing.T) {
@@ -113,15 +156,6 @@ func TestStrangersGetNothing(t *testing.T) {
 		{"next to nothing", "GET /" + s.secret + "/", host, "", 404},
 		{"options", "OPTIONS " + good, host, "", 405},
 		{"trace", "TRACE " + good, host, "", 405},
-		{"token endpoint", "POST /" + s.secret + "/api/oauth2/token", host, "Content-Length: 0", 403},
-		{"token endpoint, disguised", "GET /" + s.secret + "/API//oAuth2%2Ftoken", host, "", 403},
-		{"up", "GET /" + s.secret + "/../x", host, "", 400},
-		{"up, escaped", "GET /" + s.secret + "/a/%2e%2e/x", host, "", 400},
-		{"up, slash escaped", "GET /" + s.secret + "/a%2f..%2fx", host, "", 400},
-		{"up, other slash", "GET /" + s.secret + "/a%5C..%5Cx", host, "", 400},
-		{"another host as a path", "GET /" + s.secret + "//evil.example/x", host, "", 400},
-		{"line end", "GET /" + s.secret + "/a%0d%0aHost:%20x", host, "", 400},
-		{"zero byte", "GET /" + s.secret + "/a%00", host, "", 400},
 		{"tunnel", "CONNECT evil.example:443", host, "", 421},
 	} {
 		headers := test.headers
@@ -163,13 +197,13 @@ func TestWaysToShowTheSecret(t *testing.T) {
 	_, port, _ := net.SplitHostPort(host)
 	for _, test := range []struct{ name, request, path string }{
 		{"path", "GET /" + s.secret + "/api/v1/current/Me?$select=A,B HTTP/1.1\r\nHost: " + host, "/api/v1/current/Me?$select=A,B"},
-		{"localhost", "GET /" + s.secret + "/x HTTP/1.1\r\nHost: LocalHost:" + port, "/x"},
-		{"bearer", "GET /x HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: bearer " + s.secret, "/x"},
-		{"absolute target", "GET " + s.url("/x") + " HTTP/1.1\r\nHost: " + host, "/x"},
-		{"typed by a person", "GET /" + s.secret + "/x HTTP/1.1\r\nHost: " + host + "\r\nSec-Fetch-Site: none", "/x"},
-		{"its own page", "GET /" + s.secret + "/x HTTP/1.1\r\nHost: " + host + "\r\nSec-Fetch-Site: same-origin\r\nOrigin: http://" + host, "/x"},
-		{"escapes stay", "GET /" + s.secret + "/Items('a%2Fb%20c') HTTP/1.1\r\nHost: " + host, "/Items('a%2Fb%20c')"},
-		{"query stays", "GET /" + s.secret + "/x?$filter=Name%20eq%20'a;b'&x=%zz&& HTTP/1.1\r\nHost: " + host, "/x?$filter=Name%20eq%20'a;b'&x=%zz&&"},
+		{"localhost", "GET /" + s.secret + "/docs/x HTTP/1.1\r\nHost: LocalHost:" + port, "/docs/x"},
+		{"bearer", "GET /docs/x HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: bearer " + s.secret, "/docs/x"},
+		{"absolute target", "GET " + s.url("/docs/x") + " HTTP/1.1\r\nHost: " + host, "/docs/x"},
+		{"typed by a person", "GET /" + s.secret + "/docs/x HTTP/1.1\r\nHost: " + host + "\r\nSec-Fetch-Site: none", "/docs/x"},
+		{"its own page", "GET /" + s.secret + "/docs/x HTTP/1.1\r\nHost: " + host + "\r\nSec-Fetch-Site: same-origin\r\nOrigin: http://" + host, "/docs/x"},
+		{"escapes stay", "GET /" + s.secret + "/api/v1/1/Items('a%2Fb%20c') HTTP/1.1\r\nHost: " + host, "/api/v1/1/Items('a%2Fb%20c')"},
+		{"query stays", "GET /" + s.secret + "/docs/x?$filter=Name%20eq%20'a;b'&x=%zz&& HTTP/1.1\r\nHost: " + host, "/docs/x?$filter=Name%20eq%20'a;b'&x=%zz&&"},
 		{"dots in a name", "GET /" + s.secret + "/docs/Sys..Attachment.aspx HTTP/1.1\r\nHost: " + host, "/docs/Sys..Attachment.aspx"},
 	} {
 		before := len(upstream.requests())
@@ -191,57 +225,97 @@ func TestWaysToShowTheSecret(t *testing.T) {
 	}
 }
 
-// Headers about the client, its browser and other proxies do not reach Exact, and
-// headers for a browser do not reach the client.
+// Only headers that are known to be of use pass, in both directions.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
-	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
+	answer := http.Header{"Content-Type": {"text/html"}, "Content-Disposition": {"attachment"}, "Content-Language": {"nl"}, "Accept-Ranges": {"bytes"}, "Etag": {`"1"`},
+		"Last-Modified": {"Sun, 22 Nov 2026 12:00:00 GMT"}, "Date": {"Sun, 22 Nov 2026 12:00:01 GMT"}, "Retry-After": {"7"}, "Reason": {"Fine"}, "Allow": {"GET"},
+		"X-Ratelimit-Remaining": {"4999"}, "X-Ratelimit-Minutely-Reset": {"1638489600000"}, "Dataserviceversion": {"2.0;"}, "Odata-Version": {"4.0"}, "Preference-Applied": {"return=representation"}}
+	upstream := newEcho(t, func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
-		h.Set("Set-Cookie", "ASP.NET_SessionId=1")
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Allow-Private-Network", "true")
+		for name, values := range answer {
+			h[name] = values
+		}
+		for _, name := range []string{"Set-Cookie", "Set-Cookie2", "Access-Control-Allow-Origin", "Access-Control-Allow-Private-Network", "Keep-Alive", "X-Hop", "Alt-Svc", "Strict-Transport-Security",
+			"Clear-Site-Data", "Exactauth-Error", "Refresh", "Report-To", "NEL", "Reporting-Endpoints", "Content-Security-Policy-Report-Only", "SourceMap", "X-SourceMap", "Service-Worker-Allowed", "Link",
+			"WWW-Authenticate", "Proxy-Authenticate", "Authentication-Info", "Public-Key-Pins", "Expect-CT", "Origin-Agent-Cluster", "Critical-CH", "Accept-CH", "X-Frame-Options", "X-XSS-Protection",
+			"Server", "Via", "Age", "Warning", "Expires", "Pragma", "Vary", "X-Anything"} {
+			h.Set(name, "x")
+		}
 		h.Set("Connection", "X-Hop")
-		h.Set("X-Hop", "1")
-		h.Set("Keep-Alive", "timeout=5")
-		h.Set("Alt-Svc", `h3=":443"`)
-		h.Set("Strict-Transport-Security", "max-age=1")
-		h.Set("Exactauth-Error", "forged")
-		h.Set("ETag", `"1"`)
-		h.Set("X-RateLimit-Remaining", "4999")
-		h.Set("Reason", "Fine")
+		h.Set("Cache-Control", "public, max-age=31536000")
+		h.Set("Content-Security-Policy", "default-src *")
+		h.Set("Referrer-Policy", "unsafe-url")
+		h.Set("Trailer", "Set-Cookie, X-Late")
+		fmt.Fprint(w, "the books")
+		h.Set("X-Late", "1")
+		h.Set(http.TrailerPrefix+"Refresh", "0;url=http://evil.example/")
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
-	_, h, _, err := s.try(context.Background(), http.MethodPost, "/x", strings.NewReader("{}"), http.Header{
-		"Authorization": {"Bearer of-the-client"}, "Cookie": {"a=b"}, "Proxy-Authorization": {"Basic x"},
-		"Connection": {"X-Mine, Authorization"}, "X-Mine": {"1"}, "Te": {"gzip"}, "Upgrade": {"h2c"}, "Keep-Alive": {"1"},
-		"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Port": {"1"}, "Forwarded": {"for=1"},
-		"X-Real-Ip": {"10.0.0.1"}, "X-Original-Url": {"/api/oauth2/token"}, "X-Rewrite-Url": {"/api/oauth2/token"}, "Via": {"1.1 x"},
-		"Referer": {s.url("/page")}, "Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Ch-Ua": {"x"},
-		"Content-Type": {"application/json"}, "Accept": {"application/json"}, "Accept-Language": {"nl"}, "If-Match": {`"1"`},
-		"X-Http-Method": {"MERGE"}, "Dataserviceversion": {"2.0"}, "User-Agent": {"excel"},
-	})
+	want := http.Header{"Accept": {"application/json"}, "Accept-Charset": {"utf-8"}, "Accept-Language": {"nl"}, "Cache-Control": {"no-cache"}, "Content-Type": {"application/json"}, "If-Match": {`"1"`},
+		"If-Modified-Since": {"x"}, "If-None-Match": {"*"}, "Prefer": {"return=representation"}, "Range": {"bytes=0-1"}, "User-Agent": {"excel"}, "X-Exactonline-Client": {"x"}, "X-Http-Method": {"MERGE"},
+		"Dataserviceversion": {"2.0"}, "Maxdataserviceversion": {"3.0;NetFx"}, "Odata-Version": {"4.0"}, "Odata-Maxversion": {"4.0"}}
+	request := want.Clone()
+	for _, name := range []string{"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "X-Mine", "TE", "Upgrade", "Keep-Alive", "Referer", "Sec-Fetch-Mode", "Sec-CH-UA", "Priority", "DNT",
+		"Forwarded", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X_Forwarded_For", "X-ForwardedFor", "X-Forwarder-For", "Via", "X-Real-IP", "True-Client-IP",
+		"CF-Connecting-IP", "Fastly-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Originating-IP", "Client-IP", "X-Original-URL", "X-Original-Host", "X-Rewrite-URL", "X-Host", "X-HTTP-Host-Override",
+		"X_ORIGINAL_URL", "Content_Type", "Content_Length", "Transfer_Encoding", "Access-Control-Request-Headers", "Upgrade-Insecure-Requests", "Accept-Encoding", "X-Requested-With", "Postman-Token", "X-Anything"} {
+		request[name] = []string{"x"}
+	}
+	request["Sec-Fetch-Site"], request["Connection"], request["Te"] = []string{"none"}, []string{"X-Mine, Authorization"}, []string{"trailers"}
+	req, err := http.NewRequest(http.MethodPost, s.url("/docs/x"), io.MultiReader(strings.NewReader("{}"))) // of unknown length, so that trailers can follow
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header, req.Trailer = request, http.Header{"X-Http-Method-Override": {"DELETE"}}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "the books" {
+		t.Errorf("%q, %v", body, err)
+	}
 	got := upstream.requests()[0]
-	want := http.Header{"Authorization": {"Bearer upstream-token"}, "Content-Type": {"application/json"}, "Accept": {"application/json"},
-		"Accept-Language": {"nl"}, "If-Match": {`"1"`}, "X-Http-Method": {"MERGE"}, "Dataserviceversion": {"2.0"}, "User-Agent": {"excel"},
-		"Accept-Encoding": {"gzip"}, "Content-Length": {"2"}}
-	if fmt.Sprint(got.Header) != fmt.Sprint(want) {
-		t.Errorf("Exact sees %v,\nwant %v", got.Header, want)
+	want["Authorization"] = []string{"Bearer upstream-token"} // no Accept-Encoding, because of the range
+	if fmt.Sprint(got.Header) != fmt.Sprint(want) || len(got.Trailer) != 0 {
+		t.Errorf("Exact sees %v,\nwant %v,\ntrailers %v", got.Header, want, got.Trailer)
 	}
 	if got.Host != strings.TrimPrefix(upstream.URL, "http://") {
 		t.Errorf("Host %q", got.Host)
 	}
-	for _, name := range []string{"Set-Cookie", "Access-Control-Allow-Origin", "Access-Control-Allow-Private-Network", "X-Hop", "Keep-Alive", "Alt-Svc", "Strict-Transport-Security", "Exactauth-Error"} {
-		if v := h.Get(name); v != "" {
-			t.Errorf("the client sees %s: %s", name, v)
+	answer["Cache-Control"], answer["Content-Security-Policy"] = []string{"no-store"}, []string{"sandbox; default-src 'none'"}
+	answer["Cross-Origin-Resource-Policy"], answer["Referrer-Policy"], answer["X-Content-Type-Options"] = []string{"same-origin"}, []string{"no-referrer"}, []string{"nosniff"}
+	if fmt.Sprint(resp.Header) != fmt.Sprint(answer) || len(resp.Trailer) != 0 {
+		t.Errorf("the client sees %v,\nwant %v,\ntrailers %v", resp.Header, answer, resp.Trailer)
+	}
+}
+
+// The method that the proxy judges is the one that Exact obeys.
+func TestMethodOverride(t *testing.T) {
+	t.Parallel()
+	upstream := newEcho(t, nil)
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, name := range []string{"X-HTTP-Method", "X-HTTP-Method-Override", "X_HTTP_METHOD_OVERRIDE", "X-HTTP_Method-Override", "X-Method-Override", "x.http.method", "HTTP-Method-Override", "XHttpMethodOverride", "X-Method", "_method"} {
+			want := http.StatusMethodNotAllowed
+			if method == http.MethodPost && name == "X-HTTP-Method" { // OData's own
+				want = http.StatusOK
+			}
+			if status, _, body, err := s.try(context.Background(), method, "/docs/x", nil, http.Header{name: {"MERGE"}}); err != nil || status != want {
+				t.Errorf("%s with %s: status %d: %s, %v", method, name, status, body, err)
+			}
+			if status, _, body, err := s.try(context.Background(), method, "/docs/x?a=b&"+strings.Replace(name, "M", "%4D", 1)+"=DELETE", nil, nil); err != nil || status != http.StatusMethodNotAllowed {
+				t.Errorf("%s with parameter %s: status %d: %s, %v", method, name, status, body, err)
+			}
 		}
 	}
-	for name, value := range map[string]string{"ETag": `"1"`, "X-RateLimit-Remaining": "4999", "Reason": "Fine",
-		"Cross-Origin-Resource-Policy": "same-origin", "Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"} {
-		if h.Get(name) != value {
-			t.Errorf("the client sees %s: %q, want %q", name, h.Get(name), value)
+	if n := len(upstream.requests()); n != 1 {
+		t.Errorf("%d requests reached the server", n)
+	}
+	for _, method := range []string{"PROPFIND", "PURGE", "post", http.MethodTrace, http.MethodOptions} {
+		if status, h, _, err := s.try(context.Background(), method, "/docs/x", nil, nil); err != nil || status != http.StatusMethodNotAllowed || !strings.Contains(h.Get("Allow"), "MERGE") {
+			t.Errorf("%s: status %d, %v", method, status, err)
 		}
 	}
 }
@@ -254,18 +328,21 @@ func TestReadOnly(t *testing.T) {
 		method, path, header string
 		status               int
 	}{
-		{"GET", "/x", "", 200},
-		{"HEAD", "/x", "", 200},
-		{"POST", "/x", "", 405},
-		{"PUT", "/x", "", 405},
-		{"PATCH", "/x", "", 405},
-		{"DELETE", "/x", "", 405},
-		{"MERGE", "/x", "", 405},
-		{"get", "/x", "", 405},
+		{"GET", "/docs/x", "", 200},
+		{"HEAD", "/docs/x", "", 200},
+		{"POST", "/docs/x", "", 405},
+		{"PUT", "/docs/x", "", 405},
+		{"PATCH", "/docs/x", "", 405},
+		{"DELETE", "/docs/x", "", 405},
+		{"MERGE", "/docs/x", "", 405},
+		{"get", "/docs/x", "", 405},
 		{"POST", "/api/v1/123456/$batch", "", 405},
-		{"GET", "/x", "X-Http-Method", 405},
-		{"GET", "/x", "X-Http-Method-Override", 405},
-		{"GET", "/x", "X-Method-Override", 405},
+		{"GET", "/docs/x", "X-Http-Method", 405},
+		{"GET", "/docs/x", "X-Http-Method-Override", 405},
+		{"GET", "/docs/x", "X-Method-Override", 405},
+		{"GET", "/docs/x", "X_HTTP_METHOD_OVERRIDE", 405},
+		{"GET", "/docs/x?x_http_method=DELETE", "", 405},
+		{"OPTIONS", "/docs/x", "", 405},
 	} {
 		header := http.Header{}
 		if test.header != "" {
@@ -308,7 +385,7 @@ func TestNoAnswer(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	s = serve(t, exactapi.TransportConfig{BaseURL: breaks.URL})
-	if _, _, body, err := s.try(context.Background(), http.MethodGet, "/x", nil, nil); err == nil {
+	if _, _, body, err := s.try(context.Background(), http.MethodGet, "/docs/x", nil, nil); err == nil {
 		t.Errorf("an answer that broke off looks whole: %q", body)
 	}
 	if log := s.log.String(); !strings.Contains(log, "status=200") || !strings.Contains(log, "cut_off=true") {

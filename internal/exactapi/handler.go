@@ -13,10 +13,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -64,13 +66,12 @@ func (h *Handler) Active() int { return int(h.active.Load()) }
 
 // ServeHTTP passes a request on, or refuses it with a [Refusal].
 //
-// Not passed on are the client's Authorization, its cookies, the headers of
-// browsers and those of other proxies. The answer comes back without cookies and
-// without CORS headers. Bodies are streamed unchanged in both directions, with one
-// exception: where a JSON or Atom answer links to the next page ("__next", link
-// rel="next"), and in the headers Location and Content-Location, Exact's address is
-// replaced by the handler's. Other addresses in the data, such as those of
-// "__metadata", are data and stay.
+// Addresses, methods and headers pass if they are known to be of use to a client of
+// Exact's API; all others are refused, or removed if that changes no meaning. Bodies
+// are streamed unchanged in both directions, with one exception: where a JSON or Atom
+// answer links to the next page ("__next", link rel="next"), and in headers such as
+// Location, Exact's address is replaced by the handler's. Other addresses in the data,
+// such as those of "__metadata", are data and stay.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.active.Add(1)
 	defer h.active.Add(-1)
@@ -117,21 +118,30 @@ func (x *exchange) pass(r *http.Request) {
 	reverse.ServeHTTP(x, r)
 }
 
-// RoundTrip sends the request with the headers that are for Exact.
+// RoundTrip sends the request, and returns an answer without trailers: these are
+// headers that come too late to be examined.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
-	return x.transport.roundTrip(req, &x.report)
+	resp, err := x.transport.roundTrip(req, &x.report)
+	if err != nil {
+		return nil, err
+	}
+	// A copy, because the body adds its trailers to the original.
+	answer := *resp
+	answer.Trailer = nil
+	return &answer, nil
 }
 
-// WriteHeader adds headers that stop a browser from treating Exact's pages and
-// attachments as pages of this machine: a script in them could read its own
-// address, and the secret in it. Interim answers (1xx) do not reach the client,
-// because their headers have not been examined.
+// WriteHeader adds headers that stop a browser from storing Exact's pages and
+// attachments, and from treating them as pages of this machine: a script in them
+// could read its own address, and the secret in it. Interim answers (1xx) do not reach
+// the client, because their headers have not been examined.
 func (x *exchange) WriteHeader(status int) {
 	if status < 200 {
 		return
 	}
 	x.status = status
 	h := x.Header()
+	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -159,16 +169,18 @@ func (x *exchange) admit(r *http.Request) *Refusal {
 			Hint: "use the address that the proxy printed when it started, or its secret as Authorization: Bearer"}
 	}
 	x.path = r.URL.Path
-	switch r.Method {
-	case http.MethodConnect, http.MethodOptions, http.MethodTrace:
-		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "method", Message: r.Method + " is not passed on",
-			also: http.Header{"Allow": {"GET, HEAD, POST, PUT, PATCH, DELETE, MERGE"}}}
+	methods, code, message := "GET, HEAD, POST, PUT, PATCH, DELETE, MERGE", "method", r.Method+" is not passed on"
+	if x.cfg.ReadOnly {
+		methods, code, message = "GET, HEAD", "read_only", "this proxy only reads: GET and HEAD"
 	}
-	if x.cfg.ReadOnly && (r.Method != http.MethodGet && r.Method != http.MethodHead || overridesMethod(r.Header)) {
-		return &Refusal{Status: http.StatusMethodNotAllowed, Code: "read_only", Message: "this proxy only reads: GET and HEAD",
-			also: http.Header{"Allow": {"GET, HEAD"}}}
+	overridden := overridesMethod(r)
+	if overridden && !x.cfg.ReadOnly {
+		message = "the request names another method than its own; only the header X-HTTP-Method of a POST is passed on"
 	}
-	return checkPath(r.URL.Path)
+	if overridden || !slices.Contains(strings.Split(methods, ", "), r.Method) {
+		return &Refusal{Status: http.StatusMethodNotAllowed, Code: code, Message: message, also: http.Header{"Allow": {methods}}}
+	}
+	return checkPath(r.URL)
 }
 
 // authorize reports whether the client knows the secret: it is the first segment
@@ -208,32 +220,60 @@ func fromElsewhere(h http.Header, own string) bool {
 	return slices.ContainsFunc(h.Values("Sec-Fetch-Site"), foreignSite) || slices.ContainsFunc(h.Values("Origin"), foreignOrigin)
 }
 
-// overridesMethod reports whether a header asks for another method than the
-// request's own, as OData and many frameworks allow.
-func overridesMethod(h http.Header) bool {
-	return h.Get("X-Http-Method") != "" || h.Get("X-Http-Method-Override") != "" || h.Get("X-Method-Override") != ""
-}
-
-// checkPath refuses paths that would mean one thing here and another at Exact.
-// Encoded slashes are passed on unchanged, but count as slashes here.
-func checkPath(path string) *Refusal {
-	bad := &Refusal{Status: http.StatusBadRequest, Code: "path", Message: "the path of the request is not passed on",
-		Hint: "it has a segment . or .., an empty one at its beginning, or a control character"}
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.HasPrefix(path, `/\`) {
-		return bad
+// overridesMethod reports whether a header or parameter names another method than the
+// request's own, as many frameworks allow: X-HTTP-Method-Override, X_HTTP_METHOD,
+// _method. One form is OData's own: X-HTTP-Method, once, in a POST.
+func overridesMethod(r *http.Request) bool {
+	notLetter := func(c rune) rune {
+		if c >= 'a' && c <= 'z' {
+			return c
+		}
+		return -1
 	}
-	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
-	for _, s := range segments {
-		if s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return bad
+	isOverride := func(name string) bool {
+		word := strings.TrimSuffix(strings.Map(notLetter, strings.ToLower(name)), "override")
+		return strings.TrimPrefix(strings.TrimPrefix(word, "x"), "http") == "method"
+	}
+	for name, values := range r.Header {
+		if isOverride(name) && !(name == "X-Http-Method" && len(values) == 1 && r.Method == http.MethodPost) {
+			return true
 		}
 	}
-	if len(segments) == 0 { // a person tries whether the proxy works; at Exact it might count as an error
-		return &Refusal{Status: http.StatusNotFound, Code: "path", Message: "this is exactauth's proxy; it passes on requests with a path, such as /api/v1/current/Me"}
+	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, _, _ := strings.Cut(parameter, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		if isOverride(name) {
+			return true
+		}
 	}
-	// Requests to the token endpoint count against the app's limits there.
-	if len(segments) >= 2 && strings.EqualFold(segments[0], "api") && strings.EqualFold(segments[1], "oauth2") {
-		return &Refusal{Status: http.StatusForbidden, Code: "path", Message: "/api/oauth2 is not passed on: the proxy adds a live token by itself"}
+	return false
+}
+
+// checkPath accepts the addresses of Exact's REST API, /api/v1/, and of attachments and
+// the XML API, /docs/ (such as SysAttachment.aspx and XMLUpload.aspx), if no server can
+// read them as leading out of there: they have only characters that names and keys of
+// the API have, and no segment of dots alone. Encoded slashes are passed on unchanged,
+// but count as slashes here. So the token endpoint gets no request in any spelling:
+// those would count against the app's limits.
+func checkPath(u *url.URL) *Refusal {
+	refuse := func(status int, message string) *Refusal {
+		return &Refusal{Status: status, Code: "path", Message: message}
+	}
+	if u.Path == "/" { // a person tries whether the proxy works; at Exact it might count as an error
+		return refuse(http.StatusNotFound, "this is exactauth's proxy; it passes on requests with a path, such as /api/v1/current/Me")
+	}
+	path := strings.ToLower(u.EscapedPath())
+	if !strings.HasPrefix(path, "/api/v1/") && !strings.HasPrefix(path, "/docs/") {
+		return refuse(http.StatusForbidden, "only paths below /api/v1/ and /docs/ are passed on; the proxy adds a live token by itself")
+	}
+	isStrange := func(c rune) bool {
+		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("/-_.~$'(),=:@+ ", c)
+	}
+	onlyDots := func(segment string) bool { return segment != "" && strings.Trim(segment, ". ") == "" }
+	if strings.ContainsFunc(u.Path, isStrange) || slices.ContainsFunc(strings.Split(u.Path, "/"), onlyDots) {
+		return refuse(http.StatusBadRequest, "the path has a segment of dots, or a character that the API does not use in paths")
 	}
 	return nil
 }
@@ -256,25 +296,27 @@ func keepShortBody(r *http.Request) error {
 	return nil
 }
 
-// rewrite turns the client's request into the one that Exact sees. ReverseProxy has
-// removed hop-by-hop headers and the usual headers of proxies.
+// rewrite turns the client's request into the one that Exact sees.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.URL.Scheme, out.URL.Host, _ = strings.Cut(x.transport.base, "://")
 	out.Host = ""
 	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: a filter may contain a semicolon
-	remove(out.Header, "Authorization", "Cookie", "Cookie2", "Connection", "Upgrade")
-	remove(out.Header, "Origin", "Referer", "Upgrade-Insecure-Requests", "Sec-*", "Access-Control-*") // of a browser
-	remove(out.Header, "Via", "X-Real-Ip", "X-Forwarded-*")                                           // of other proxies
-	remove(out.Header, "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Host")                // Exact might read another path or host
-	remove(out.Header, "Accept-Encoding")                                                             // the transport asks for gzip and unpacks it: links must be legible
+	out.Trailer = nil
+	// Not Accept-Encoding: the transport asks for gzip and unpacks it, because links must
+	// be legible. The clients of picqer/exact-php-client send X-ExactOnline-Client.
+	keep(out.Header, "Accept", "Accept-Charset", "Accept-Language", "Cache-Control", "Content-Disposition", "Content-Encoding",
+		"Content-Language", "Content-Md5", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
+		"If-Unmodified-Since", "Pragma", "Prefer", "Range", "User-Agent",
+		"Dataserviceversion", "Maxdataserviceversion", "Mindataserviceversion", "Odata-Maxversion", "Odata-Version", "X-Http-Method",
+		"X-Exactonline-Applicationkey", "X-Exactonline-Client")
 }
 
-// remove deletes the headers whose canonical names match a pattern: a name, or the
-// beginning of names and "*".
-func remove(h http.Header, patterns ...string) {
+// keep deletes all headers but those whose canonical names match a pattern: a name, or
+// the beginning of names and "*".
+func keep(h http.Header, patterns ...string) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool {
-		return slices.ContainsFunc(patterns, func(pattern string) bool {
+		return !slices.ContainsFunc(patterns, func(pattern string) bool {
 			family, isFamily := strings.CutSuffix(pattern, "*")
 			return name == pattern || isFamily && strings.HasPrefix(name, family)
 		})
@@ -283,9 +325,12 @@ func remove(h http.Header, patterns ...string) {
 
 // modify turns Exact's answer into the one that the client sees.
 func (x *exchange) modify(resp *http.Response) error {
-	remove(resp.Header, "Set-Cookie", "Set-Cookie2", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Access-Control-*", errorHeader)
+	addresses := []string{"Content-Location", "Dataserviceid", "Location", "Odata-Entityid"}
+	keep(resp.Header, append(addresses, "Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Language",
+		"Content-Length", "Content-Range", "Content-Type", "Dataserviceversion", "Date", "Etag", "Last-Modified", "Odata-Version",
+		"Preference-Applied", "Reason", "Retry-After", "X-Ratelimit-*")...)
 	l := links{x.transport.base, x.prefix}
-	for _, name := range []string{"Location", "Content-Location"} {
+	for _, name := range addresses {
 		if to := resp.Header.Get(name); to != "" {
 			resp.Header.Set(name, l.address(to))
 		}

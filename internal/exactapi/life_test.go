@@ -140,32 +140,32 @@ func TestRefusedToken(t *testing.T) {
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL, Token: func(context.Context) (record.Token, error) {
 		return record.Token{Access: fault.NewSecret(given.Load().(string)), ExpiresAt: time.Now().Add(time.Hour)}, nil
 	}})
-	s.get("/x")
+	s.get("/docs/x")
 	change := func(to string) {
 		good.Store(to)
 		given.Store(to)
 		seen.Store(0)
 	}
 	change("second")
-	if status, _, body := s.get("/get"); status != http.StatusOK || seen.Load() != 2 {
+	if status, _, body := s.get("/docs/get"); status != http.StatusOK || seen.Load() != 2 {
 		t.Errorf("GET: status %d after %d requests: %s", status, seen.Load(), body)
 	}
 	change("third")
-	status, _, body, err := s.try(context.Background(), http.MethodPost, "/post", strings.NewReader(`{"Name":"x"}`), nil)
+	status, _, body, err := s.try(context.Background(), http.MethodPost, "/docs/post", strings.NewReader(`{"Name":"x"}`), nil)
 	if status != http.StatusOK || body != "POST 12" || seen.Load() != 2 {
 		t.Errorf("POST: status %d, %q after %d requests: %v", status, body, seen.Load(), err)
 	}
 	change("fourth")
-	status, _, _, err = s.try(context.Background(), http.MethodPost, "/stream", io.LimitReader(zeros{}, 100<<10), nil)
+	status, _, _, err = s.try(context.Background(), http.MethodPost, "/docs/stream", io.LimitReader(zeros{}, 100<<10), nil)
 	if status != http.StatusUnauthorized || seen.Load() != 1 {
 		t.Errorf("streamed POST: status %d after %d requests: %v", status, seen.Load(), err)
 	}
-	if status, _, _ := s.get("/after"); status != http.StatusOK || seen.Load() != 2 {
+	if status, _, _ := s.get("/docs/after"); status != http.StatusOK || seen.Load() != 2 {
 		t.Errorf("GET after it: status %d after %d requests", status, seen.Load())
 	}
 	good.Store("fifth") // which the source does not have
 	seen.Store(0)
-	if status, _, _ := s.get("/same"); status != http.StatusUnauthorized || seen.Load() != 1 {
+	if status, _, _ := s.get("/docs/same"); status != http.StatusUnauthorized || seen.Load() != 1 {
 		t.Errorf("same token: status %d after %d requests", status, seen.Load())
 	}
 }

@@ -293,9 +293,7 @@ func (d *division) exceeded(now time.Time) *Refusal {
 // them that are there.
 func limitHeaders(from http.Header) http.Header {
 	found := maps.Clone(from)
-	maps.DeleteFunc(found, func(name string, _ []string) bool {
-		return !strings.HasPrefix(name, "X-Ratelimit-") // net/http's spelling
-	})
+	keep(found, "X-Ratelimit-*") // net/http's spelling
 	return found
 }
 

@@ -180,13 +180,13 @@ func TestStreamIsNotSentTwice(t *testing.T) {
 func TestUnnamedLimit(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/named" {
+		if r.URL.Path == "/docs/named" {
 			w.Header().Set("Retry-After", "1800")
 		}
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
-	for path, wait := range map[string]time.Duration{"/named": 30 * time.Minute, "/unnamed": time.Minute} {
+	for path, wait := range map[string]time.Duration{"/docs/named": 30 * time.Minute, "/docs/unnamed": time.Minute} {
 		before := len(upstream.requests())
 		if status, _, body := s.get(path); status != http.StatusTooManyRequests || body != "" {
 			t.Errorf("%s: status %d: %q", path, status, body)

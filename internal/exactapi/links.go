@@ -62,8 +62,6 @@ func (l links) body(resp *http.Response) {
 	}
 	resp.Body = &editor{from: resp.Body, edits: edits, start: []byte(marks[0][:7])}
 	resp.Header.Del("Content-Length")
-	resp.Header.Del("Content-Md5")
-	resp.Header.Del("Digest")
 	resp.ContentLength = -1
 }
 

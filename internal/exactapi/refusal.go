@@ -57,7 +57,6 @@ func (r *Refusal) write(w http.ResponseWriter, now time.Time) {
 	body = append(body, '\n')
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
 	h.Set(errorHeader, r.Code)
 	maps.Copy(h, r.also)
 	w.WriteHeader(r.Status)

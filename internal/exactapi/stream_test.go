@@ -27,12 +27,12 @@ func TestStreamsWithFlatMemory(t *testing.T) {
 		if r.Method == http.MethodPost {
 			n, err := io.Copy(io.Discard, r.Body)
 			fmt.Fprint(w, n, err)
-		} else if r.URL.Path == "/file" {
+		} else if r.URL.Path == "/docs/file" {
 			_, _ = io.CopyN(w, zeros{}, size)
 		}
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
-	s.get("/warm")
+	s.get("/docs/warm")
 	const allowed = 32 << 20
 	for _, way := range []string{"down", "up"} {
 		most, stop := watchHeap()
@@ -41,13 +41,13 @@ func TestStreamsWithFlatMemory(t *testing.T) {
 		var err error
 		if way == "down" {
 			var resp *http.Response
-			if resp, err = s.client.Get(s.url("/file")); err == nil {
+			if resp, err = s.client.Get(s.url("/docs/file")); err == nil {
 				n, err = io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
 			}
 		} else {
 			var text string
-			_, _, text, err = s.try(context.Background(), http.MethodPost, "/file", io.LimitReader(zeros{}, size), nil)
+			_, _, text, err = s.try(context.Background(), http.MethodPost, "/docs/file", io.LimitReader(zeros{}, size), nil)
 			_, _ = fmt.Sscan(text, &n)
 		}
 		took := time.Since(began)
@@ -107,7 +107,7 @@ func TestStreamsBothWaysAtOnce(t *testing.T) {
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	body, write := io.Pipe()
-	req, err := http.NewRequest(http.MethodPost, s.url("/chat"), body)
+	req, err := http.NewRequest(http.MethodPost, s.url("/docs/chat"), body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,16 +135,16 @@ func TestBodiesAreUntouched(t *testing.T) {
 	const text = `{"d":{"results":[{"__metadata":{"uri":"https://start.exactonline.nl/x"}}]}}`
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		w.Header().Set("X-Sum", fmt.Sprintf("%x %d", sha256.Sum256(b), r.ContentLength))
+		w.Header().Set("Reason", fmt.Sprintf("%x %d", sha256.Sum256(b), r.ContentLength))
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append([]byte(text), b...))
 	})
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 300 << 10} {
 		body := strings.Repeat("é\x00", size/3+1)[:size]
-		_, h, got, err := s.try(context.Background(), http.MethodPost, "/x", strings.NewReader(body), nil)
-		if err != nil || got != text+body || h.Get("X-Sum") != fmt.Sprintf("%x %d", sha256.Sum256([]byte(body)), size) {
-			t.Errorf("%d bytes: %d came back, %s, %v", size, len(got), h.Get("X-Sum"), err)
+		_, h, got, err := s.try(context.Background(), http.MethodPost, "/docs/x", strings.NewReader(body), nil)
+		if err != nil || got != text+body || h.Get("Reason") != fmt.Sprintf("%x %d", sha256.Sum256([]byte(body)), size) {
+			t.Errorf("%d bytes: %d came back, %s, %v", size, len(got), h.Get("Reason"), err)
 		}
 	}
 }
@@ -205,13 +205,13 @@ func TestLocation(t *testing.T) {
 	var base string
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", base+"/api/v1/1/crm/Accounts(guid'1')")
-		w.Header().Set("Content-Location", "/x")
+		w.Header().Set("Content-Location", "/docs/x")
 		w.WriteHeader(http.StatusCreated)
 	})
 	base = upstream.URL
 	s := serve(t, exactapi.TransportConfig{BaseURL: base})
 	_, h, _, err := s.try(context.Background(), http.MethodPost, "/api/v1/1/crm/Accounts", strings.NewReader("{}"), nil)
-	if err != nil || h.Get("Location") != s.url("/api/v1/1/crm/Accounts(guid'1')") || h.Get("Content-Location") != s.url("/x") {
+	if err != nil || h.Get("Location") != s.url("/api/v1/1/crm/Accounts(guid'1')") || h.Get("Content-Location") != s.url("/docs/x") {
 		t.Errorf("Location %s, Content-Location %s, %v", h.Get("Location"), h.Get("Content-Location"), err)
 	}
 }
@@ -229,12 +229,12 @@ func TestDrain(t *testing.T) {
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
 	answer := make(chan string, 1)
 	go func() {
-		_, _, body, _ := s.try(context.Background(), http.MethodGet, "/x", nil, nil)
+		_, _, body, _ := s.try(context.Background(), http.MethodGet, "/docs/x", nil, nil)
 		answer <- body
 	}()
 	<-arrived
 	s.Drain()
-	status, _, body := s.get("/y")
+	status, _, body := s.get("/docs/y")
 	if r := readRefusal(t, body); status != http.StatusServiceUnavailable || r.Code != "ending" {
 		t.Errorf("status %d: %s", status, body)
 	}
