@@ -105,6 +105,37 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// A secret that stands where it would be logged, or passed on to Exact, ends the request.
+func TestSecretTwice(t *testing.T) {
+	t.Parallel()
+	upstream := newEcho(t, nil)
+	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
+	escaped := fmt.Sprintf("%%%X", s.secret[0]) + s.secret[1:]
+	for name, target := range map[string]string{
+		"path twice":           "/" + s.secret + "/" + s.secret + "/api/v1/x",
+		"path and key":         "/" + s.secret + "/api/v1/x('" + s.secret + "')",
+		"path and query":       "/" + s.secret + "/api/v1/x?key=" + s.secret,
+		"path, escaped":        "/" + s.secret + "/api/v1/" + escaped,
+		"path, escaped twice":  "/" + s.secret + "/api/v1/" + strings.Replace(escaped, "%", "%25", 1),
+		"query, escaped":       "/" + s.secret + "/api/v1/x?" + escaped,
+		"query, escaped twice": "/" + s.secret + "/api/v1/x?" + strings.Replace(escaped, "%", "%25", 1),
+		"in small letters":     "/" + s.secret + "/api/v1/x?" + strings.ToLower(s.secret),
+		"header and path":      "/api/v1/" + s.secret,
+		"header and query":     "/api/v1/x?" + s.secret,
+	} {
+		resp, body := s.raw("GET " + target + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(s.origin, "http://") + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n")
+		if resp.StatusCode != http.StatusBadRequest || readRefusal(t, body).Code != "secret" || strings.Contains(body, s.secret) {
+			t.Errorf("%s: status %d: %s", name, resp.StatusCode, body)
+		}
+	}
+	if n := len(upstream.requests()); n > 0 {
+		t.Errorf("%d of them reached the server", n)
+	}
+	if log := strings.ToLower(s.log.String()); strings.Contains(log, strings.ToLower(s.secret[1:])) {
+		t.Errorf("the log: %s", log)
+	}
+}
+
 // A client without the secret, a client that uses another name, and a web page get
 // nothing.
 func TestStrangersGetNothing(t *testing.T) {

@@ -168,6 +168,9 @@ func (x *exchange) admit(r *http.Request) *Refusal {
 		return &Refusal{Status: http.StatusUnauthorized, Code: "secret", Message: "the proxy's secret is missing or wrong",
 			Hint: "use the address that the proxy printed when it started, or its secret as Authorization: Bearer"}
 	}
+	if x.hasSecret(r.URL.Path) || x.hasSecret(r.URL.RawQuery) { // from where it would reach the log, or Exact
+		return &Refusal{Status: http.StatusBadRequest, Code: "secret", Message: "the proxy's secret is in the address a second time, or in its query"}
+	}
 	x.path = r.URL.Path
 	methods, code, message := "GET, HEAD, POST, PUT, PATCH, DELETE, MERGE", "method", r.Method+" is not passed on"
 	if x.cfg.ReadOnly {
@@ -209,6 +212,21 @@ func (x *exchange) authorize(r *http.Request) bool {
 
 func (h *Handler) isSecret(s string) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(h.cfg.Secret.Reveal())) == 1
+}
+
+// hasSecret reports whether the secret is in a part of an address, in capitals or not
+// and escaped up to three times.
+func (h *Handler) hasSecret(text string) bool {
+	secret := strings.ToLower(h.cfg.Secret.Reveal())
+	for range 4 {
+		if strings.Contains(strings.ToLower(text), secret) {
+			return true
+		}
+		if plain, err := url.PathUnescape(text); err == nil {
+			text = plain
+		}
+	}
+	return false
 }
 
 // fromElsewhere reports whether a browser sent the request on behalf of a page
