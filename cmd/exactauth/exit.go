@@ -206,6 +206,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
+	case errors.Is(err, exactauth.ErrSaved):
+		return fmt.Sprintf(`do not sign in again; ask for a token, which looks once more: "exactauth token%s"`, p)
 	case errors.As(err, &store):
 		return storeHint(store.Kind, p)
 	case errors.As(err, &moved):

@@ -32,6 +32,11 @@ func takenBy(holder, newcomer record.User) *TakenError {
 // was asked. Want.Force and [Client.SetClientSecret] lift it for one request.
 var ErrRemembered = errors.New("remembered refusal")
 
+// ErrSaved is wrapped by the error of a sign-in that is saved beside the login of its
+// profile, and will replace that login when [Client.Token] finds that it is the same
+// user's.
+var ErrSaved = errors.New("sign-in saved")
+
 // LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than
 // a new token has, or with less than none.
 type LifeError struct {

@@ -200,6 +200,8 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		rec.Generation++
 		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
 			rec.Pending, pending = &issued, true
+			// What happened before is of no matter to them.
+			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
 			return rec, nil
 		}
 		fresh.Generation = rec.Generation
@@ -219,27 +221,30 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), userLimit)
 	defer cancel()
 	switch err := c.saveUser(saving, issued, login.User, o); {
-	case err != nil && pending:
+	case errors.Is(err, fault.ErrConfig) && pending:
 		return Login{}, err
+	case pending && cmp.Or(login.UserError, err) != nil:
+		return Login{}, fault.With(fault.Wrap(fault.ErrTemporary, cmp.Or(login.UserError, err),
+			"the sign-in is saved, but it replaces the login only once Exact says that it is the same user's"), ErrSaved)
 	case err != nil: // the tokens are saved, and only the name is not
 		login.UserError = cmp.Or(login.UserError, fmt.Errorf("it could not be saved: %w", err))
 	}
 	return login, nil
 }
 
-// saveUser stores whose the issued tokens are, and replaces the login by them if they
-// are pending, unless they are known to be another user's.
+// saveUser stores whose the issued tokens are, if that is known, and replaces the login by
+// them if they are pending, unless they are another user's.
 func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
 	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
-		if rec == nil || !rec.SignedIn() {
-			return nil, record.ErrUnchanged // signed out meanwhile
+		if rec == nil || !rec.SignedIn() || user.ID == "" {
+			return nil, record.ErrUnchanged // signed out meanwhile, or the user is not known
 		}
 		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == issued.Refresh.Reveal() {
-			if user.ID != "" && user.ID != rec.User.ID && !o.Replace {
+			if user.ID != rec.User.ID && !o.Replace {
 				taken = fault.With(takenBy(rec.User, user), fault.ErrConfig)
 				rec.Pending = nil // the generation still counts them
 				return rec, nil

@@ -39,6 +39,26 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 			t.Errorf("%v, %v", me, err)
 		}
 	})
+	t.Run("the same user, at once", func(t *testing.T) {
+		w, c := killed(t, annaID)
+		w.live(c) // not the earlier login's token, which the server has ended
+		if strings.Contains(w.record(), "pending") {
+			t.Error("the sign-in is still pending")
+		}
+	})
+	t.Run("the same user, after a refusal", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.Revoke(clientID, annaID)
+		w.clock.advance(exactLife)
+		w.refused(c, fault.ErrLoginNeeded)
+		crash := w.client()
+		crash.Store = &crashing{Store: w.store(), at: 3, before: true}
+		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		w.clock.advance(exactLife) // its access token has expired, too
+		w.live(c)
+	})
 	t.Run("the same user, and the token expires while Exact is asked for the user", func(t *testing.T) {
 		w, c := killed(t, annaID)
 		w.clock.advance(exactLife - 20*time.Second) // a refresh is due, and the pending token is still valid
@@ -112,6 +132,58 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.clock.advance(exactLife)
 		w.live(c)
 	})
+}
+
+// The guard against another user's tokens must not depend on an answer that whoever brings
+// the code can prevent. While Exact does not say whose they are, no token is handed out:
+// if they are the same user's, the stored one is dead.
+func TestUnknownUserDoesNotReplaceALogin(t *testing.T) {
+	for name, fail := range map[string]exactsim.Fault{
+		"403":     {Kind: exactsim.Status, Status: 403},
+		"429":     {Kind: exactsim.Status, Status: 429},
+		"dropped": {Kind: exactsim.Drop},
+		"no user": {Kind: exactsim.Raw, Body: `{"d":{"results":[{"UserID":""}]}}`},
+	} {
+		for _, user := range []string{annaID, bobID} {
+			t.Run(name+" "+user[:4], func(t *testing.T) {
+				w, c := signedIn(t, exactLife, exactsim.Config{})
+				w.SetAutoApproveUser(user)
+				fail.On, fail.Times = exactsim.MeEndpoint, -1
+				w.Inject(fail)
+				_, err := w.signIn(c, exactauth.LoginOptions{})
+				if !errors.Is(err, exactauth.ErrSaved) || !strings.Contains(err.Error(), "the sign-in is saved") {
+					t.Fatalf("login: %v", err)
+				}
+				if w.field("user_id") != annaID {
+					t.Error("the record does not say any more whose login it is")
+				}
+				for range 20 {
+					if _, err := w.token(c, exactauth.Want{}); err == nil {
+						t.Error("a token is handed out while its user is unknown")
+					}
+					w.clock.advance(10 * time.Second)
+				}
+				if n := w.Counters().MeRequests; name == "403" && n > 10 {
+					t.Errorf("%d requests were refused", n)
+				}
+				if s, err := c.Status(t.Context()); err != nil || !s.SignedIn || s.Problem == nil {
+					t.Errorf("status: %+v, %v", s, err)
+				}
+				w.ClearFaults()
+				if _, err := w.token(c, exactauth.Want{}); err != nil {
+					w.untilHeld(err) // a refusal is not repeated at once
+				}
+				if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
+					t.Errorf("%v, %v; want Anna", me, err)
+				}
+				if strings.Contains(w.record(), "pending") {
+					t.Error("tokens are still pending")
+				}
+				w.clock.advance(exactLife)
+				w.live(c)
+			})
+		}
+	}
 }
 
 // A process is killed during a refresh while the stored token is live, and the answer is

@@ -289,20 +289,28 @@ func redate(r *record.Record, now, serverNow time.Time) {
 	r.RepliedAt = r.RequestedAt.Add(min(2*time.Second, age))
 }
 
-// identify asks whose the unproven tokens in r are, and stores the answer. Tokens of
-// another user, or of one whom Exact does not name, are refused until a person signs in:
-// scripts would work in another user's name with them.
+// identify asks whose the pending or unproven tokens in r are, and stores the answer.
+// Scripts would work in another user's name with tokens that are not proved to be the
+// same user's. Beside a login, such tokens are dropped if they are another user's. In
+// place of one that has ended, they are refused until a person signs in.
 func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Record, error) {
+	unknown, why := &r.Tokens, "its login has ended"
+	if r.Pending != nil {
+		unknown, why = r.Pending, "a newer sign-in is saved"
+	}
+	if !unknown.Alive(c.now()) { // it can be asked after a refresh
+		return c.replaceEnded(ctx)
+	}
 	asking, cancel := context.WithTimeout(ctx, userLimit)
 	defer cancel()
-	user, askErr := c.user(asking, c.token(r.Tokens))
+	user, askErr := c.user(asking, c.token(*unknown))
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, context.Cause(ctx)
-	case errors.Is(askErr, fault.ErrLoginNeeded) && !r.Alive(c.now()):
-		return r, nil // the token expired while Exact was asked, so it is refreshed first
+	case errors.Is(askErr, fault.ErrLoginNeeded) && !unknown.Alive(c.now()):
+		return r, nil // the token expired while Exact was asked
 	case errors.Is(askErr, fault.ErrTemporary):
-		return nil, fault.Wrap(fault.ErrTemporary, askErr, "its login has ended, and Exact cannot be asked now whose the sign-in after it was")
+		return nil, fault.Wrap(fault.ErrTemporary, askErr, "%s, and Exact cannot be asked now whose it is", why)
 	}
 	var rec *record.Record
 	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
@@ -310,7 +318,23 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 			return nil, err
 		}
 		rec = old
-		if !rec.Unproven || rec.Refresh.Reveal() != r.Refresh.Reveal() {
+		if p := rec.Pending; p != nil && p.Refresh.Reveal() == unknown.Refresh.Reveal() {
+			switch {
+			case askErr != nil:
+				rec.Failures++
+				rec.Failure = fmt.Sprintf("a newer sign-in is saved, and Exact does not say whose it is (%v)", askErr)
+				rec.FailedAt, rec.Forbidden = c.now(), errors.Is(askErr, fault.ErrForbidden)
+				rec.RetryAt = rec.FailedAt.Add(backoff(rec.Life/10, rec.Failures, rec.Life))
+			case user.Differs(rec.User):
+				c.notice(fmt.Sprintf("a sign-in of another user, %s, is not used", user))
+				rec.Pending = nil // the generation still counts it
+			default:
+				rec.UsePending()
+				rec.User, rec.Unproven = user, false
+			}
+			return rec, nil
+		}
+		if !rec.Unproven || rec.Refresh.Reveal() != unknown.Refresh.Reveal() {
 			return nil, record.ErrUnchanged // another process was faster
 		}
 		text := ""
@@ -327,6 +351,21 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 			return rec, nil
 		}
 		rec.Refused = &record.Refusal{Text: text, At: c.now(), Client: c.fingerprint(rec)}
+		return rec, nil
+	})
+	return rec, err
+}
+
+// replaceEnded replaces a login that Exact has refused by the sign-in after it, whose
+// access token has expired, too.
+func (c *tokenCall) replaceEnded(ctx context.Context) (rec *record.Record, err error) {
+	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+		if err := c.mayUse(old); err != nil {
+			return nil, err
+		}
+		if rec = old; rec.Refused == nil || !rec.UsePending() {
+			return nil, record.ErrUnchanged
+		}
 		return rec, nil
 	})
 	return rec, err

@@ -181,6 +181,14 @@ func (c *tokenCall) next(r *record.Record) step {
 		return step{do: giveUp, err: fault.Wrap(fault.ErrConfig, &LifeError{r.Life}, "none can have %s left", c.want.MinValid)}
 	}
 	now := c.now()
+	// If the sign-in is of the same user, the server has ended the stored tokens, though
+	// they look alive.
+	if r.Pending != nil && (r.Pending.Alive(now) || r.Refused != nil) {
+		if r.Held(now) {
+			return step{do: giveUp, err: heldError(r)}
+		}
+		return step{do: identify}
+	}
 	suffices := c.suffices(r)
 	if suffices && now.Before(r.RefreshDueAt()) {
 		return step{do: handOut}
@@ -224,11 +232,7 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		return c.failed
 	}
 	if r.Held(now) {
-		kind := fault.ErrTemporary
-		if r.Forbidden {
-			kind = fault.ErrForbidden
-		}
-		return fault.Wrap(kind, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
+		return heldError(r)
 	}
 	switch {
 	case !c.renewed, r.Unproven && r.Alive(now):
@@ -241,6 +245,15 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		return fault.New(fault.ErrTemporary, "each new token expired before it arrived: the answers are slow, or this machine slept or its clock was set; it is %s by that", fault.Clock(now))
 	}
 	return nil // another one, when that is allowed
+}
+
+// heldError says why the server is not asked yet.
+func heldError(r *record.Record) error {
+	kind := fault.ErrTemporary
+	if r.Forbidden {
+		kind = fault.ErrForbidden
+	}
+	return fault.Wrap(kind, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
 }
 
 // lifts reports whether this call asks the server in spite of a refusal, since what was

@@ -61,7 +61,8 @@ type Record struct {
 	Previous fault.Secret // the refresh token before; kept until refresh has worked once
 
 	// Pending holds the tokens of a sign-in while it is unknown whether its user may
-	// replace this login.
+	// replace this login. If it is the same user's, the server has ended the login's own
+	// tokens, so those must not be handed out until Exact has named the user.
 	Pending *Tokens
 
 	// Unproven means that the tokens came with a sign-in that was killed before its
