@@ -243,14 +243,17 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record
 		if rec == nil || !rec.SignedIn() || user.ID == "" {
 			return nil, record.ErrUnchanged // signed out meanwhile, or the user is not known
 		}
-		if rec.Pending != nil && rec.Pending.Refresh.Reveal() == issued.Refresh.Reveal() {
-			if user.ID != rec.User.ID && !o.Replace {
+		switch token := issued.Refresh.Reveal(); {
+		case rec.Pending != nil && rec.Pending.Refresh.Reveal() == token:
+			if user.Differs(rec.User) && !o.Replace {
 				taken = fault.With(takenBy(rec.User, user), fault.ErrConfig)
 				rec.Pending = nil // the generation still counts them
 				return rec, nil
 			}
 			rec.UsePending()
 			rec.Unproven = false
+		case rec.Refresh.Reveal() != token:
+			return nil, record.ErrUnchanged // another sign-in was faster, and its user may be another
 		}
 		rec.User = user
 		return rec, nil

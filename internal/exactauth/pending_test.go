@@ -255,3 +255,31 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 		t.Error("the record of a new login says that an answer is awaited")
 	}
 }
+
+// Two people sign in at the same time, and it is not known yet whose the login of the first
+// is. The record then names the user of the tokens that it has.
+func TestSignInThatAnotherOvertook(t *testing.T) {
+	w := newWorld(t, exactLife, exactsim.Config{})
+	c := w.client()
+	if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+		t.Fatal(err)
+	}
+	overtaken := false
+	w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "current/Me") && !overtaken {
+			overtaken = true
+			w.SetAutoApproveUser(bobID)
+			if _, err := w.signIn(w.client(), exactauth.LoginOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		w.Sim.ServeHTTP(rw, r)
+	})
+	if login, err := w.signIn(w.client(), exactauth.LoginOptions{}); err != nil || login.User.ID != annaID {
+		t.Errorf("%v, %v", login.User, err)
+	}
+	me, err := c.Me(t.Context(), w.live(c))
+	if err != nil || w.field("user_id") != me.ID {
+		t.Errorf("the record names the user %q, and its tokens are those of %q (%v)", w.field("user_id"), me.ID, err)
+	}
+}
