@@ -236,6 +236,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 // them if they are pending, unless they are another user's.
 func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
+	var holder record.User
 	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
@@ -253,11 +254,17 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record
 			rec.UsePending()
 			rec.Unproven = false
 		case rec.Refresh.Reveal() != token:
-			return nil, record.ErrUnchanged // another sign-in was faster, and its user may be another
+			// Another process has settled the pending tokens, or another sign-in was
+			// faster, and its user may be another.
+			holder = rec.User
+			return nil, record.ErrUnchanged
 		}
 		rec.User = user
 		return rec, nil
 	})
+	if user.Differs(holder) {
+		taken = fault.With(takenBy(holder, user), fault.ErrConfig)
+	}
 	return cmp.Or(err, taken)
 }
 

@@ -283,3 +283,33 @@ func TestSignInThatAnotherOvertook(t *testing.T) {
 		t.Errorf("the record names the user %q, and its tokens are those of %q (%v)", w.field("user_id"), me.ID, err)
 	}
 }
+
+// Other calls settle a pending sign-in while the process that made it still asks Exact.
+func TestAnotherCallConfirmsASignIn(t *testing.T) {
+	for _, user := range []string{annaID, bobID} {
+		t.Run(user, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(time.Minute)
+			w.SetAutoApproveUser(user)
+			first := true
+			w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, "current/Me") && first {
+					first = false
+					w.live(w.client())
+				}
+				w.Sim.ServeHTTP(rw, r)
+			})
+			login, err := w.signIn(c, exactauth.LoginOptions{})
+			taken := (*exactauth.TakenError)(nil)
+			switch {
+			case user == annaID && (err != nil || login.User.ID != annaID || w.refreshState() != exactsim.Current):
+				t.Errorf("Anna: %+v, %v", login.User, err)
+			case user == bobID && !errors.As(err, &taken):
+				t.Errorf("Bob: %v; want a TakenError", err)
+			}
+			if w.field("user_id") != annaID {
+				t.Error("the record names " + w.field("user_id"))
+			}
+		})
+	}
+}
