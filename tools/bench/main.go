@@ -6,6 +6,7 @@
 //
 //	go run ./tools/bench                 one call at a time; some minutes
 //	go run ./tools/bench -load           200 calls at once
+//	go run ./tools/bench -scale          up to 2,000 calls, 500 profiles, 100,000 files, records of 1 MB
 //	go run ./tools/bench -peers build    with peers from the module proxy
 //
 // Everything runs on loopback and in one temporary directory. measure.c times whole
@@ -70,13 +71,14 @@ func main() {
 }
 
 func (b *bench) run() (err error) {
-	var load bool
+	var load, scale bool
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
 	flag.BoolVar(&load, "load", false, "measure many calls at once instead")
+	flag.BoolVar(&scale, "scale", false, "measure instead how the cost grows with processes, profiles, files and the record's size")
 	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (from the module proxy) or none")
 	flag.Parse()
-	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
+	if flag.NArg() > 0 || load && scale || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -92,8 +94,11 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer b.world.close()
-	if load {
+	switch {
+	case load:
 		return b.load()
+	case scale:
+		return b.scale()
 	}
 	return b.startup()
 }

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 512 };
+enum { MOST = 2048 };
 
 static int null, out;
 
