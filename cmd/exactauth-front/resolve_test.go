@@ -127,6 +127,22 @@ func (r oddities) configuration() string {
 	return r.spoiled(0, strings.Join(lines, "\n")+"\n")
 }
 
+// owners gives the configuration and its directory other modes and other owners.
+func (r oddities) owners(t *testing.T, dir string) {
+	for _, path := range []string{dir, filepath.Join(dir, config.FileName)} {
+		mode, owner, group := os.FileMode(0o700), os.Geteuid(), os.Getegid()
+		if r.unusual[0] && r.IntN(4) == 0 {
+			mode = []os.FileMode{0o755, 0o775, 0o777, 0o777 | os.ModeSticky}[r.IntN(4)]
+			if os.Geteuid() == 0 {
+				owner, group = []int{0, 0, 0, 61002}[r.IntN(4)], []int{0, 0, 61003}[r.IntN(3)]
+			}
+		}
+		if err := errors.Join(os.Chown(path, owner, group), os.Chmod(path, mode)); err != nil && runtime.GOOS != "windows" {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (r oddities) environment(vars map[string]string) {
 	for _, pair := range r.some(1, 3, "EXACTAUTH_PROFILE=acme", "EXACTAUTH_PROFILE=beta", "EXACTAUTH_PROFILE=a b", "EXACTAUTH_PROFILE=../acme", "EXACTAUTH_REGION=nl", "EXACTAUTH_REGION=be", "EXACTAUTH_REGION=xx",
 		"EXACTAUTH_BASE_URL="+baseURL, "EXACTAUTH_BASE_URL="+baseURL+"/", "EXACTAUTH_BASE_URL=x", "EXACTAUTH_CLIENT_ID="+clientID, "EXACTAUTH_CLIENT_ID=x", "EXACTAUTH_CLIENT_ID= "+clientID+" ",
@@ -228,6 +244,7 @@ func TestFrontPrintsWhatTheProgramPrints(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		r.owners(t, conf)
 		env := func(name string) string { return vars[name] }
 		got, ok := liveToken(args, env, time.Now)
 		if !ok {

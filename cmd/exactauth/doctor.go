@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -140,10 +139,8 @@ func (e *examination) text() string {
 func (e *examination) configuration(p config.Settings) {
 	dir, _ := config.Dir(e.Env) // the profile was found there
 	path := filepath.Join(dir, config.FileName)
-	if info, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil {
 		e.ok("configuration", "profile %s, from the environment alone", p.Name)
-	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o020 != 0 {
-		e.warn("configuration", "chmod g-w "+path, "profile %s in %s, which every member of its group can change", p.Name, path)
 	} else {
 		e.ok("configuration", "profile %s in %s", p.Name, path)
 	}
@@ -213,15 +210,12 @@ func (e *examination) secret(ctx context.Context, p config.Settings, c *exactaut
 	if strings.TrimSpace(text) != text {
 		e.warn(check, "set EXACTAUTH_CLIENT_SECRET without blanks and line ends", "EXACTAUTH_CLIENT_SECRET has blanks or line ends around it, which are ignored")
 	}
-	if info, err := os.Stat(file); file != "" && err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
-		e.warn(check, "chmod 600 "+file, "every user of this machine can read %s", file)
+	if source == "client_secret_command" && !reachable { // a command runs, and a record is read, after the store was judged
+		return
 	}
 	secret, err := e.clientSecret(ctx, p)
 	known := false
 	if err == nil && secret.IsZero() {
-		if !reachable {
-			return
-		}
 		known, err = c.HasClientSecret(ctx)
 	}
 	switch {

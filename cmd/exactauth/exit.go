@@ -18,6 +18,7 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // usageError is a wrong command line or configuration.
@@ -87,6 +88,8 @@ func codeOf(err error) exitCode {
 		return exitOK
 	case errors.As(err, &command):
 		return command.code
+	case errors.As(err, new(*trust.Error)): // also of a seal's key
+		return exitConfig
 	case errors.As(err, &store), errors.Is(err, fault.ErrRecord):
 		return exitStore
 	case errors.As(err, &usage), errors.Is(err, fault.ErrConfig):
@@ -180,6 +183,7 @@ func (a *app) reportJSON(code exitCode, text, hint, profile string) {
 // commands.
 func (a *app) hint(err error) string {
 	var own *hinted
+	var open *trust.Error
 	var later *fault.WaitError
 	var life *exactauth.LifeError
 	var store *tokenstore.Error
@@ -192,6 +196,8 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &own):
 		return own.hint
+	case errors.As(err, &open):
+		return open.Fix
 	case configHint(err) != "":
 		return configHint(err)
 	case errors.Is(err, term.ErrNoAnswer):
@@ -248,8 +254,6 @@ func configHint(err error) string {
 	var file *config.FileError
 	var unknown *config.UnknownError
 	switch {
-	case errors.As(err, &file) && file.Open:
-		return "chmod o-w " + file.Path
 	case errors.As(err, &file):
 		return "fix the file by hand; nothing was changed"
 	case errors.Is(err, config.ErrName):

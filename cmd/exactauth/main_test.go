@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		"together":     togetherMain,
 		"as":           asMain,
 		"unprivileged": unprivilegedMain,
+		"user":         userMain,
 		"killed":       killedMain,
 		"fetch":        fetchMain,
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // clientSecret returns the client secret from the environment, a file or a command. It
@@ -41,6 +42,9 @@ func (a *app) givenSecret(flag, file, variable string) (fault.Secret, error) {
 	}
 	if file == "" {
 		return fault.Secret{}, nil
+	}
+	if _, err := trust.Secret(file); err != nil {
+		return fault.Secret{}, usagef("%s: %w", flag, err)
 	}
 	f, err := os.Open(file)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // absolute makes the path of a file in a flag's value absolute.
@@ -100,14 +101,11 @@ func (a *app) keyringReady() error {
 // readAddress reads a database URL, which may contain a password, from a file that
 // must be closed to other users.
 func readAddress(file string) (string, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return "", usagef("store: %w", err)
+	var b []byte
+	_, err := trust.Secret(file)
+	if err == nil {
+		b, err = os.ReadFile(file)
 	}
-	if seal.OpenToOthers(info) {
-		return "", &hinted{usagef("store: %s is open to other users (%04o)", file, info.Mode().Perm()), "chmod 600 " + file}
-	}
-	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", usagef("store: %w", err)
 	}

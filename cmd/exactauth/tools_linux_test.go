@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -28,6 +30,24 @@ func unprivilegedMain() {
 		}
 	}
 	replaceSelf(os.Args[1:])
+}
+
+// userMain: user N CMD [ARG...] runs CMD as the user with that number, in the group with
+// the same number alone. The other users of the machine can enter the script's directory
+// from then on.
+func userMain() {
+	id, err := strconv.Atoi(os.Args[1])
+	self, exeErr := os.Executable()
+	err = errors.Join(err, exeErr)
+	for _, dir := range []string{filepath.Dir(self), os.Getenv("WORK")} { // and the temporary directory that each is in
+		err = errors.Join(err, os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
+	}
+	syscall.Umask(0o022)
+	if err = errors.Join(err, syscall.Setgroups(nil), syscall.Setgid(id), syscall.Setuid(id)); err != nil {
+		fmt.Fprintln(os.Stderr, "user:", err)
+		os.Exit(127)
+	}
+	replaceSelf(os.Args[2:])
 }
 
 // canMount reports whether this user may mount, by trying it.

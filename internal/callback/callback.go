@@ -21,6 +21,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // Options says where the answer arrives and who may bring it.
@@ -116,7 +117,14 @@ func (o Options) certificate(ctx context.Context, at place) (_ *tls.Certificate,
 		return nil, false, nil
 	}
 	if o.Settings.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(o.Settings.TLSCert, o.Settings.TLSKey)
+		var cert tls.Certificate
+		_, err := trust.File(o.Settings.TLSCert)
+		if err == nil {
+			_, err = trust.Secret(o.Settings.TLSKey)
+		}
+		if err == nil {
+			cert, err = tls.LoadX509KeyPair(o.Settings.TLSCert, o.Settings.TLSKey)
+		}
 		if err != nil {
 			return nil, false, fault.Wrap(fault.ErrConfig, err, "the listener's certificate")
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/exactauth/exactauth/internal/durable"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // Change changes the file under a lock; the change is durable when Change returns.
@@ -25,11 +26,11 @@ func Change(ctx context.Context, env func(string) string, change func(*Config) e
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDirs(dir); err != nil {
 		return fileError(dir, err)
 	}
-	if err := checkDir(dir); err != nil { // what is written there could not be read
-		return err
+	if _, err := trust.File(dir); err != nil { // what is written there could not be read
+		return fileError(dir, err)
 	}
 	lock := flock.New(filepath.Join(dir, FileName+".lock"), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {

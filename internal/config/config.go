@@ -7,15 +7,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // FileName is the configuration's name in its directory.
@@ -33,15 +32,18 @@ type Config struct {
 // FileError is an ErrConfig about the configuration's file or directory.
 type FileError struct {
 	Path string
-	Open bool // every user of the machine can change it
 	Err  error
 }
 
 func (e *FileError) Error() string   { return "configuration " + e.Path + ": " + e.Err.Error() }
 func (e *FileError) Unwrap() []error { return []error{fault.ErrConfig, e.Err} }
 
-// fileError returns a FileError that names the path once.
+// fileError returns a FileError that names the path once, or an error about whose the
+// file is.
 func fileError(path string, err error) error {
+	if open := (*trust.Error)(nil); errors.As(err, &open) {
+		return fault.Wrap(fault.ErrConfig, open, "configuration")
+	}
 	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
 		err = cause.Err
 	}
@@ -141,27 +143,17 @@ func Read(env func(string) string) (*Config, error) {
 
 func read(dir string) (*Config, error) {
 	path := filepath.Join(dir, FileName)
-	// Before it is opened, since opening a pipe waits for a writer.
-	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+	// The file can name a command to run and a server to send the secret to.
+	info, err := trust.File(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return parse(nil)
+	case err != nil:
+		return nil, fileError(path, err)
+	case info.Mode()&fs.ModeNamedPipe != 0: // opening it would wait for a writer
 		return nil, fileError(path, errors.New("it is a named pipe, not a file"))
 	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return parse(nil)
-	} else if err != nil {
-		return nil, fileError(path, err)
-	}
-	defer f.Close()
-	// The file can name a command to run and a server to send the secret to.
-	if info, err := f.Stat(); err != nil {
-		return nil, fileError(path, err)
-	} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
-		return nil, &FileError{path, true, errors.New("every user of this machine can change it")}
-	}
-	if err := checkDir(dir); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(f)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fileError(path, err)
 	}
@@ -170,20 +162,4 @@ func read(dir string) (*Config, error) {
 		return nil, fileError(path, err)
 	}
 	return c, nil
-}
-
-// checkDir refuses a directory in which every user of the machine can replace the
-// configuration.
-func checkDir(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fileError(dir, err)
-	}
-	mode := info.Mode()
-	// With the sticky bit only its owner replaces a file. A volume that Kubernetes makes
-	// of a ConfigMap has a mode that is open to all, and is read-only.
-	if runtime.GOOS != "windows" && mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 && !readOnly(dir) {
-		return &FileError{dir, true, errors.New("every user of this machine can put another " + FileName + " there")}
-	}
-	return nil
 }

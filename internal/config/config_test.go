@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // setUp writes a configuration and returns an environment that leads to it.
@@ -127,8 +128,8 @@ func TestReadRefusesOpenFiles(t *testing.T) {
 		if err := os.Chmod(open, info.Mode().Perm()|0o002); err != nil {
 			t.Fatal(err)
 		}
-		var file *FileError
-		if _, err := Read(env); !errors.As(err, &file) || !file.Open || file.Path != open || !errors.Is(err, fault.ErrConfig) {
+		var refused *trust.Error
+		if _, err := Read(env); !errors.As(err, &refused) || refused.Path != open || !errors.Is(err, fault.ErrConfig) {
 			t.Errorf("%s: %v", open, err)
 		}
 		if err := os.Chmod(open, info.Mode().Perm()); err != nil {

@@ -4,6 +4,8 @@ package durable
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,7 +31,10 @@ func write(path string, data []byte, prepare func(*os.File) error, name func(tem
 		return err
 	}
 	defer os.Remove(f.Name()) // which is gone after a rename
-	_, err = f.Write(data)
+	err = Private(f)
+	if err == nil {
+		_, err = f.Write(data)
+	}
 	if err == nil && prepare != nil {
 		err = prepare(f)
 	}
@@ -43,6 +48,35 @@ func write(path string, data []byte, prepare func(*os.File) error, name func(tem
 		return err
 	}
 	return SyncDir(dir)
+}
+
+// MakeDirs makes dir and the missing directories above it, private whatever the umask.
+func MakeDirs(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := MakeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o700); {
+	case errors.Is(err, fs.ErrExist): // another process was faster
+		return nil
+	case err != nil:
+		return err
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() == 0o700 {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// Private undoes what the umask took from a new file: 0777 would leave one that cannot
+// be opened.
+func Private(f *os.File) error {
+	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // SyncDir makes what happened to the names in a directory durable: without it a

@@ -135,20 +135,21 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 // and a code is spent: no client secret, a store that cannot be written, another
 // client's profile.
 func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault.Secret, err error) {
-	if c.ClientSecret != nil {
-		if secret, err = c.ClientSecret(ctx); err != nil {
-			return fault.Secret{}, err
-		}
-	}
 	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
-		if secret.IsZero() && rec != nil && c.owns(rec) {
+		if rec != nil && c.owns(rec) {
 			secret = rec.ClientSecret
 		}
 		return nil, record.ErrUnchanged // there is room, and nothing to write yet
 	})
+	if err == nil && c.ClientSecret != nil { // it may run a command, which a store of another user's is no reason to
+		var given fault.Secret
+		if given, err = c.ClientSecret(ctx); !given.IsZero() {
+			secret = given
+		}
+	}
 	if err == nil && secret.IsZero() {
 		err = errNoSecret
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -131,11 +132,11 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := makeDirs(s.dir); err != nil {
+	if err := durable.MakeDirs(s.dir); err != nil {
 		return s.failed("make", err)
 	}
 	root, err := s.open()
-	if errors.Is(err, fs.ErrNotExist) { // though makeDirs made it: it is a link to nothing
+	if errors.Is(err, fs.ErrNotExist) { // though MakeDirs made it: it is a link to nothing
 		return s.failed("open", err)
 	} else if err != nil {
 		return err
@@ -187,26 +188,6 @@ func (s *Files) WaitUnlocked(name string, limit time.Duration) (waited bool) {
 	return true
 }
 
-// makeDirs makes dir and the missing directories above it, 0700 whatever the umask.
-func makeDirs(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := makeDirs(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o700); {
-	case errors.Is(err, fs.ErrExist): // another process was faster
-		return nil
-	case err != nil:
-		return err
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() == 0o700 {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
-}
-
 // makeLock makes the lock file, 0600 whatever the umask.
 func makeLock(root *os.Root, name string) error {
 	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -216,15 +197,7 @@ func makeLock(root *os.Root, name string) error {
 		return err
 	}
 	defer f.Close()
-	return makePrivate(f)
-}
-
-// makePrivate undoes what the umask took: 0777 would leave a file that cannot be opened.
-func makePrivate(f *os.File) error {
-	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	return nil
+	return durable.Private(f)
 }
 
 // open opens the directory and checks its owner and permissions.
@@ -326,7 +299,7 @@ func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
 			r.discard()
 		}
 	}()
-	if err := makePrivate(f); err != nil {
+	if err := durable.Private(f); err != nil {
 		return nil, err
 	}
 	// Not zeros, for which some file systems allocate no blocks.

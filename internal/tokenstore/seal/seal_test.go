@@ -349,7 +349,7 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 	files := tokenstore.NewFiles(t.TempDir(), nil)
 	path := keyFile(t, identity(t))
 	put(t, seal.New(files, seal.File(path), nil), "a", text)
-	for _, mode := range []fs.FileMode{0o644, 0o640, 0o604, 0o620, 0o602, 0o610} {
+	for _, mode := range []fs.FileMode{0o644, 0o640, 0o604, 0o610} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +364,16 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 			t.Errorf("%04o: it is %q", mode, got)
 		}
 	}
-	_, err := seal.New(files, seal.File(t.TempDir()), nil).Read(t.Context(), "a")
+	if err := os.Chmod(path, 0o602); err != nil {
+		t.Fatal(err)
+	}
+	_, err := seal.New(files, seal.File(path), nil).Read(t.Context(), "a")
+	refused(t, err, "every user of this machine can change it")
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err = seal.New(files, seal.File(dir), nil).Read(t.Context(), "a")
 	refused(t, err, "not a regular file")
 }
 
