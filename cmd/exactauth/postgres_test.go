@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -40,6 +41,7 @@ type database struct {
 	made    time.Time
 	stopped bool
 	holder  *pgx.Conn // of a row
+	host    string    // in addresses, if it is not the server's
 }
 
 // cmdPostgres acts on the script's PostgreSQL. "postgres new" makes it, and sets
@@ -85,6 +87,9 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return nil
 		})
+	case "bouncer": // SETTING...: puts a PgBouncer into DB, in front of the server
+		db.host = db.Bouncer(w.t, args...)
+		ts.Setenv("DB", db.address(false))
 	case "sql": // STATEMENT...: as the superuser
 		ts.Check(db.Exec(db.name, args...))
 	case "wait": // STATEMENT: until it returns a row
@@ -165,6 +170,7 @@ func (db *database) address(password bool) string {
 	if password {
 		u.User = url.UserPassword(db.role.Name, db.role.Password)
 	}
+	u.Host = cmp.Or(db.host, u.Host)
 	return u.String() + "?sslmode=verify-full&sslrootcert=" + url.QueryEscape(db.CAFile())
 }
 

@@ -133,18 +133,18 @@ func available(below string) (p program, err error) {
 func Need(tb testing.TB) {
 	tb.Helper()
 	if _, err := available(debian); err != nil {
-		unavailable(tb, err)
+		unavailable(tb, "postgres", err)
 	}
 }
 
-// unavailable skips the test, or fails it if EXACTAUTH_TEST_REQUIRE has "postgres" in its
-// list.
-func unavailable(tb testing.TB, err error) {
+// unavailable skips the test, or fails it if EXACTAUTH_TEST_REQUIRE has the server's name
+// in its list.
+func unavailable(tb testing.TB, server string, err error) {
 	tb.Helper()
-	if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "postgres") {
-		tb.Fatalf("EXACTAUTH_TEST_REQUIRE demands PostgreSQL: %v", err)
+	if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), server) {
+		tb.Fatalf("EXACTAUTH_TEST_REQUIRE demands %s: %v", server, err)
 	}
-	tb.Skipf("needs PostgreSQL: %v", err)
+	tb.Skipf("needs %s: %v", server, err)
 }
 
 // Start makes a cluster and starts it. It skips the test where there is no PostgreSQL,

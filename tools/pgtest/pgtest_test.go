@@ -193,16 +193,16 @@ func TestSkipsOnlyWhatIsNotRequired(t *testing.T) {
 		t.Fatal("found PostgreSQL in an empty directory")
 	}
 	for require, want := range map[string]string{
-		"":                  "skipped: needs PostgreSQL: " + missing.Error(),
-		"chromium,strace":   "skipped: needs PostgreSQL: " + missing.Error(),
-		"chromium,postgres": "failed: EXACTAUTH_TEST_REQUIRE demands PostgreSQL: " + missing.Error(),
+		"":                  "skipped: needs postgres: " + missing.Error(),
+		"chromium,strace":   "skipped: needs postgres: " + missing.Error(),
+		"chromium,postgres": "failed: EXACTAUTH_TEST_REQUIRE demands postgres: " + missing.Error(),
 	} {
 		t.Setenv("EXACTAUTH_TEST_REQUIRE", require)
 		r := &recorder{TB: t}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			unavailable(r, missing)
+			unavailable(r, "postgres", missing)
 		}()
 		if <-done; r.outcome != want {
 			t.Errorf("%q: %s; want %s", require, r.outcome, want)

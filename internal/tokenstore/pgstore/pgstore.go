@@ -14,8 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,9 +51,11 @@ const (
 
 	// connectLimit is for a server that does not answer, if the URL sets no
 	// connect_timeout; refusedLimit is for one that refuses connections, as during
-	// its restart.
+	// its restart; poolerLimit is for a PgBouncer that has not reached the server:
+	// longer than the 15 s after which it tries again by default.
 	connectLimit = 10 * time.Second
 	refusedLimit = 3 * time.Second
+	poolerLimit  = 20 * time.Second
 )
 
 // Store is a store of one row per record. Many processes, machines and goroutines
@@ -144,10 +148,8 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	switch {
 	case is(err, undefinedTable), err == nil && len(found) == 0:
 		return nil, fs.ErrNotExist
-	case err != nil && timedOut(ctx, err):
-		return nil, s.failed(ctx, "read", name, errors.New("it did not answer in time"))
 	case err != nil:
-		return nil, s.failed(ctx, "read", name, err)
+		return nil, s.failed(ctx, "read", name, inTime(ctx, err))
 	}
 	return found, nil
 }
@@ -244,7 +246,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 
 // notLocked returns the error of a call that could not have the lock.
 func (s *Store) notLocked(ctx context.Context, op, name string, began time.Time, err error) error {
-	if is(err, lockNotAvailable) || timedOut(ctx, err) {
+	if is(err, lockNotAvailable) || timedOut(ctx, err) && !errors.Is(err, errSilent) {
 		return &tokenstore.Error{Kind: tokenstore.Lock, Op: "lock", Name: s.place(name),
 			Err: fmt.Errorf("another process or machine has held it for the %s that this one waited: %w", time.Since(began).Round(time.Millisecond), context.DeadlineExceeded)}
 	}
@@ -289,12 +291,12 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 		`SET client_connection_check_interval = 1000`,
 	} {
 		if err := run(ctx, c, statement); err != nil && c.IsClosed() {
-			return nil, err
+			return nil, inTime(ctx, err) // a pooler may have no connection to spare
 		}
 	}
 	for {
 		if err := run(ctx, c, begin(ctx)); err != nil {
-			return nil, err
+			return nil, inTime(ctx, err)
 		}
 		_, err := query(ctx, c, `INSERT INTO exactauth_records (name, record, changed) VALUES ($1, '', now()) ON CONFLICT (name) DO NOTHING`, name)
 		if err != nil {
@@ -427,15 +429,33 @@ func end(c *pgconn.PgConn) {
 func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	began := time.Now()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		c, err := pgconn.ConnectConfig(ctx, s.config)
+		config := s.config.Copy()
+		c, err := pgconn.ConnectConfig(ctx, config)
 		if err == nil {
+			// At the end of a wait the driver would connect once more, to cancel the
+			// statement. PgBouncer up to 1.20 can end itself then, and a server needs no
+			// request: the wait has its own limit there.
+			config.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
 			return c, nil
 		}
-		busy := is(err, tooManyConnections, cannotConnectNow)
-		if !busy && (!errors.Is(err, errRefused) || time.Since(began) > refusedLimit) || fault.Pause(ctx, pause) != nil {
+		if !transient(err, time.Since(began)) || fault.Pause(ctx, pause) != nil {
 			return nil, err
 		}
 	}
+}
+
+// transient reports whether a server that could not be reached for this time may soon be
+// there.
+func transient(err error, lasted time.Duration) bool {
+	var said *pgconn.PgError
+	switch {
+	case is(err, tooManyConnections, cannotConnectNow):
+		return true
+	case is(err, protocolViolation) && errors.As(err, &said): // all that PgBouncer says; it names its setting
+		return strings.Contains(said.Message, "(max_client_conn)") ||
+			strings.Contains(said.Message, "(server_login_retry)") && lasted < poolerLimit
+	}
+	return errors.Is(err, errRefused) && lasted < refusedLimit
 }
 
 // The server's error codes (PostgreSQL documentation, appendix A) that this package
@@ -446,6 +466,7 @@ const (
 	duplicateObject    = "42710"
 	uniqueViolation    = "23505"
 	lockNotAvailable   = "55P03"
+	protocolViolation  = "08P01"
 	tooManyConnections = "53300"
 	cannotConnectNow   = "57P03"
 )
@@ -467,6 +488,18 @@ func cause(err error) error {
 		return fmt.Errorf("the database says: %s (%s)", fault.Printable(said.Message), said.Code)
 	}
 	return errors.New(fault.Printable(err.Error()))
+}
+
+// errSilent is wrapped where the server has not answered a statement that waits for no
+// lock.
+var errSilent = errors.New("it did not answer in time")
+
+// inTime returns err, with errSilent if it is that the caller's time is over.
+func inTime(ctx context.Context, err error) error {
+	if timedOut(ctx, err) {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return err
 }
 
 // timedOut reports whether a connected call failed with err because the caller's time
