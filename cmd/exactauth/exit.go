@@ -189,6 +189,7 @@ func (a *app) hint(err error) string {
 	var store *tokenstore.Error
 	var moved *exactauth.MovedError
 	var command *commandError
+	var sealed *record.SealError
 	p := ""
 	if name := a.profileIn(err); name != "" {
 		p = " --profile " + name
@@ -208,6 +209,8 @@ func (a *app) hint(err error) string {
 		return "make it executable: chmod +x"
 	case errors.Is(err, record.ErrNewer):
 		return "nothing was changed, and the login is good; update exactauth on this machine"
+	case errors.As(err, &sealed) && sealed.How != "":
+		return fmt.Sprintf(`nothing was spent or changed; if a change of the seal was interrupted, run it again: "exactauth setup%s --seal %s"`, p, sealed.How)
 	case errors.Is(err, record.ErrSealed):
 		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
 	case errors.Is(err, fault.ErrRecord):
@@ -216,6 +219,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`do not sign in again; ask for a token, which looks once more: "exactauth token%s"`, p)
 	case errors.As(err, &store):
 		return storeHint(store.Kind, p)
+	case errors.As(err, &moved) && moved.Underway:
+		return fmt.Sprintf(`if the setup that moves it was interrupted, run it again: "exactauth setup%s --store ..."`, p)
 	case errors.As(err, &moved):
 		return fmt.Sprintf(`name its new store: "exactauth setup%s --store ..."; or remove the profile here: "exactauth logout --forget%s"`, p, p)
 	case errors.Is(err, fault.ErrLoginNeeded) && errors.Is(err, exactauth.ErrRemembered):

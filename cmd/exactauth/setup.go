@@ -239,16 +239,25 @@ func incomplete(haveSecret bool, err error) error {
 	return &hinted{err, `give what is missing: --client-id (or EXACTAUTH_CLIENT_ID); --client-secret-file FILE, "-" for stdin (or EXACTAUTH_CLIENT_SECRET)`}
 }
 
-func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) error {
+func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	c, err := a.client(p)
 	if err != nil {
 		return err
 	}
+	had, knownErr := c.Known(ctx)
 	moved, err := a.moveRecord(ctx, old, p)
 	if err != nil {
 		return err
+	}
+	changed := old.Store != p.Store || old.Seal != p.Seal
+	if changed {
+		defer func() {
+			if own := (*hinted)(nil); err != nil && !errors.As(err, &own) {
+				err = &hinted{err, "the record is stored in the new way already; when this is corrected, run the same setup again, which completes it"}
+			}
+		}()
 	}
 	// The record first: a configuration without its secret would be half a profile.
 	keep := p.ClientSecretCommand == "" // otherwise a stored secret would be one copy too many
@@ -266,6 +275,9 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 		return nil
 	})
 	if err != nil {
+		if !had && knownErr == nil && !changed { // no secret stays without a profile
+			err = errors.Join(err, c.SetClientSecret(context.WithoutCancel(ctx), fault.Secret{}, false))
+		}
 		return err
 	}
 	if err := moved(ctx); err != nil {
@@ -280,7 +292,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 			"redirect_uri": p.RedirectURI, "store": redacted(p.Store), "seal": p.Seal, "config": filepath.Join(dir, config.FileName)})
 	}
 	a.Say("Profile %s is set up for %s.", p.Name, p.BaseURL)
-	if old.Store != p.Store || old.Seal != p.Seal {
+	if changed {
 		a.Say("Its tokens are stored in %s now, seal %s.", redacted(p.Store), p.Seal)
 	}
 	if s, err := c.Status(ctx); err == nil && s.SignedIn {

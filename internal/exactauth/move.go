@@ -150,14 +150,21 @@ func isNote(r *record.Record) bool {
 // movedError says that the login in r must not be used from here.
 func movedError(r *record.Record) error {
 	if !isNote(r) {
-		return fault.New(fault.ErrTemporary, "its login is being moved to %s", fault.Printable(r.MovedTo))
+		return fault.With(&MovedError{r.MovedTo, true}, fault.ErrTemporary)
 	}
-	return fault.With(&MovedError{r.MovedTo}, fault.ErrConfig)
+	return fault.With(&MovedError{Where: r.MovedTo}, fault.ErrConfig)
 }
 
-// MovedError is wrapped by a fault.ErrConfig: the login was moved to another store.
+// MovedError is wrapped by a fault.ErrConfig: the login was moved to another store; or by
+// a fault.ErrTemporary, while it is being moved.
 type MovedError struct {
-	Where string // as it was given to MoveTo
+	Where    string // as it was given to MoveTo
+	Underway bool
 }
 
-func (e *MovedError) Error() string { return "its login was moved to " + fault.Printable(e.Where) }
+func (e *MovedError) Error() string {
+	if e.Underway {
+		return "its login is being moved to " + fault.Printable(e.Where)
+	}
+	return "its login was moved to " + fault.Printable(e.Where)
+}

@@ -26,6 +26,33 @@ const (
 	ageHeader = "age-encryption.org/" // begins every sealed record
 )
 
+// SealError is wrapped by the error about a record that is not sealed as the profile
+// says, as after a setup that was interrupted.
+type SealError struct {
+	Why string // for people
+	How string // the setting that fits it; empty if that is unknown
+}
+
+func (e *SealError) Error() string { return e.Why }
+
+// SealStanza begins the line in the header of a sealed record that says how it is sealed.
+const SealStanza = "exactauth-seal"
+
+// HowSealed returns what the header of a sealed record says, if a person can type it as
+// it is: anybody who can write the record may have written it.
+func HowSealed(b []byte) string {
+	header, _, _ := strings.Cut(string(b), "\n---")
+	_, line, _ := strings.Cut(header, "\n-> "+SealStanza+" ")
+	line, _, _ = strings.Cut(line, "\n")
+	how, err := url.QueryUnescape(line)
+	if err != nil || strings.ContainsFunc(how, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("/\\:._-+@", r)
+	}) {
+		return ""
+	}
+	return how
+}
+
 // Decode reads a record. It accepts only what Encode writes. Its errors wrap
 // fault.ErrRecord and show nothing of the record.
 func Decode(b []byte) (*Record, error) {
@@ -34,7 +61,7 @@ func Decode(b []byte) (*Record, error) {
 		return nil, fault.New(fault.ErrRecord, "damaged record: it is empty")
 	}
 	if strings.HasPrefix(text, ageHeader) {
-		return nil, ErrSealed
+		return nil, fault.With(ErrSealed, &SealError{How: HowSealed(b)})
 	}
 	first, rest, _ := strings.Cut(text, "\n")
 	v, titled := strings.CutPrefix(first, title)

@@ -21,6 +21,7 @@ const maxKeyFile = 64 << 10
 func File(path string) *Key {
 	return &Key{
 		place: "age identity " + path,
+		how:   "age:" + path,
 		read: func(context.Context) (string, error) {
 			info, err := trust.Secret(path)
 			switch {

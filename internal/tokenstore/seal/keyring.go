@@ -48,6 +48,7 @@ func Keyring(ready func() error) *Key {
 	}
 	return &Key{
 		place: "the keyring",
+		how:   "keyring",
 		read: func(ctx context.Context) (string, error) {
 			text := make(chan string, 1)
 			err := ask(ctx, func() error {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -37,6 +38,7 @@ func Sealed(record []byte) bool { return bytes.HasPrefix(record, []byte(header))
 // means no seal. See [File] and [Keyring].
 type Key struct {
 	place  string // for people
+	how    string // as a profile's setting
 	read   func(context.Context) (string, error)
 	create func(ctx context.Context, identities string) error // fails if there is one
 
@@ -113,7 +115,7 @@ func (k *Key) seal(record []byte) ([]byte, error) {
 		return record, nil
 	}
 	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, k.recipient)
+	w, err := age.Encrypt(&sealed, named{k.recipient, k.how})
 	if err == nil {
 		_, err = w.Write(record)
 	}
@@ -126,20 +128,42 @@ func (k *Key) seal(record []byte) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
+// named is a recipient that adds to the header how the record is sealed, for the hint to
+// a person whose setup was interrupted. Nothing else may rely on it, since whoever can
+// write the record can change it.
+type named struct {
+	age.Recipient
+	how string
+}
+
+func (r named) Wrap(fileKey []byte) ([]*age.Stanza, error) {
+	stanzas, _, err := r.WrapWithLabels(fileKey)
+	return stanzas, err
+}
+
+func (r named) WrapWithLabels(fileKey []byte) (stanzas []*age.Stanza, labels []string, err error) {
+	if inner, ok := r.Recipient.(age.RecipientWithLabels); ok {
+		stanzas, labels, err = inner.WrapWithLabels(fileKey)
+	} else {
+		stanzas, err = r.Recipient.Wrap(fileKey)
+	}
+	return append(stanzas, &age.Stanza{Type: record.SealStanza, Args: []string{url.QueryEscape(r.how)}}), labels, err
+}
+
 // unseal opens an age file.
 func (k *Key) unseal(b []byte) ([]byte, error) {
 	sealed := Sealed(b)
 	switch {
 	case k == nil && sealed:
-		return nil, errors.New("it is sealed, and the profile has no seal")
+		return nil, &record.SealError{Why: "it is sealed, and the profile has no seal", How: record.HowSealed(b)}
 	case k == nil:
 		return b, nil
 	case !sealed:
-		return nil, errors.New("it is not sealed, though the profile has a seal")
+		return nil, &record.SealError{Why: "it is not sealed, though the profile has a seal", How: "none"}
 	}
 	r, err := age.Decrypt(bytes.NewReader(b), k.identities...)
 	if other := (*age.NoIdentityMatchError)(nil); errors.As(err, &other) {
-		return nil, fmt.Errorf("it is sealed for another key than the one in %s", k.place)
+		return nil, &record.SealError{Why: fmt.Sprintf("it is sealed for another key than the one in %s", k.place), How: record.HowSealed(b)}
 	}
 	var record []byte
 	if err == nil {
