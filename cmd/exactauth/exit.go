@@ -263,6 +263,8 @@ func configHint(err error) string {
 		return "fix the file by hand; nothing was changed"
 	case errors.Is(err, config.ErrName):
 		return "list the names: exactauth profiles"
+	case errors.Is(err, config.ErrProxy):
+		return "percent-encode special characters of the password there (@ as %40, # as %23, / as %2F, % as %25), or unset the variable"
 	case errors.Is(err, config.ErrNoHome):
 		return "set HOME, or name two directories: EXACTAUTH_CONFIG_DIR and EXACTAUTH_STATE_DIR"
 	case errors.Is(err, config.ErrPassword):

@@ -65,15 +65,70 @@ func IsGUID(s string) bool {
 	return len(s) == 36
 }
 
-func checkBaseURL(s string) error {
+// normalBaseURL returns a base URL in the one form in which records and servers know it:
+// another spelling of the same server would be another identity.
+func normalBaseURL(s string) (string, error) {
 	u, err := parseOrigin(s)
 	switch {
 	case err != nil:
-		return err
+		return s, err
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
-		return fmt.Errorf("%q: http is for loopback addresses only; want https", s)
-	case s != u.Scheme+"://"+u.Host || strings.HasSuffix(s, ":"):
-		return fmt.Errorf("%q: want it as %s://%s", s, u.Scheme, strings.TrimSuffix(u.Host, ":"))
+		return s, fmt.Errorf("%q: http is for loopback addresses only; want https", s)
+	case u.Path != "" || strings.HasSuffix(u.Host, ":") || u.ForceQuery:
+		return s, fmt.Errorf("%q: want it as %s://%s", s, u.Scheme, strings.TrimSuffix(u.Host, ":"))
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.String()
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	// Without zeros before it; parseHTTP has checked it.
+	if port, err := strconv.Atoi(u.Port()); err == nil && port != map[string]int{"https": 443, "http": 80}[u.Scheme] {
+		host += ":" + strconv.Itoa(port)
+	}
+	return u.Scheme + "://" + host, nil
+}
+
+// isHost reports whether a URL's host is an address or a name of a host. Other text
+// could be taken for a command where a script uses the URL.
+func isHost(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Zone() == ""
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		other := strings.ContainsFunc(label, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+		})
+		if other || label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	return len(host) <= 254
+}
+
+// ErrProxy is the kind of an error about HTTPS_PROXY.
+var ErrProxy = fault.Kind(fault.ErrConfig, "proxy")
+
+// checkProxy returns an ErrProxy if the variable for the proxy is no address of one. Go
+// would send requests past the proxy, or to what it takes for one: with an unescaped
+// password that is a part of the password. The error does not repeat it.
+func checkProxy(env func(string) string) error {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy"} {
+		text := env(name)
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			text = "http://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || !isHost(u.Hostname()) || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" ||
+			!slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+			return fault.New(ErrProxy, "%s: not the address of a proxy, such as http://USER:PASSWORD@HOST:PORT", name)
+		}
+		return nil // the other one does not count
 	}
 	return nil
 }
@@ -103,6 +158,8 @@ func parseHTTP(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q: want an address that begins with https://", fault.Printable(s))
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%q: it names no host", fault.Printable(s))
+	case !isHost(u.Hostname()):
+		return nil, fmt.Errorf("%q: it names no host in ASCII, as a browser sends it (xn--...)", fault.Printable(s))
 	case u.Fragment != "" || strings.Contains(s, "#"):
 		return nil, fmt.Errorf("%q: a fragment (#) does not belong in it", fault.Printable(s))
 	}
@@ -126,8 +183,6 @@ func CheckRedirectURI(s string) error {
 		return fmt.Errorf("%q: a query (?) does not belong in it", s)
 	case strings.HasPrefix(u.Path, "//"):
 		return fmt.Errorf("%q: its path must not begin with two slashes", s)
-	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
-		return fmt.Errorf("%q: write the name as browsers send it, in ASCII (xn--...)", s)
 	}
 	return nil
 }

@@ -88,8 +88,9 @@ var table = []Setting{
 			if v == "" { // the region decides
 				return nil
 			}
-			s.BaseURL = strings.TrimSuffix(v, "/")
-			return checkBaseURL(s.BaseURL)
+			var err error
+			s.BaseURL, err = normalBaseURL(strings.TrimSuffix(v, "/"))
+			return err
 		}},
 	{Name: "client_id", Env: "EXACTAUTH_CLIENT_ID",
 		Help: "client id from the App Center, a GUID",
@@ -186,7 +187,7 @@ func (t Setting) Parse(text string) (string, error) {
 // Environment returns the settings in the environment.
 func Environment(env func(string) string) (Values, error) {
 	v := Values{}
-	var first error
+	first := checkProxy(env)
 	for _, t := range table {
 		text := env(t.Env)
 		if t.Env == "" || text == "" {

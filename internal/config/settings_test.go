@@ -35,7 +35,12 @@ func TestSettle(t *testing.T) {
 		{"base URL with an empty query", Values{"base_url": "https://start.exactonline.nl?"}, "base_url: "},
 		{"base URL with two slashes", Values{"base_url": "https://start.exactonline.nl//"}, "base_url: "},
 		{"base URL with an empty port", Values{"base_url": "https://start.exactonline.nl:"}, "base_url: "},
-		{"base URL in capitals", Values{"base_url": "HTTPS://start.exactonline.nl"}, "base_url: "},
+		{"base URL with a command", Values{"base_url": "https://$(id)"}, `base_url: "https://$(id)": it names no host`},
+		{"base URL with two commands", Values{"base_url": "https://exact.example;id"}, `base_url: "https://exact.example;id": it names no host`},
+		{"base URL with backquotes", Values{"base_url": "https://`id`"}, "base_url: "},
+		{"base URL with a name that is not ASCII", Values{"base_url": "https://ëxact.example"}, "base_url: "},
+		{"base URL with an empty label", Values{"base_url": "https://exact..example"}, "base_url: "},
+		{"redirect URI with a command", Values{"redirect_uri": "https://$(id)/callback"}, "redirect_uri: "},
 		{"base URL with a fragment", Values{"base_url": "https://start.exactonline.nl#"}, "base_url: "},
 		{"base URL with a password", Values{"base_url": "https://u:hunter2@start.exactonline.nl"}, "base_url: "},
 		{"broken base URL with a password", Values{"base_url": "https://u:hunter2@["}, "base_url: "},
@@ -107,6 +112,41 @@ func TestSettle(t *testing.T) {
 				t.Errorf("%q", text)
 			}
 		})
+	}
+}
+
+// Two spellings of one server are one server.
+func TestSettleNormalBaseURL(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"HTTPS://Start.ExactOnline.nl": "https://start.exactonline.nl", "https://start.exactonline.nl:443/": "https://start.exactonline.nl",
+		"https://start.exactonline.nl.": "https://start.exactonline.nl", "https://start.exactonline.nl:0443": "https://start.exactonline.nl",
+		"https://start.exactonline.nl:8443": "https://start.exactonline.nl:8443", "http://127.0.0.1:80": "http://127.0.0.1", "http://LOCALHOST:443": "http://localhost:443",
+		"http://[0:0::1]:8484": "http://[::1]:8484", "https://[::1]:443": "https://[::1]",
+	} {
+		if s, err := Settle("acme", Values{"client_id": clientID, "base_url": text}); err != nil || s.BaseURL != want {
+			t.Errorf("%s: %s, %v", text, s.BaseURL, err)
+		}
+	}
+}
+
+// A proxy that is not understood would be left out, and its password might be shown.
+func TestEnvironmentProxy(t *testing.T) {
+	t.Parallel()
+	for value, ok := range map[string]bool{
+		"http://proxy:3128": true, "proxy:3128": true, "proxy": true, "http://u:p%40ss@proxy.example:3128/": true, "socks5://127.0.0.1:1080": true, "https://[::1]:3128": true, "u:p@ss@proxy": true,
+		"http://u:hunter%zz@proxy:3128": false, "http://u:hunter2#x@proxy:3128": false, "http://u:12/hunter2@proxy:3128": false, "http://u:12?hunter2@proxy:3128": false, "u:hunter2#x@proxy": false,
+		"http://": false, "ftp://proxy": false, "http://hunter2 proxy": false, ":": false,
+	} {
+		for _, name := range []string{"HTTPS_PROXY", "https_proxy"} {
+			_, err := Environment(func(asked string) string { return map[string]string{name: value}[asked] })
+			if ok != (err == nil) {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+			if err != nil && (!errors.Is(err, ErrProxy) || !strings.HasPrefix(err.Error(), name+": ") || strings.Contains(err.Error(), "hunter")) {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 )
@@ -55,8 +56,11 @@ func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MS
 
 // Transport reduces the error of a failed HTTP request to its cause. The text of a
 // *url.Error has the address in it, whose query can hold a secret.
+// So has that of a proxy, with a password: of its errors only the system's is shown.
 func Transport(err error) error {
+	proxied, errno := false, syscall.Errno(0)
 	for {
+		proxied = proxied || strings.HasPrefix(err.Error(), "proxyconnect ")
 		wrapped := errors.Unwrap(err)
 		if _, isURL := err.(interface{ Temporary() bool }); !isURL || wrapped == nil {
 			break
@@ -65,6 +69,12 @@ func Transport(err error) error {
 	}
 	if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer in time")
+	}
+	switch {
+	case proxied && errors.As(err, &errno):
+		return errors.New("the proxy cannot be reached: " + errno.Error())
+	case proxied:
+		return errors.New("the proxy cannot be reached or used")
 	}
 	return errors.New(Printable(err.Error()))
 }
