@@ -260,9 +260,12 @@ func (w *world) signingIn() bool {
 	return false
 }
 
-// alive reports whether the simulator would take a refresh token that a record has.
+// alive reports whether the simulator would take a refresh token of the user that a record
+// has.
 func (w *world) alive() bool {
-	return slices.ContainsFunc(known(w.everyRecord()), func(token string) bool { return w.sim.RefreshTokenState(token) == exactsim.Current })
+	return slices.ContainsFunc(known(w.everyRecord()), func(token string) bool {
+		return w.codes[token] == w.owner && w.sim.RefreshTokenState(token) == exactsim.Current
+	})
 }
 
 // lose notes that a person has to do something.

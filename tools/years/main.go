@@ -31,6 +31,8 @@ type options struct {
 	seed  uint64
 	run   int
 	trace bool
+	first bool
+	steps bool
 }
 
 func main() {
@@ -40,6 +42,8 @@ func main() {
 	f.Uint64Var(&o.seed, "seed", 1, "seed of everything")
 	f.IntVar(&o.run, "run", -1, "only this run")
 	f.BoolVar(&o.trace, "trace", false, "print every step")
+	f.BoolVar(&o.first, "first", false, "end with the first run that fails")
+	f.BoolVar(&o.steps, "orders", false, "try every order of the steps of two processes at one expiry, instead of years")
 	_ = f.Parse(os.Args[1:])
 	os.Args = os.Args[:1] // the rest is not for package testing
 	// A bubble of synctest needs a *testing.T, and this is the way to one outside go test.
@@ -58,6 +62,9 @@ func play(t *testing.T, p *plan, tracing bool) (w *world) {
 
 // all runs all years and reports.
 func all(t *testing.T, out io.Writer, o options) int {
+	if o.steps {
+		return allOrders(t, out)
+	}
 	first, last := 0, o.years
 	if o.run >= 0 {
 		first, last = o.run, o.run+1
@@ -75,8 +82,9 @@ func all(t *testing.T, out io.Writer, o options) int {
 				mu.Lock()
 				n := next
 				next++
+				enough := o.first && len(failed) > 0
 				mu.Unlock()
-				if n >= last {
+				if n >= last || enough {
 					return
 				}
 				w := play(t, draw(o.seed, n), o.trace)
@@ -110,6 +118,18 @@ func all(t *testing.T, out io.Writer, o options) int {
 	fmt.Fprintf(out, "The smallest plan that fails as run %d does:\n", n)
 	play(t, shrink(t, draw(o.seed, n)), true).print(out, false)
 	return 1
+}
+
+// allOrders tries every order, and with a death at each step or each answer those with one
+// turn out of turn.
+func allOrders(t *testing.T, out io.Writer) (code int) {
+	for _, lenient := range []bool{false, true} {
+		began := time.Now()
+		runs, wrong := orders(t, lenient, 1000, 1, out)
+		fmt.Fprintf(out, "used tokens dead at once %t: %d orders in %s, %d wrong\n", !lenient, runs, time.Since(began).Round(time.Second), wrong)
+		code = max(code, min(wrong, 1))
+	}
+	return code
 }
 
 func (c *tally) add(o tally) {

@@ -110,6 +110,10 @@ func (w *world) trip(p *process, t trouble) (there, back time.Duration) {
 
 // travel lets time pass for a request of p, whatever becomes of p.
 func (w *world) travel(p *process, d time.Duration) {
+	if w.turns != nil {
+		w.turns.wait(p, "wire")
+		return
+	}
 	time.Sleep(d.Truncate(time.Microsecond) + slots*time.Nanosecond + p.slot())
 }
 

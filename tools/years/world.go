@@ -359,13 +359,16 @@ func (p *process) end() {
 	}
 }
 
+func (p *process) isOver() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.over
+}
+
 // exitIfDead ends the goroutine of a process that is over. What the client has
 // deferred still runs, but every call out of it ends here again.
 func (p *process) exitIfDead() {
-	p.w.mu.Lock()
-	over := p.over
-	p.w.mu.Unlock()
-	if over {
+	if p.isOver() {
 		runtime.Goexit()
 	}
 }

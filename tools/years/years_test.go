@@ -49,3 +49,15 @@ func TestYears(t *testing.T) {
 	}
 	t.Logf("%s", out.String())
 }
+
+// Two processes, one expiry.
+func TestOrders(t *testing.T) {
+	for _, lenient := range []bool{false, true} {
+		var out bytes.Buffer
+		runs, wrong := orders(t, lenient, 2, 1, &out)
+		if wrong > 0 {
+			t.Errorf("%d of %d orders are wrong\n%s", wrong, runs, out.String())
+		}
+		t.Logf("%d orders", runs)
+	}
+}
