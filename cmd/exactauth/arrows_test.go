@@ -139,7 +139,7 @@ func TestDependencies(t *testing.T) {
 			dep == "log", dep == "log/internal", strings.HasPrefix(dep, "log/slog"): // a secret says how it is logged
 		case slices.Contains([]string{"net", "crypto", "html", "text", "regexp", "log", "database", "compress"}, first), dep == "os/exec", dep == "os/signal":
 			t.Errorf("the front links %s", dep)
-		case strings.Contains(first, ".") && !slices.ContainsFunc([]string{"github.com/pelletier/go-toml/v2", "github.com/gofrs/flock", "golang.org/x/sys/"},
+		case strings.Contains(first, ".") && !slices.ContainsFunc([]string{"github.com/pelletier/go-toml/v2", "golang.org/x/sys/"},
 			func(allowed string) bool { return strings.HasPrefix(dep, allowed) }):
 			t.Errorf("the front links %s", dep)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -24,10 +25,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
+	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/record"
 )
@@ -702,7 +703,11 @@ func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: hold FILE")
 	}
-	lock := flock.New(ts.MkAbs(args[0]))
-	ts.Check(lock.Lock())
-	ts.Defer(func() { lock.Close() })
+	path := ts.MkAbs(args[0])
+	root, err := os.OpenRoot(filepath.Dir(path))
+	ts.Check(err)
+	defer root.Close()
+	unlock, err := durable.Lock(context.Background(), root, filepath.Base(path))
+	ts.Check(err)
+	ts.Defer(unlock)
 }

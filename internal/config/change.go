@@ -11,9 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/gofrs/flock"
 
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/trust"
@@ -32,14 +29,19 @@ func Change(ctx context.Context, env func(string) string, change func(*Config) e
 	if _, err := trust.File(dir); err != nil { // what is written there could not be read
 		return fileError(dir, err)
 	}
-	lock := flock.New(filepath.Join(dir, FileName+".lock"), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fileError(dir, err)
+	}
+	defer root.Close()
+	unlock, err := durable.Lock(ctx, root, FileName+".lock")
+	if err != nil {
 		if ctx.Err() != nil { // another process holds it, and nothing is wrong with the configuration
 			return fmt.Errorf("configuration %s: waiting for its lock: %w", dir, context.Cause(ctx))
 		}
 		return fileError(dir, fmt.Errorf("cannot lock it: %w", err))
 	}
-	defer lock.Close()
+	defer unlock()
 
 	before, err := read(dir)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package durable writes small files whole: after a crash or a power cut a file has
 // its old content or its new one, and it has the new one once the call has returned.
+// It also locks files between processes.
 package durable
 
 import (

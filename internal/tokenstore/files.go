@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/record"
 )
@@ -19,9 +17,6 @@ import (
 const (
 	lockSuffix = ".lock" // the lock file beside a record; never removed, as all processes must lock the same file
 	roomSuffix = ".tmp"  // the file that becomes the record; only the holder of the lock uses it
-
-	// lockPoll is how often a waiting process tries the lock.
-	lockPoll = 10 * time.Millisecond
 )
 
 // Files is a store of one file per record in one directory. The directory is
@@ -143,13 +138,8 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	}
 	defer root.Close()
 
-	if err := makeLock(root, name+lockSuffix); err != nil {
-		return &Error{Directory, "lock", s.path(name), err}
-	}
-	// A new handle per call: two goroutines with the same one would both get the lock.
-	lock := flock.New(s.path(name)+lockSuffix, flock.SetPermissions(0o600))
 	began := time.Now()
-	_, err = lock.TryLockContext(ctx, lockPoll)
+	unlock, err := durable.Lock(ctx, root, name+lockSuffix)
 	switch {
 	case err == nil:
 	case errors.Is(err, context.DeadlineExceeded):
@@ -159,45 +149,19 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 	default:
 		return &Error{Directory, "lock", s.path(name), err}
 	}
-	defer lock.Close()
+	defer unlock()
 	return f(root)
 }
 
 // WaitUnlocked waits until no process holds the record's lock, for no longer than
-// limit, and reports whether it waited. It makes no file, follows no link, and holds a
-// shared lock for an instant only. After limit a goroutine waits on in the kernel,
-// since nothing can interrupt it there: it is for a process that soon ends or becomes
-// another program.
+// limit, and reports whether it waited; see durable.WaitUnlocked.
 func (s *Files) WaitUnlocked(name string, limit time.Duration) (waited bool) {
-	lock := flock.New(s.path(name)+lockSuffix, flock.SetFlag(lookFlags))
-	if free, err := lock.TryRLock(); free || err != nil { // Update reports the error
-		_ = lock.Unlock() // which also closes the file
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
 		return false
 	}
-	// Asleep in the kernel: 200 processes that poll would keep the holder from its work.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = lock.RLock()
-		_ = lock.Unlock()
-	}()
-	select {
-	case <-done:
-	case <-time.After(limit):
-	}
-	return true
-}
-
-// makeLock makes the lock file, 0600 whatever the umask.
-func makeLock(root *os.Root, name string) error {
-	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	defer f.Close()
-	return durable.Private(f)
+	defer root.Close()
+	return durable.WaitUnlocked(root, name+lockSuffix, limit)
 }
 
 // open opens the directory and checks its owner and permissions.
@@ -210,7 +174,7 @@ func (s *Files) open() (*os.Root, error) {
 	}
 	info, err := root.Stat(".")
 	if err == nil {
-		err = ownedByUs(info)
+		err = durable.Ours(info)
 	}
 	if err == nil && tooOpen(info) {
 		// A directory with the sticky bit is shared on purpose, as /tmp is: to make it
@@ -243,7 +207,7 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("it is a %s, not a regular file", kind(info.Mode()))
 	}
-	if err := ownedByUs(info); err != nil {
+	if err := durable.Ours(info); err != nil {
 		return nil, err
 	}
 	f, err := root.Open(name)

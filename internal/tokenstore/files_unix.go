@@ -3,27 +3,12 @@
 package tokenstore
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/exactauth/exactauth/internal/durable"
 )
-
-// lookFlags open a lock file, whatever it is, without waiting and without following a
-// link.
-const lookFlags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
-
-// ownedByUs returns an error for a file that another user may have put there, root
-// included: the user could not change a record that root wrote.
-func ownedByUs(info fs.FileInfo) error {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to user %d and this is user %d", st.Uid, os.Geteuid())
-	}
-	return nil
-}
 
 func tooOpen(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
 
@@ -56,7 +41,7 @@ func syncAbove(dir string) error {
 		if err != nil {
 			return err
 		}
-		ours := ownedByUs(info) == nil
+		ours := durable.Ours(info) == nil
 		if err := durable.SyncDir(above); err != nil && ours {
 			return err // another user's directory may be closed to us, and need no sync by us
 		}

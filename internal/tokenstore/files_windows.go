@@ -9,11 +9,8 @@ import (
 )
 
 // On Windows the directory is in the user's own profile, whose access list keeps
-// other users out; files have no owner and mode bits to check.
-func ownedByUs(fs.FileInfo) error { return nil }
-func tooOpen(fs.FileInfo) bool    { return false }
-
-const lookFlags = os.O_RDONLY // of a lock file
+// other users out; files have no mode bits to check.
+func tooOpen(fs.FileInfo) bool { return false }
 
 // rename retries while a virus scanner or an indexer holds the file: a short
 // sharing violation must not lose a login.
