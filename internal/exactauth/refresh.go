@@ -141,7 +141,7 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	}
 	// Exact has been seen to accept the previous token until the new one is used
 	// (forums.invantive.com 1419, 2903), and to contradict itself.
-	if !rec.Previous.IsZero() && !c.lifting { // it was tried before the refusal was stored
+	if !rec.Previous.IsZero() && rec.LiftedAt.IsZero() { // it was tried before the refusal was stored
 		if a := c.renew(bounded, secret, rec.Previous); a.outcome == granted || a.outcome == tooEarly {
 			used := rec.Previous
 			rec.Refresh, rec.Previous, rec.Refused = used, rec.Refresh, nil

@@ -231,7 +231,7 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 	if c.failed != nil {
 		return c.failed
 	}
-	if r.Held(now) {
+	if r.Held(now) && !c.lifts(r, now) {
 		return heldError(r)
 	}
 	switch {
@@ -260,8 +260,12 @@ func heldError(r *record.Record) error {
 // wrong may have been put right at Exact: a forced one does, for one request, and once in
 // the life of a token, so that a script that forces does not use up the error allowance.
 func (c *tokenCall) lifts(r *record.Record, now time.Time) bool {
-	return c.want.Force && r.Refused != nil && !c.lifted && (c.lifting || now.Sub(r.LiftedAt).Abs() >= r.Life)
+	refused := r.Refused != nil || r.Forbidden && r.Held(now)
+	return c.want.Force && refused && !c.lifted && (c.lifting || mayLift(r, now))
 }
+
+// mayLift reports whether no refusal was lifted during the life of a token.
+func mayLift(r *record.Record, now time.Time) bool { return now.Sub(r.LiftedAt).Abs() >= r.Life }
 
 func (c *tokenCall) fetchSecret(ctx context.Context) (err error) {
 	c.secretFetched = true

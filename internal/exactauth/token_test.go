@@ -704,6 +704,59 @@ func TestRefusalIsLifted(t *testing.T) {
 				t.Errorf("%d requests in an hour", n)
 			}
 		})
+		t.Run(refusal.name+" lasts, and setup is repeated", func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			for range 2 { // so that there is a previous token
+				w.clock.advance(exactLife)
+				w.live(c)
+			}
+			w.clock.advance(exactLife)
+			refusal.make(w, -1)
+			w.refused(c, refusal.kind)
+			if n := w.asks(func() {
+				for range 60 {
+					if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+						t.Error(err)
+					}
+					w.refused(c, refusal.kind)
+					w.clock.advance(time.Minute)
+				}
+			}); n < 2 || n > 6 {
+				t.Errorf("%d requests in an hour", n)
+			}
+		})
+	}
+	for name, lift := range map[string]func(*world, *exactauth.Client) exactauth.Want{
+		"force": func(*world, *exactauth.Client) exactauth.Want { return exactauth.Want{Force: true} },
+		"secret": func(w *world, c *exactauth.Client) exactauth.Want {
+			if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+				t.Error(err)
+			}
+			return exactauth.Want{}
+		},
+	} {
+		t.Run("blocked user, by "+name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			f := forbidden("BlockedUser")
+			f.Times = 2
+			w.Inject(f)
+			w.refused(c, fault.ErrForbidden)
+			for range 3 { // one of these asks, and none of them twice
+				_, err := w.token(c, lift(w, c))
+				if !errors.Is(err, fault.ErrForbidden) {
+					t.Errorf("got %v", err)
+				}
+			}
+			w.clock.advance(exactLife)
+			before := w.Counters().Refreshes
+			if _, err := w.token(c, lift(w, c)); err != nil || w.Counters().Refreshes != before+1 {
+				t.Errorf("%v after %d requests", err, w.Counters().Refreshes-before)
+			}
+			if w.field("lifted_at") != "" {
+				t.Error("lifted_at is still in the record")
+			}
+		})
 	}
 	t.Run("the server is down", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})

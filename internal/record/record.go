@@ -96,8 +96,8 @@ type Record struct {
 
 	Refused *Refusal // nil unless a request would be useless
 
-	// LiftedAt is when a call last asked the server in spite of Refused, because what was
-	// wrong may have been put right at Exact.
+	// LiftedAt is when Refused or Forbidden was last ignored, because what was wrong may
+	// have been put right at Exact; zero once a refresh has worked.
 	LiftedAt time.Time
 
 	User User // zero if Exact did not say who signed in
