@@ -232,7 +232,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, fault.ErrForbidden):
 		hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
 		if errors.As(err, &later) {
-			hint += fmt.Sprintf("; then retry in %s", rough(time.Until(later.Until)))
+			hint += fmt.Sprintf(`; then "exactauth token --force-refresh%s", or retry in %s`, p, rough(time.Until(later.Until)))
 		}
 		return hint
 	case errors.As(err, &life):
