@@ -96,14 +96,26 @@ func RetryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// Pause waits for d, or until ctx ends, whose cause it then returns.
-func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(max(d, 0))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// Pause waits for d, or until ctx ends, whose cause it then returns. The time during
+// which the machine is suspended counts.
+func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d, time.Now) }
+
+// pause is Pause by a clock. Timers stand still while the machine is suspended, so pause
+// looks at the wall clock now and then. A clock that is set back does not make it longer.
+func pause(ctx context.Context, d time.Duration, now func() time.Time) error {
+	const slice = 5 * time.Second
+	end := now().Round(0).Add(d)
+	for {
+		part := max(min(d, slice), 0)
+		t := time.NewTimer(part)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		}
+		if d = min(d-part, end.Sub(now().Round(0))); d <= 0 {
+			return nil
+		}
 	}
 }
