@@ -4,12 +4,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // socketListener removes its socket when it is closed, if it is still there.
@@ -59,15 +60,12 @@ func (l *socketListener) Close() error {
 // checkSocketDir refuses a directory in which other users could replace the socket
 // by one of theirs, which clients would send the secret to.
 func checkSocketDir(dir string) error {
-	info, err := os.Stat(dir)
+	info, err := trust.File(dir)
 	if err != nil {
 		return usagef("--socket: %w", err)
 	}
 	if !info.IsDir() {
 		return usagef("--socket: %s is not a directory", dir)
-	}
-	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return &hinted{usagef("--socket: other users can change what is in %s", dir), fmt.Sprintf("use a directory of your own, or: chmod go-w %s", dir)}
 	}
 	return nil
 }
