@@ -134,7 +134,7 @@ func (h handle) step(at string, kind tokenstore.Kind) error {
 
 func (h handle) fail(kind tokenstore.Kind, at string, err error) error {
 	if h.p != nil {
-		h.p.failed(kind)
+		h.p.failed(kind, h.shared)
 	}
 	return &tokenstore.Error{Kind: kind, Op: at, Name: h.name, Err: err}
 }

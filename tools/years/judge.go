@@ -195,7 +195,7 @@ func (w *world) judgeToken(p *process, t record.Token, err error) {
 		w.blame("a record is damaged: %v", err)
 	case p.want != exactauth.Want{} && errors.As(err, new(*fault.WaitError)): // it has no time to wait
 	case p.excused():
-	case w.calm() && w.alive() && !w.memory.person:
+	case (w.calm() || w.stoppedOnly(p)) && w.alive() && !w.memory.person:
 		w.blame("a call fails for more than %s: %v", bound, err)
 	}
 }
@@ -204,6 +204,11 @@ func (w *world) judgeToken(p *process, t record.Token, err error) {
 // over, or something other than a stop troubled it.
 func (p *process) excused() bool {
 	return p.troubled || !time.Now().Before(p.started.Add(p.patience)) || time.Now().Before(p.w.memory.slow.Add(time.Minute)) && p.w.memory.slowOne != p
+}
+
+// stoppedOnly reports whether a stop of this process is all that went wrong lately.
+func (w *world) stoppedOnly(p *process) bool {
+	return w.memory.slowOne == p && !p.troubled && time.Since(w.memory.bad) > bound && w.apart() <= 2*skew
 }
 
 // judgeHandedOut judges a token that a call has printed.
@@ -326,10 +331,10 @@ func (w *world) explain(p *process) (reason string, explained bool) {
 			continue
 		}
 		// The server would take it: it must have been asked, and have said no.
-		asked, refused := false, false
+		asked, refused, old := false, false, false
 		for _, q := range slices.Backward(w.requests) {
 			if q.used == token && q.GrantType == "refresh_token" {
-				asked, refused = true, q.misled
+				asked, refused, old = true, q.misled, q.Status == 401 // "old refresh token"
 			}
 			if asked || q.rotated() {
 				break
@@ -337,6 +342,9 @@ func (w *world) explain(p *process) (reason string, explained bool) {
 		}
 		switch {
 		case refused:
+			if old && w.untried() {
+				return "the token before would be taken, and was not tried", false
+			}
 			return falsely, true
 		case w.disabled:
 			return falsely, true
@@ -388,6 +396,23 @@ func (w *world) explain(p *process) (reason string, explained bool) {
 		return outside, true
 	}
 	return "the server knows of nothing that ended it", false
+}
+
+// untried reports whether the server would take a refresh token that it replaced, and was
+// not asked.
+func (w *world) untried() bool {
+	return slices.ContainsFunc(w.requests, func(q *request) bool {
+		if !q.whole || w.sim.RefreshTokenState(q.refresh) != exactsim.Previous || q.user != w.owner {
+			return false
+		}
+		tried := 0
+		for _, x := range w.requests {
+			if x.used == q.refresh {
+				tried++
+			}
+		}
+		return tried < 2 // once when it was replaced
+	})
 }
 
 // judgeLogin judges a sign-in.

@@ -22,6 +22,7 @@ type turns struct {
 	choices []int // where they end, the first goes on
 	could   []int // how many could go on, at each choice
 	dies    int   // at this choice, counted from 1, the process is killed instead; 0: none is
+	stops   int   // after this choice the process is stopped for longer than a token lives
 }
 
 type turn struct {
@@ -80,6 +81,13 @@ func (t *turns) drive(w *world, all ...*process) {
 			w.mu.Unlock()
 			continue
 		}
+		if at+1 == t.stops && next.at != "wire" {
+			w.mu.Lock()
+			w.note(next.p, next.at, string(stalled))
+			w.stop(next.p, time.Now().Add(life+time.Minute))
+			w.mu.Unlock()
+			time.Sleep(life + time.Minute) // the other is stopped, too
+		}
 		close(next.taken)
 	}
 }
@@ -109,8 +117,10 @@ func (w *world) expiry(t *turns) {
 	<-w.setUp(m).done
 	<-w.signIn(m, exactsim.AnnaID, false).done
 	time.Sleep(life)
+	<-w.call(m, 0, exactauth.Want{}, time.Minute).done // so that there is a token before
+	time.Sleep(life)
 	w.armed, w.turns = slices.Clone(w.steps), t
-	a, b := w.call(m, 0, exactauth.Want{}, time.Minute), w.call(m, 1, exactauth.Want{}, time.Minute)
+	a, b := w.call(m, 0, exactauth.Want{}, time.Hour), w.call(w.machines[len(w.machines)-1], 1, exactauth.Want{}, time.Hour)
 	t.drive(w, a, b)
 	w.turns = nil
 	good, until := false, time.Now().Add(life+time.Minute)
@@ -129,8 +139,8 @@ func (w *world) expiry(t *turns) {
 }
 
 // orders tries the orders of the steps of two processes in which not more than so many
-// turns are out of turn, and fewer with a death at each step and with each answer of the
-// list.
+// turns are out of turn, and fewer with a death or a stop at each step, with each answer
+// of the list, and with a database that ends the session in a refresh.
 func orders(t *testing.T, lenient bool, calm, spoilt int, out io.Writer) (runs, wrong int) {
 	play := func(p *plan, turn *turns, tracing bool) (w *world) {
 		synctest.Test(t, func(*testing.T) {
@@ -139,18 +149,16 @@ func orders(t *testing.T, lenient bool, calm, spoilt int, out io.Writer) (runs, 
 		})
 		return w
 	}
-	explore := func(most, dies, answer int) (longest int) {
-		p := &plan{seed: 1, number: 0, machines: 1, lenient: lenient, begin: time.Date(2026, 10, 25, 1, 0, 0, 0, time.UTC)}
-		if answer >= 0 {
-			p.steps = []trouble{{kind: answerSpoilt, point: "send", answer: answer, at: p.begin}}
-		}
+	begin := time.Date(2026, 10, 25, 1, 0, 0, 0, time.UTC)
+	explore := func(most, dies, stops, machines int, steps ...trouble) (longest int) {
+		p := &plan{seed: 1, machines: machines, lenient: lenient, begin: begin, steps: steps}
 		for choices := []int{}; choices != nil; {
-			turn := &turns{choices: choices, dies: dies}
+			turn := &turns{choices: choices, dies: dies, stops: stops}
 			runs++
 			if w := play(p, turn, false); w.memory.how != "" {
 				if wrong++; wrong == 1 {
 					fmt.Fprintf(out, "WRONG in an order of steps: %s\n", w.memory.wrong[0])
-					play(p, &turns{choices: choices, dies: dies}, true).print(out, false)
+					play(p, &turns{choices: choices, dies: dies, stops: stops}, true).print(out, false)
 				}
 			}
 			longest = max(longest, len(turn.could))
@@ -158,12 +166,16 @@ func orders(t *testing.T, lenient bool, calm, spoilt int, out io.Writer) (runs, 
 		}
 		return longest
 	}
-	longest := explore(calm, 0, -1)
-	for dies := range longest {
-		explore(spoilt, dies+1, -1)
+	longest := explore(calm, 0, 0, 1)
+	for at := range longest {
+		explore(spoilt, at+1, 0, 1)
+		explore(0, 0, at+1, 1)
 	}
 	for answer := range answers {
-		explore(spoilt, 0, answer)
+		explore(spoilt, 0, 0, 1, trouble{kind: answerSpoilt, point: "send", answer: answer, at: begin})
+	}
+	for _, point := range []string{"send", "reply"} {
+		explore(0, 0, 0, 2, trouble{kind: sessionEnds, point: point, at: begin})
 	}
 	return runs, wrong
 }

@@ -315,6 +315,10 @@ func (w *world) strike(p *process, at string, t trouble) {
 	case stalled: // nothing else is wrong
 		w.stop(p, time.Now().Add(t.lasts))
 		return
+	case sessionEnds:
+		if w.shared != nil {
+			w.shared.free(p)
+		}
 	case crash:
 		w.kill(p)
 	case powerCut:
@@ -374,11 +378,11 @@ func (p *process) exitIfDead() {
 }
 
 // failed notes that a store has failed a process.
-func (p *process) failed(kind tokenstore.Kind) {
+func (p *process) failed(kind tokenstore.Kind, shared bool) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	p.troubled = true
-	p.lost = p.lost || kind == tokenstore.Late
+	p.lost = p.lost || kind == tokenstore.Late && !shared // the spool keeps what the database does not take
 	if kind != tokenstore.Lock {
 		p.w.trouble()
 	}
