@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,7 @@ func (c exitCode) words() (name, meaning string) {
 		exitDenied:        {"denied", "the person refused or cancelled, or did not sign in in time"},
 		exitLogin:         {"login_needed", "a person must sign in: exactauth login"},
 		exitTemporary:     {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
-		exitStore:         {"store", "the store cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
+		exitStore:         {"store", "the store or the configuration's file cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
 		exitForbidden:     {"forbidden", "Exact does not allow it: a right or a licence must be changed there"},
 		exitNotExecutable: {"not_executable", `the command after "exec --", "proxy --" or "sandbox --" cannot be executed`},
 		exitNotFound:      {"not_found", `the command after "exec --", "proxy --" or "sandbox --" is not found`},
@@ -90,7 +91,7 @@ func codeOf(err error) exitCode {
 		return command.code
 	case errors.As(err, new(*trust.Error)): // also of a seal's key
 		return exitConfig
-	case errors.As(err, &store), errors.Is(err, fault.ErrRecord):
+	case errors.As(err, &store), errors.Is(err, fault.ErrRecord), systemFault(err):
 		return exitStore
 	case errors.As(err, &usage), errors.Is(err, fault.ErrConfig):
 		return exitConfig
@@ -104,6 +105,14 @@ func codeOf(err error) exitCode {
 		return exitTemporary
 	}
 	return exitUnexpected
+}
+
+// systemFault reports whether the system could not read or write the configuration,
+// whatever it says.
+func systemFault(err error) bool {
+	var file *config.FileError
+	var errno syscall.Errno
+	return errors.As(err, &file) && errors.As(err, &errno) && !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.ELOOP)
 }
 
 // exit reports the error, if there is one, and returns the program's exit code.
@@ -259,6 +268,8 @@ func configHint(err error) string {
 	var file *config.FileError
 	var unknown *config.UnknownError
 	switch {
+	case errors.As(err, &file) && systemFault(err):
+		return "nothing was changed; check the disk, the owner and the permissions of " + file.Path
 	case errors.As(err, &file):
 		return "fix the file by hand; nothing was changed"
 	case errors.Is(err, config.ErrName):
@@ -315,6 +326,11 @@ func exitCodesTopic() *cobra.Command {
 	text += `  129  ended because the terminal went away (SIGHUP)
   130  ended by Ctrl-C (SIGINT)
   143  ended by SIGTERM
+
+When memory, threads or open files run out, the Go runtime may end the program with
+2; stderr then begins with "fatal error:" or "runtime", not with "exactauth:".
+It opens the null device in place of a standard output that is closed (>&-), so a
+token that is printed there ends with 0.
 
 With --json an error is one JSON object on stderr:
 
