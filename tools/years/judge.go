@@ -48,8 +48,12 @@ type memory struct {
 	slowOne *process
 	outside time.Time   // the last sign-in elsewhere
 	errors  []time.Time // of the token endpoint, in the last hour
-	known   bool        // the record says whose the login is
-	person  bool        // a person has to look after the login
+	// unreached is set when a request got no answer. The client tries the token before once,
+	// and a try that does not reach the server leaves no event.
+	unreached bool
+
+	known  bool // the record says whose the login is
+	person bool // a person has to look after the login
 }
 
 // tally is what is counted.
@@ -334,15 +338,15 @@ func (w *world) explain(p *process) (reason string, explained bool) {
 		asked, refused, old := false, false, false
 		for _, q := range slices.Backward(w.requests) {
 			if q.used == token && q.GrantType == "refresh_token" {
-				asked, refused, old = true, q.misled, q.Status == 401 // "old refresh token"
+				asked, refused, old = true, refused || q.misled, q.Status == 401 && !refused // "old refresh token"
 			}
-			if asked || q.rotated() {
+			if q.rotated() && q.whole {
 				break
 			}
 		}
 		switch {
 		case refused:
-			if old && w.untried() {
+			if old && !w.memory.unreached && w.untried() {
 				return "the token before would be taken, and was not tried", false
 			}
 			return falsely, true

@@ -90,7 +90,7 @@ func (n network) RoundTrip(req *http.Request) (*http.Response, error) {
 func (p *process) bad() {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	p.troubled = true
+	p.troubled, p.w.memory.unreached = true, true
 	p.w.trouble()
 }
 
