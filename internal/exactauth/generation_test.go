@@ -1,0 +1,67 @@
+package exactauth_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+)
+
+// Of two copies of a record the one with the higher generation is the live one, so each
+// answer with tokens raises it.
+func TestGenerationRises(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	last := 0
+	rises := func(what string) {
+		t.Helper()
+		n, _ := strconv.Atoi(w.field("generation"))
+		if n <= last {
+			t.Errorf("%s: the generation is %d after %d", what, n, last)
+		}
+		last = n
+	}
+	rises("a first sign-in")
+	w.clock.advance(exactLife)
+	w.live(c)
+	rises("a refresh")
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"server_error","refresh_token":"stampNL001.other"}`})
+	w.clock.advance(exactLife)
+	if _, err := w.token(c, exactauth.Want{}); err == nil || w.field("refresh_token") != "stampNL001.other" {
+		t.Fatalf("the refresh token is %s (%v)", w.field("refresh_token"), err)
+	}
+	rises("a token in an error")
+	crash := w.client()
+	crash.Store = &crashing{Store: w.store(), at: 3, before: true} // readyToLogin, redeem, saveUser
+	if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	rises("a pending sign-in")
+}
+
+// A login that moves onto an earlier one of the same client gets the larger generation of
+// the two, so that no copy of either is taken for a later one.
+func TestMoveKeepsTheLargerGeneration(t *testing.T) {
+	for _, there := range []int{3, 9} {
+		t.Run(strconv.Itoa(there), func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			earlier := made(clientID, m.url, "earlier", there, m.clock.now().Add(-exactLife))
+			if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return encoded(t, earlier), nil }); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				m.clock.advance(exactLife)
+				m.live(m.here)
+			}
+			here, _ := m.look()
+			if err := m.move(&steps{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, got := m.look(); got.Generation < max(here.Generation, there+1) {
+				t.Errorf("generation %d; it was %d here and %d there", got.Generation, here.Generation, there)
+			}
+		})
+	}
+}
