@@ -166,6 +166,9 @@ func (e *examination) store(ctx context.Context, p config.Settings) (c *exactaut
 				"%s is on %s, whose locks are not reliable", shown, kind)
 		}
 	}
+	if weak := e.weakness(p); weak != "" {
+		e.warn("store", "leave sslmode out, with sslrootcert=FILE for an authority of your own: exactauth setup --store ...", "%s", weak)
+	}
 	trying, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err = c.TryStore(trying)

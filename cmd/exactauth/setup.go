@@ -283,6 +283,9 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	if err := moved(ctx); err != nil {
 		return err
 	}
+	if weak := a.weakness(p); weak != "" {
+		a.Note(weak)
+	}
 	if a.JSON {
 		dir, err := config.Dir(a.Env)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -76,6 +77,15 @@ func (a *app) place(p config.Settings) (*place, error) {
 	l.spool = spool.New(l.direct, opened(l.files), exactauth.Latest, a.Note)
 	l.records = l.spool
 	return l, nil
+}
+
+// weakness says what is wrong with the way to a profile's database, or nothing.
+func (a *app) weakness(p config.Settings) string {
+	l, err := a.place(p)
+	if err != nil || l.shared == nil || l.shared.Weak() == "" {
+		return ""
+	}
+	return fmt.Sprintf("sslmode=%s in the address of %s does not make sure that the server is the right one; who is on the way can read or change the login", l.shared.Weak(), l.shared)
 }
 
 // keyringReady returns why there is no keyring to call, or nil. Without a session bus

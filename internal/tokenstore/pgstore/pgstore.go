@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -63,6 +64,7 @@ const (
 type Store struct {
 	config *pgconn.Config
 	shown  string
+	weak   string // see Weak
 
 	mu   sync.Mutex
 	idle *pgconn.PgConn // open and in no transaction; nil if there is none
@@ -77,6 +79,17 @@ func New(address string) (*Store, error) {
 		return nil, err
 	}
 	config, err := pgconn.ParseConfig(address)
+	weak := ""
+	if err == nil && slices.ContainsFunc(targets(config), remote) {
+		u, _ := url.Parse(address) // as Shown has done
+		options := u.Query()
+		if weak = options.Get("sslmode"); weak == "" || weak == "verify-full" {
+			weak = ""
+			options.Set("sslmode", "verify-full") // the driver's default does without TLS
+			u.RawQuery = options.Encode()
+			config, err = pgconn.ParseConfig(u.String())
+		}
+	}
 	if err != nil {
 		why := "it is not understood"
 		if err := errors.Unwrap(err); err != nil { // the outer one repeats the URL
@@ -88,8 +101,31 @@ func New(address string) (*Store, error) {
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout == 2*time.Minute { // the driver's default
 		config.ConnectTimeout = connectLimit
 	}
-	return &Store{config: config, shown: shown}, nil
+	// Whoever listens on the network, or claims to be the server, would get the password,
+	// or what MD5 makes of it, which is as good.
+	clear := slices.ContainsFunc(targets(config), func(t *pgconn.FallbackConfig) bool { return t.TLSConfig == nil && remote(t) })
+	if a := config.RequireAuth; clear && (a == "" || strings.Contains(a, "!") || strings.Contains(a, "password") || strings.Contains(a, "md5")) {
+		config.RequireAuth = "!password,!md5"
+	}
+	return &Store{config: config, shown: shown, weak: weak}, nil
 }
+
+// targets returns the servers and ways to connect that are tried, one after the other.
+func targets(c *pgconn.Config) []*pgconn.FallbackConfig {
+	return append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...)
+}
+
+// remote reports whether a server is reached over a network: not by a socket, nor by a
+// loopback address.
+func remote(t *pgconn.FallbackConfig) bool {
+	network, _ := pgconn.NetworkAddress(t.Host, t.Port)
+	ip, err := netip.ParseAddr(t.Host)
+	return network != "unix" && t.Host != "localhost" && (err != nil || !ip.IsLoopback())
+}
+
+// Weak returns the sslmode in the address of a server on a network, if it does not make
+// sure that the server is the one in the address. Without any it is verify-full.
+func (s *Store) Weak() string { return s.weak }
 
 // Shown returns a database URL without its password and options. It fails for text
 // that is not such a URL.
@@ -136,9 +172,9 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	}
 	var found []byte
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
-		rows, err := query(ctx, c, `SELECT record FROM exactauth_records WHERE name = $1`, name)
+		rows, err := query(ctx, c, `SELECT `+bounded+` FROM exactauth_records WHERE name = $1`, name)
 		if err == nil && len(rows) == 1 {
-			found = rows[0][0]
+			found, err = whole(rows[0])
 		}
 		return err
 	})
@@ -302,20 +338,32 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := query(ctx, c, `SELECT record FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
+		rows, err := query(ctx, c, `SELECT `+bounded+` FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
 		if err != nil {
 			return nil, err
 		}
 		if len(rows) == 1 {
-			if len(rows[0][0]) == 0 {
-				return nil, nil
-			}
-			return rows[0][0], nil
+			return whole(rows[0])
 		}
 		if err := run(ctx, c, `ROLLBACK`); err != nil { // the last holder deleted it
 			return nil, err
 		}
 	}
+}
+
+// bounded is a record in a query, up to a byte more than a record has at most: another
+// role that may write the table could fill this machine's memory.
+var bounded = fmt.Sprintf("substring(record from 1 for %d)", tokenstore.MaxRecord+1)
+
+// whole returns the record in a row, nil if it is empty.
+func whole(row [][]byte) ([]byte, error) {
+	switch n := len(row[0]); {
+	case n == 0:
+		return nil, nil
+	case n > tokenstore.MaxRecord:
+		return nil, fmt.Errorf("the row is no record: it has more than %d bytes", tokenstore.MaxRecord)
+	}
+	return row[0], nil
 }
 
 // commit commits. A server that had to roll back reports no error; only the command

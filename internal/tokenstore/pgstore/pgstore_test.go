@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -300,5 +301,32 @@ func TestAddresses(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), secret):
 			t.Errorf("the error contains the password: %v", err)
 		}
+	}
+}
+
+// What another role has put into the table does not fill this machine's memory.
+func TestLongRowIsNotReadWhole(t *testing.T) {
+	cluster := pgtest.Start(t)
+	address, name := database(t, cluster)
+	s := open(t, address)
+	if err := s.Update(t.Context(), "a", set("one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Exec(name, `UPDATE exactauth_records SET record = convert_to(repeat('x', 64 << 20), 'UTF8')`); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := s.Read(t.Context(), "a")
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "it has more than 4194304 bytes") {
+		t.Error(err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20 {
+		t.Errorf("reading took %d bytes", used)
+	}
+	err = s.Update(t.Context(), "a", set("two"))
+	if err == nil || !strings.Contains(err.Error(), "it has more than 4194304 bytes") {
+		t.Error(err)
 	}
 }
