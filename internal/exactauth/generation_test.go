@@ -65,3 +65,21 @@ func TestMoveKeepsTheLargerGeneration(t *testing.T) {
 		})
 	}
 }
+
+// Of two logins of one client the server's dates say which is the later one, since the
+// clocks of two machines wrote the other times.
+func TestMoveComparesTheServersDates(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	here, _ := m.look()
+	later := made(clientID, m.url, "later", 1, here.RepliedAt.Add(-exactLife)) // by a slow clock
+	later.ServerDate = here.ServerDate.Add(exactLife)
+	if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return encoded(t, later), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.here.MoveTo(t.Context(), m.files, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, there := m.look(); there.Refresh.Reveal() != "r-later" {
+		t.Error("the later login was replaced by the earlier one")
+	}
+}
