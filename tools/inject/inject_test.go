@@ -80,7 +80,9 @@ func TestInject(t *testing.T) {
 		t.Skip("no go command to build exactauth with")
 	}
 	need(t)
-	if failed, err := inject(options{sample: 100, workers: 4, known: known()}); failed || err != nil {
+	// One sample for all, since a change must not fail for what was open before it: other
+	// seeds are for the command.
+	if failed, err := inject(options{sample: 100, seed: 7, workers: 4, known: known()}); failed || err != nil {
 		t.Errorf("see the output; %v", err)
 	}
 }
