@@ -304,7 +304,7 @@ func storeHint(kind tokenstore.Kind, p string) string {
 	case tokenstore.Late: // after a request to Exact, or without one
 		return fmt.Sprintf(`the change could not be saved; if Exact had just sent tokens, they are lost; fix the store and retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
 	}
-	return "nothing was spent or changed; fix the disk space, owner or permissions, then retry"
+	return "nothing was spent or changed; fix what the message names (disk space, owner, permissions, mount), then retry"
 }
 
 // rough rounds a duration up, to seconds or minutes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"net/url"
 	"os"
@@ -59,6 +60,7 @@ func (a *app) place(p config.Settings) (*place, error) {
 	}
 	opened := func(s record.Store) record.Store { return seal.New(s, l.key, exactauth.IsNote) }
 	if p.Store == config.StoreFile || p.Store == "" {
+		l.files.TakeUp(l.newer, tokenstore.NewFiles(a.secondPlace(dir), a.Note))
 		l.direct = opened(l.files)
 		l.records = l.direct
 		return l, nil
@@ -86,6 +88,40 @@ func (a *app) weakness(p config.Settings) string {
 		return ""
 	}
 	return fmt.Sprintf("sslmode=%s in the address of %s does not make sure that the server is the right one; who is on the way can read or change the login", l.shared.Weak(), l.shared)
+}
+
+// newer reports whether left, which an earlier call could not make the record, is a whole
+// record and later than the record. It is here because only here a record's seal, which
+// the store below does not know, meets its generation.
+func (l *place) newer(name string, left, stored []byte) bool {
+	left, err := l.key.Open(context.Background(), name, left)
+	if err == nil && stored != nil {
+		stored, err = l.key.Open(context.Background(), name, stored)
+	}
+	return err == nil && exactauth.Newer(left, stored)
+}
+
+// secondPlace returns the directory that gets what the state directory dir fails to
+// save. It is on another file system where the user has a runtime directory, which is
+// in memory; otherwise in the directory for temporary files. The store checks that the
+// directory is the user's own. The program in front of this one does not look there: a
+// token that it prints is live by its times, and it must stay fast.
+func (a *app) secondPlace(dir string) string {
+	above := a.Env("XDG_RUNTIME_DIR")
+	if own := "/run/user/" + strconv.Itoa(os.Getuid()); above == "" && isDir(own) {
+		above = own // a cron job has no variable
+	}
+	if !isDir(above) {
+		above = os.TempDir()
+	}
+	sum := fnv.New64a()
+	sum.Write([]byte(dir))
+	return filepath.Join(above, fmt.Sprintf("exactauth-%d-%x", os.Getuid(), sum.Sum64()))
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // keyringReady returns why there is no keyring to call, or nil. Without a session bus
@@ -161,11 +197,11 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (finish
 	}
 	if same {
 		if to.shared != nil {
-			if err := seal.Change(ctx, to.files, spool.Name(p.Name), to.key, from.key); err != nil {
+			if err := seal.Change(ctx, from.files, spool.Name(p.Name), to.key, from.key); err != nil {
 				return nil, err
 			}
 		}
-		return nothing, seal.Change(ctx, to.raw, p.Name, to.key, from.key)
+		return nothing, seal.Change(ctx, from.raw, p.Name, to.key, from.key) // whose key judges what was left there
 	}
 	if from.shared != nil {
 		if err := from.spool.Settle(ctx, p.Name); err != nil {

@@ -1,6 +1,7 @@
 package exactauth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -27,6 +28,16 @@ func Latest(spooled, shared []byte) []byte {
 		return shared
 	}
 	return b
+}
+
+// Newer reports whether left is a whole record with a login, and one to continue from
+// instead of stored, which is nil if there is no record.
+func Newer(left, stored []byte) bool {
+	if stored == nil {
+		rec, err := record.Decode(left)
+		return err == nil && rec.SignedIn() && rec.MovedTo == ""
+	}
+	return !bytes.Equal(Latest(left, stored), stored)
 }
 
 func sameClient(a, b *record.Record) bool {

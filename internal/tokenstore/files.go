@@ -17,6 +17,8 @@ import (
 const (
 	lockSuffix = ".lock" // the lock file beside a record; never removed, as all processes must lock the same file
 	roomSuffix = ".tmp"  // the file that becomes the record; only the holder of the lock uses it
+
+	secondLimit = 5 * time.Second // bounds the save in a second place
 )
 
 // Files is a store of one file per record in one directory. The directory is
@@ -29,6 +31,9 @@ const (
 type Files struct {
 	dir  string
 	warn func(string)
+
+	newer  func(name string, left, record []byte) bool // nil without TakeUp
+	second *Files                                      // nil without one
 }
 
 // NewFiles returns the store in dir. The first Update makes dir. warn, which may be
@@ -40,10 +45,23 @@ func NewFiles(dir string, warn func(string)) *Files {
 	return &Files{dir: dir, warn: warn}
 }
 
+// TakeUp lets an Update begin with a later record that an earlier one could not put in
+// its place: a process was killed between the sync and the rename, or the disk failed.
+// Such a record is whole, and nowhere else. newer reports whether left is a whole record
+// and later than record, which is nil if there is none: a store knows bytes, and the
+// caller knows what is in them. It is called with the lock held.
+//
+// second, which may be nil, is a store in another directory, best on another file
+// system. It gets the results that this one fails to save. It need not be usable: a
+// result that no store takes is a Late error.
+func (s *Files) TakeUp(newer func(name string, left, record []byte) bool, second *Files) {
+	s.newer, s.second = newer, second
+}
+
 // Read returns the record, or fs.ErrNotExist. It takes no lock: a record is replaced
 // by a rename, so Read sees the old one or the new one, the latter perhaps a
 // moment before it is durable.
-func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
+func (s *Files) Read(ctx context.Context, name string) ([]byte, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
@@ -52,7 +70,19 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return s.read(root, name)
+	b, err := s.read(root, name)
+	if s.newer != nil && errors.Is(err, fs.ErrNotExist) {
+		// A first record whose writer was killed before the rename.
+		if left, unread := s.read(root, name+roomSuffix); unread == nil && s.newer(name, left, nil) {
+			b, err = left, nil
+		}
+	}
+	if s.second != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		if left, unread := s.second.Read(ctx, name); unread == nil && s.newer(name, left, b) {
+			return left, nil
+		}
+	}
+	return b, err
 }
 
 // Update changes the record under its lock; see record.Store. Updates of other
@@ -74,6 +104,12 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if err != nil {
 			return s.failed("sync", err)
 		}
+		if err := durable.Replaceable(root, name); err != nil {
+			return &Error{Directory, "replace", s.path(name), err}
+		}
+		if old, err = s.takeUp(ctx, root, name, old); err != nil {
+			return &Error{Directory, "replace", s.path(name), err}
+		}
 		room, err := makeRoom(root, name, Room(old))
 		if err != nil {
 			return &Error{Directory, "make room for", s.path(name), err}
@@ -85,11 +121,59 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if !write {
 			return err
 		}
-		if err := room.save(changed); err != nil {
-			return &Error{Late, "write", s.path(name), err}
+		err = room.save(changed)
+		if err == nil {
+			return nil
 		}
-		return nil
+		if s.second != nil {
+			// Detached, because the result exists nowhere else.
+			saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), secondLimit)
+			defer cancel()
+			if s.second.Update(saving, name, func(context.Context, []byte) ([]byte, error) { return changed, nil }) == nil {
+				s.warn(fmt.Sprintf("write %s: %v; the record is kept in %s until the next call", s.path(name), err, s.second.dir))
+				return nil
+			}
+		}
+		return &Error{Late, "write", s.path(name), err}
 	})
+}
+
+// takeUp makes a later record that was left in the room, or in the second place, the
+// record, and returns the record.
+func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []byte) ([]byte, error) {
+	if s.newer == nil {
+		return old, nil
+	}
+	// The room first: makeRoom removes it.
+	left, err := s.read(root, name+roomSuffix)
+	if err == nil && s.newer(name, left, old) {
+		// Its writer may have been killed before the sync.
+		f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		if err := (&room{root: root, name: name, f: f}).place(); err != nil {
+			return nil, err
+		}
+		old = left
+	}
+	if s.second == nil {
+		return old, nil
+	}
+	if left, err = s.second.Read(ctx, name); err != nil || !s.newer(name, left, old) {
+		return old, nil // what cannot be judged, as without its key, stays there
+	}
+	r, err := makeRoom(root, name, len(left))
+	if err != nil {
+		return nil, err
+	}
+	defer r.discard()
+	if err := r.commit(left); err != nil {
+		return nil, err
+	}
+	old = left
+	_ = s.second.Delete(ctx, name) // what stays there is not later, and is never taken up again
+	return old, nil
 }
 
 // Delete removes the record under its lock, durably. Deleting what does not
@@ -100,6 +184,13 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
 		// A process that was killed may have left a record in the room.
+		if s.second != nil {
+			if err := s.second.Delete(ctx, name); err != nil {
+				if _, unread := s.second.Read(ctx, name); unread == nil { // the record would come back
+					return err
+				}
+			}
+		}
 		for _, n := range []string{name, name + roomSuffix} {
 			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return &Error{Directory, "delete", s.path(n), err}
@@ -246,6 +337,8 @@ type room struct {
 	root *os.Root
 	name string // of the record
 	f    *os.File
+
+	synced bool // it holds the whole result, which a rename alone makes the record
 }
 
 func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
@@ -282,6 +375,11 @@ func (r *room) commit(data []byte) error {
 	if err := r.f.Truncate(int64(len(data))); err != nil {
 		return err
 	}
+	return r.place()
+}
+
+// place syncs the room and makes it the record.
+func (r *room) place() error {
 	if err := r.f.Sync(); err != nil {
 		return err
 	}
@@ -290,6 +388,12 @@ func (r *room) commit(data []byte) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	r.synced = true
+	return r.rename()
+}
+
+// rename makes a synced room the record.
+func (r *room) rename() error {
 	if err := rename(r.root, r.name+roomSuffix, r.name); err != nil {
 		return err
 	}
@@ -297,12 +401,17 @@ func (r *room) commit(data []byte) error {
 }
 
 // save commits data. change cannot be undone, so save retries transient disk
-// errors, each time in a new room.
+// errors, each time in a new room, unless the room has all of data: a next one could
+// have less.
 func (r *room) save(data []byte) error {
 	first := r.commit(data)
 	err := first
 	for pause := 50 * time.Millisecond; err != nil && pause < 2*time.Second; pause *= 2 {
 		time.Sleep(pause)
+		if r.synced {
+			err = r.rename()
+			continue
+		}
 		r.discard() // first, because the next one has the same name
 		var again *room
 		if again, err = makeRoom(r.root, r.name, len(data)); err == nil {

@@ -3,7 +3,9 @@ package tokenstore_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -71,8 +74,8 @@ func TestFilesSavesAgain(t *testing.T) {
 	}
 }
 
-// The error of a failed save has the first cause and the last one, and nothing that
-// follows from these.
+// A result that is synced is not removed because it cannot be renamed: the rename alone
+// is tried again.
 func TestFilesCannotSave(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -87,11 +90,147 @@ func TestFilesCannotSave(t *testing.T) {
 			return []byte("new"), nil
 		})
 		var fault *tokenstore.Error
-		if !errors.As(err, &fault) || fault.Kind != tokenstore.Late || !errors.Is(err, syscall.ENOTDIR) || !errors.Is(err, syscall.ENOTEMPTY) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("Update: %v; want a Late error with both causes", err)
+		if !errors.As(err, &fault) || fault.Kind != tokenstore.Late || !errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENOTEMPTY) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Update: %v; want a Late error of the rename", err)
 		}
 		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "old" {
 			t.Errorf("Read = %q, %v", b, err)
 		}
 	})
+}
+
+// later is a newer for records that begin with a number; a whole one ends with a dot.
+func later(_ string, left, record []byte) bool {
+	number := func(b []byte) int {
+		n, _ := strconv.Atoi(strings.TrimRight(string(b), "."))
+		return n
+	}
+	return strings.HasSuffix(string(left), ".") && number(left) > number(record)
+}
+
+// What a killed process left in the room is taken up if it is whole and later.
+func TestFilesTakesUpTheRoom(t *testing.T) {
+	for _, test := range []struct{ record, left, want string }{
+		{"1.", "2.", "2."}, {"", "1.", "1."}, {"2.", "1.", "2."}, {"2.", "2.", "2."}, {"1.", "2. ", "1."}, {"1.", "2", "1."}, {"1.", "", "1."},
+	} {
+		dir := t.TempDir()
+		s := tokenstore.NewFiles(dir, nil)
+		s.TakeUp(later, nil)
+		if test.record != "" {
+			put(t, s, "a", test.record)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "a.tmp"), []byte(test.left), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := s.Read(t.Context(), "a"); test.record == "" && (err != nil || string(b) != test.want) {
+			t.Errorf("%q without a record: Read = %q, %v", test.left, b, err) // a first call would not sign in again
+		}
+		err := s.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+			if string(old) != test.want {
+				t.Errorf("%q beside %q: change was called with %q", test.left, test.record, old)
+			}
+			return nil, record.ErrUnchanged
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != test.want {
+			t.Errorf("%q beside %q: Read = %q, %v", test.left, test.record, b, err)
+		}
+	}
+}
+
+// A result that cannot be saved waits in a second place for the next call.
+func TestFilesSecondPlace(t *testing.T) {
+	dir, there := t.TempDir(), filepath.Join(t.TempDir(), "second")
+	synctest.Test(t, func(t *testing.T) {
+		s := tokenstore.NewFiles(dir, nil)
+		s.TakeUp(later, tokenstore.NewFiles(there, nil))
+		put(t, s, "a", "1.")
+		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a save that succeeds uses the second place: %v", err)
+		}
+		tmp := filepath.Join(dir, "a.tmp")
+		spoil := func(text string) {
+			t.Helper()
+			err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+				return []byte(text), errors.Join(os.Remove(tmp), os.MkdirAll(filepath.Join(tmp, "x"), 0o700))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		spoil("2.")
+		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "2." {
+			t.Errorf("Read = %q, %v", b, err)
+		}
+		os.RemoveAll(tmp)
+		put(t, s, "b", "1.") // another record
+		err := s.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+			if string(old) != "2." {
+				t.Errorf("change was called with %q", old)
+			}
+			return nil, record.ErrUnchanged
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(b) != "2." {
+			t.Errorf("the record is %q, %v", b, err)
+		}
+		if _, err := os.Lstat(filepath.Join(there, "a")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it stays in the second place: %v", err)
+		}
+		spoil("3.")
+		os.RemoveAll(tmp)
+		if err := s.Delete(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+		if b, err := s.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Read of what was deleted = %q, %v", b, err)
+		}
+	})
+}
+
+// A record that cannot be replaced is found before change spends anything.
+func TestFilesReplaceable(t *testing.T) {
+	chattr := func(flag string) func(*testing.T, string) func() {
+		return func(t *testing.T, path string) func() {
+			if out, err := exec.Command("chattr", "+"+flag, path).CombinedOutput(); err != nil {
+				t.Skipf("chattr does not work here: %v %s", err, out)
+			}
+			return func() { exec.Command("chattr", "-"+flag, path).Run() }
+		}
+	}
+	for what, test := range map[string]struct {
+		fix        func(t *testing.T, path string) (undo func())
+		file, want string
+	}{
+		"a mount": {func(t *testing.T, path string) func() {
+			if err := syscall.Mount(path, path, "", syscall.MS_BIND, ""); err != nil {
+				t.Skip("nothing can be mounted here: ", err)
+			}
+			return func() { syscall.Unmount(path, syscall.MNT_DETACH) }
+		}, "a", "a mount of its own"},
+		"immutable":               {chattr("i"), "a", "attributes"},
+		"append only":             {chattr("a"), "a", "attributes"},
+		"append only, as a whole": {chattr("a"), ".", "attributes of its directory"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			s := tokenstore.NewFiles(dir, nil)
+			put(t, s, "a", "old")
+			undo := test.fix(t, filepath.Join(dir, test.file))
+			err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+				t.Error("change was called")
+				return []byte("new"), nil
+			})
+			undo()
+			var failed *tokenstore.Error
+			if !errors.As(err, &failed) || failed.Kind != tokenstore.Directory || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Update: %v; want %q", err, test.want)
+			}
+			put(t, s, "a", "new")
+		})
+	}
 }

@@ -150,6 +150,17 @@ func (r named) WrapWithLabels(fileKey []byte) (stanzas []*age.Stanza, labels []s
 	return append(stanzas, &age.Stanza{Type: record.SealStanza, Args: []string{url.QueryEscape(r.how)}}), labels, err
 }
 
+// Open returns the record of that name, opened. A nil key returns a record that is not
+// sealed.
+func (k *Key) Open(ctx context.Context, name string, b []byte) ([]byte, error) {
+	if k != nil {
+		if err := k.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return k.unseal(b)
+}
+
 // unseal opens an age file.
 func (k *Key) unseal(b []byte) ([]byte, error) {
 	sealed := Sealed(b)
