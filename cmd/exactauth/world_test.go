@@ -80,7 +80,9 @@ type simOptions struct {
 // begin starts a fresh simulator with the cast.
 func (w *world) begin(o simOptions) error {
 	o.AutoApprove = !o.pages
+	w.eventsMu.Lock() // a request to the simulator before may not have ended
 	w.events = nil
+	w.eventsMu.Unlock()
 	o.Observe = func(_ *http.Request, e exactsim.Event) {
 		w.eventsMu.Lock()
 		defer w.eventsMu.Unlock()

@@ -76,8 +76,8 @@ func Example() {
 // A client loses the reply to a refresh. The simulator knows that it was carried
 // out: the refresh token that the client has is of no more use.
 func ExampleSim_Inject() {
-	var last exactsim.Event
-	sim := exactsim.New(exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { last = e }})
+	events := make(chan exactsim.Event, 2)
+	sim := exactsim.New(exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { events <- e }})
 	cast := sim.AddCast("https://app.test/callback")
 	server := httptest.NewServer(sim)
 	defer server.Close()
@@ -89,6 +89,8 @@ func ExampleSim_Inject() {
 	sim.Advance(10 * time.Minute)
 	sim.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	status, _, _ := send(server.URL, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})
+	<-events // of the code
+	last := <-events
 	fmt.Println(status, sim.RefreshTokenState(refresh))
 	fmt.Printf("%s, generation %d, then %s", last.Outcome, last.Generation, last.Fault)
 	// Output:

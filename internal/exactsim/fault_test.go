@@ -197,15 +197,13 @@ func TestRedirectsAreCounted(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	var log []exactsim.Event
-	w := newWorld(t, exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { log = append(log, e) }})
+	events := make(chan exactsim.Event, 2)
+	w := newWorld(t, exactsim.Config{Observe: func(_ *http.Request, e exactsim.Event) { events <- e }})
 	p := w.login()
 	w.Advance(570 * time.Second)
 	w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true})
 	w.refresh(p.Refresh)
-	if len(log) != 2 {
-		t.Fatalf("%d events", len(log))
-	}
+	log := []exactsim.Event{<-events, <-events}
 	if got := log[1]; got.GrantType != "refresh_token" || got.Outcome != exactsim.Issued || got.Generation != 2 || got.Fault != exactsim.Drop || got.Status != 0 {
 		t.Errorf("got %+v", got)
 	}
