@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"net/url"
 	"os"
@@ -60,7 +59,7 @@ func (a *app) place(p config.Settings) (*place, error) {
 	}
 	opened := func(s record.Store) record.Store { return seal.New(s, l.key, exactauth.IsNote) }
 	if p.Store == config.StoreFile || p.Store == "" {
-		l.files.TakeUp(l.newer, tokenstore.NewFiles(a.secondPlace(dir), a.Note))
+		l.files.TakeUp(l.newer)
 		l.direct = opened(l.files)
 		l.records = l.direct
 		return l, nil
@@ -99,29 +98,6 @@ func (l *place) newer(name string, left, stored []byte) bool {
 		stored, err = l.key.Open(context.Background(), name, stored)
 	}
 	return err == nil && exactauth.Newer(left, stored)
-}
-
-// secondPlace returns the directory that gets what the state directory dir fails to
-// save. It is on another file system where the user has a runtime directory, which is
-// in memory; otherwise in the directory for temporary files. The store checks that the
-// directory is the user's own. The program in front of this one does not look there: a
-// token that it prints is live by its times, and it must stay fast.
-func (a *app) secondPlace(dir string) string {
-	above := a.Env("XDG_RUNTIME_DIR")
-	if own := "/run/user/" + strconv.Itoa(os.Getuid()); above == "" && isDir(own) {
-		above = own // a cron job has no variable
-	}
-	if !isDir(above) {
-		above = os.TempDir()
-	}
-	sum := fnv.New64a()
-	sum.Write([]byte(dir))
-	return filepath.Join(above, fmt.Sprintf("exactauth-%d-%x", os.Getuid(), sum.Sum64()))
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }
 
 // keyringReady returns why there is no keyring to call, or nil. Without a session bus

@@ -17,8 +17,6 @@ import (
 const (
 	lockSuffix = ".lock" // the lock file beside a record; never removed, as all processes must lock the same file
 	roomSuffix = ".tmp"  // the file that becomes the record; only the holder of the lock uses it
-
-	secondLimit = 5 * time.Second // bounds the save in a second place
 )
 
 // Files is a store of one file per record in one directory. The directory is
@@ -32,8 +30,7 @@ type Files struct {
 	dir  string
 	warn func(string)
 
-	newer  func(name string, left, record []byte) bool // nil without TakeUp
-	second *Files                                      // nil without one
+	newer func(name string, left, record []byte) bool // nil without TakeUp
 }
 
 // NewFiles returns the store in dir. The first Update makes dir. warn, which may be
@@ -49,19 +46,13 @@ func NewFiles(dir string, warn func(string)) *Files {
 // its place: a process was killed between the sync and the rename, or the disk failed.
 // Such a record is whole, and nowhere else. newer reports whether left is a whole record
 // and later than record, which is nil if there is none: a store knows bytes, and the
-// caller knows what is in them. It is called with the lock held.
-//
-// second, which may be nil, is a store in another directory, best on another file
-// system. It gets the results that this one fails to save. It need not be usable: a
-// result that no store takes is a Late error.
-func (s *Files) TakeUp(newer func(name string, left, record []byte) bool, second *Files) {
-	s.newer, s.second = newer, second
-}
+// caller knows what is in them.
+func (s *Files) TakeUp(newer func(name string, left, record []byte) bool) { s.newer = newer }
 
 // Read returns the record, or fs.ErrNotExist. It takes no lock: a record is replaced
 // by a rename, so Read sees the old one or the new one, the latter perhaps a
 // moment before it is durable.
-func (s *Files) Read(ctx context.Context, name string) ([]byte, error) {
+func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
@@ -75,11 +66,6 @@ func (s *Files) Read(ctx context.Context, name string) ([]byte, error) {
 		// A first record whose writer was killed before the rename.
 		if left, unread := s.read(root, name+roomSuffix); unread == nil && s.newer(name, left, nil) {
 			b, err = left, nil
-		}
-	}
-	if s.second != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
-		if left, unread := s.second.Read(ctx, name); unread == nil && s.newer(name, left, b) {
-			return left, nil
 		}
 	}
 	return b, err
@@ -107,7 +93,7 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if err := durable.Replaceable(root, name); err != nil {
 			return &Error{Directory, "replace", s.path(name), err}
 		}
-		if old, err = s.takeUp(ctx, root, name, old); err != nil {
+		if old, err = s.takeUp(root, name, old); err != nil {
 			return &Error{Directory, "replace", s.path(name), err}
 		}
 		room, err := makeRoom(root, name, Room(old))
@@ -121,59 +107,28 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if !write {
 			return err
 		}
-		err = room.save(changed)
-		if err == nil {
-			return nil
+		if err := room.save(changed); err != nil {
+			return &Error{Late, "write", s.path(name), err}
 		}
-		if s.second != nil {
-			// Detached, because the result exists nowhere else.
-			saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), secondLimit)
-			defer cancel()
-			if s.second.Update(saving, name, func(context.Context, []byte) ([]byte, error) { return changed, nil }) == nil {
-				s.warn(fmt.Sprintf("write %s: %v; the record is kept in %s until the next call", s.path(name), err, s.second.dir))
-				return nil
-			}
-		}
-		return &Error{Late, "write", s.path(name), err}
+		return nil
 	})
 }
 
-// takeUp makes a later record that was left in the room, or in the second place, the
-// record, and returns the record.
-func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []byte) ([]byte, error) {
+// takeUp makes a later record that was left in the room the record, and returns the record.
+func (s *Files) takeUp(root *os.Root, name string, old []byte) ([]byte, error) {
 	if s.newer == nil {
 		return old, nil
 	}
-	// The room first: makeRoom removes it.
 	left, err := s.read(root, name+roomSuffix)
-	if err == nil && s.newer(name, left, old) {
-		// Its writer may have been killed before the sync.
-		f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		if err := (&room{root: root, name: name, f: f}).place(); err != nil {
-			return nil, err
-		}
-		old = left
-	}
-	if s.second == nil {
+	if err != nil || !s.newer(name, left, old) {
 		return old, nil
 	}
-	if left, err = s.second.Read(ctx, name); err != nil || !s.newer(name, left, old) {
-		return old, nil // what cannot be judged, as without its key, stays there
-	}
-	r, err := makeRoom(root, name, len(left))
+	// Its writer may have been killed before the sync.
+	f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer r.discard()
-	if err := r.commit(left); err != nil {
-		return nil, err
-	}
-	old = left
-	_ = s.second.Delete(ctx, name) // what stays there is not later, and is never taken up again
-	return old, nil
+	return left, (&room{root: root, name: name, f: f}).place()
 }
 
 // Delete removes the record under its lock, durably. Deleting what does not
@@ -184,13 +139,6 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
 		// A process that was killed may have left a record in the room.
-		if s.second != nil {
-			if err := s.second.Delete(ctx, name); err != nil {
-				if _, unread := s.second.Read(ctx, name); unread == nil { // the record would come back
-					return err
-				}
-			}
-		}
 		for _, n := range []string{name, name + roomSuffix} {
 			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return &Error{Directory, "delete", s.path(n), err}

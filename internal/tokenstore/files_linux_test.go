@@ -3,7 +3,6 @@ package tokenstore_test
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,7 +114,7 @@ func TestFilesTakesUpTheRoom(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		s := tokenstore.NewFiles(dir, nil)
-		s.TakeUp(later, nil)
+		s.TakeUp(later)
 		if test.record != "" {
 			put(t, s, "a", test.record)
 		}
@@ -138,58 +137,6 @@ func TestFilesTakesUpTheRoom(t *testing.T) {
 			t.Errorf("%q beside %q: Read = %q, %v", test.left, test.record, b, err)
 		}
 	}
-}
-
-// A result that cannot be saved waits in a second place for the next call.
-func TestFilesSecondPlace(t *testing.T) {
-	dir, there := t.TempDir(), filepath.Join(t.TempDir(), "second")
-	synctest.Test(t, func(t *testing.T) {
-		s := tokenstore.NewFiles(dir, nil)
-		s.TakeUp(later, tokenstore.NewFiles(there, nil))
-		put(t, s, "a", "1.")
-		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("a save that succeeds uses the second place: %v", err)
-		}
-		tmp := filepath.Join(dir, "a.tmp")
-		spoil := func(text string) {
-			t.Helper()
-			err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
-				return []byte(text), errors.Join(os.Remove(tmp), os.MkdirAll(filepath.Join(tmp, "x"), 0o700))
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		spoil("2.")
-		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "2." {
-			t.Errorf("Read = %q, %v", b, err)
-		}
-		os.RemoveAll(tmp)
-		put(t, s, "b", "1.") // another record
-		err := s.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
-			if string(old) != "2." {
-				t.Errorf("change was called with %q", old)
-			}
-			return nil, record.ErrUnchanged
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		if b, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(b) != "2." {
-			t.Errorf("the record is %q, %v", b, err)
-		}
-		if _, err := os.Lstat(filepath.Join(there, "a")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("it stays in the second place: %v", err)
-		}
-		spoil("3.")
-		os.RemoveAll(tmp)
-		if err := s.Delete(t.Context(), "a"); err != nil {
-			t.Error(err)
-		}
-		if b, err := s.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Read of what was deleted = %q, %v", b, err)
-		}
-	})
 }
 
 // A record that cannot be replaced is found before change spends anything.

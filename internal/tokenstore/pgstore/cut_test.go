@@ -21,13 +21,12 @@ import (
 type relay struct {
 	address     string          // of the database, through the relay
 	cut         [2]int64        // after how many bytes to the server, and from it; 0 for never
-	silent      bool            // the cut closes nothing: no byte arrives any more
 	passed      [2]atomic.Int64 // bytes on the first connection
 	connections atomic.Int32
 	closed      chan struct{} // when the first connection has ended
 }
 
-func newRelay(t *testing.T, address string) *relay {
+func newRelay(t *testing.T, address string, cut [2]int64) *relay {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -40,7 +39,7 @@ func newRelay(t *testing.T, address string) *relay {
 	t.Cleanup(func() { l.Close() })
 	server := u.Host
 	u.Host = l.Addr().String()
-	r := &relay{address: u.String(), closed: make(chan struct{})}
+	r := &relay{address: u.String(), cut: cut, closed: make(chan struct{})}
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -65,7 +64,7 @@ func (r *relay) serve(client net.Conn, server string, first bool) {
 		both.Go(func() {
 			var w io.Writer = c[1]
 			if first {
-				w = &scissors{c[1], &r.passed[i], r.cut[i], r.silent}
+				w = &scissors{c[1], &r.passed[i], r.cut[i]}
 			}
 			_, _ = io.Copy(w, struct{ io.Reader }{c[0]})
 			client.Close()
@@ -78,12 +77,11 @@ func (r *relay) serve(client net.Conn, server string, first bool) {
 	}
 }
 
-// scissors fails, or swallows all, after a number of bytes.
+// scissors fails after a number of bytes.
 type scissors struct {
 	w      io.Writer
 	passed *atomic.Int64
 	cut    int64
-	silent bool
 }
 
 func (s *scissors) Write(b []byte) (int, error) {
@@ -92,7 +90,7 @@ func (s *scissors) Write(b []byte) (int, error) {
 		b = b[:max(left, 0)]
 	}
 	s.passed.Add(int64(n))
-	if m, err := s.w.Write(b); err != nil || m < n && !s.silent {
+	if m, err := s.w.Write(b); err != nil || m < n {
 		return m, io.ErrShortWrite
 	}
 	return n, nil
@@ -118,8 +116,7 @@ func TestCutAnywhere(t *testing.T) {
 		n++
 		text := fmt.Sprintf("record %06d", n)
 		before, _ := direct.Read(t.Context(), "a")
-		r := newRelay(t, address)
-		r.cut = cut
+		r := newRelay(t, address, cut)
 		s := open(t, r.address)
 		machine := spool.New(s, tokenstore.NewFiles(t.TempDir(), nil), later, nil)
 		called := 0

@@ -162,7 +162,7 @@ func TestNoCancelRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	let := hold(t, open(t, address), "new")
-	r := newRelay(t, address)
+	r := newRelay(t, address, [2]int64{})
 	waiting, giveUp := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	ended := make(chan error)

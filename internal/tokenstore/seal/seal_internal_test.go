@@ -13,7 +13,7 @@ func testKey(tb testing.TB) *Key {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Key{place: "a test", identities: []age.Identity{i}, recipient: i.Recipient()}
+	return &Key{place: "a test", how: "age:test", identities: []age.Identity{i}, recipient: i.Recipient()}
 }
 
 // Any bytes in the place of a record are opened only if they were sealed for the key,
