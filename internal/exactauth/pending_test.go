@@ -148,8 +148,9 @@ func TestUnknownUserDoesNotReplaceALogin(t *testing.T) {
 			t.Run(name+" "+user[:4], func(t *testing.T) {
 				w, c := signedIn(t, exactLife, exactsim.Config{})
 				w.SetAutoApproveUser(user)
-				fail.On, fail.Times = exactsim.MeEndpoint, -1
-				w.Inject(fail)
+				always := fail
+				always.On, always.Times = exactsim.MeEndpoint, -1
+				w.Inject(always)
 				_, err := w.signIn(c, exactauth.LoginOptions{})
 				if !errors.Is(err, exactauth.ErrSaved) || !strings.Contains(err.Error(), "the sign-in is saved") {
 					t.Fatalf("login: %v", err)
