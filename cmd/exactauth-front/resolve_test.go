@@ -127,7 +127,7 @@ func (r oddities) configuration() string {
 	return r.spoiled(0, strings.Join(lines, "\n")+"\n")
 }
 
-// owners gives the configuration and its directory other modes and other owners.
+// owners sets other modes and other owners for the configuration and its directory.
 func (r oddities) owners(t *testing.T, dir string) {
 	for _, path := range []string{dir, filepath.Join(dir, config.FileName)} {
 		mode, owner, group := os.FileMode(0o700), os.Geteuid(), os.Getegid()

@@ -6,8 +6,8 @@ package trust
 
 import "github.com/exactauth/exactauth/internal/fault"
 
-// Error is a fault.ErrConfig: another user can change, or read, a file that nobody else
-// may.
+// Error is a fault.ErrConfig: another user can change, or read, a file that only this
+// user may.
 type Error struct {
 	Path string // the file, or what leads to it
 	Why  string

@@ -3,7 +3,7 @@
 //
 //	go run ./tools/licences FILE
 //
-// The same commit gives the same bytes. google/go-licenses would do a part of it:
+// Two runs on one commit print the same bytes. google/go-licenses would do a part of it:
 // it writes a directory for one operating system, without Go's own licence.
 package main
 

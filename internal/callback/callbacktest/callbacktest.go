@@ -13,7 +13,7 @@ import (
 )
 
 // Port returns a port of 127.0.0.1 on which nothing listens. For the next minute the
-// system gives it to no other process and no connection: the one that Port has made and
+// system assigns it to no other process and no connection: the one that Port has made and
 // ended on it is in the state TIME_WAIT, in which only a program that names the port can
 // listen on it. It panics if the machine has no port left.
 func Port() string {

@@ -153,7 +153,7 @@ func TestPgBouncerSettings(t *testing.T) {
 	})
 }
 
-// A client that gives up a wait sends no cancel request, for which it would connect once
+// A client that ends a wait sends no cancel request, for which it would connect once
 // more: some versions of PgBouncer end themselves then.
 func TestNoCancelRequest(t *testing.T) {
 	cluster := pgtest.Start(t)
