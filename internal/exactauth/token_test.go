@@ -683,48 +683,38 @@ func TestRefusalIsLifted(t *testing.T) {
 				}
 			})
 		}
-		t.Run(refusal.name+" lasts", func(t *testing.T) {
-			w, c := signedIn(t, exactLife, exactsim.Config{})
-			for range 2 { // so that there is a previous token
-				w.clock.advance(exactLife)
-				w.live(c)
-			}
-			w.clock.advance(exactLife)
-			refusal.make(w, -1)
-			w.refused(c, refusal.kind)
-			if n := w.asks(func() {
-				for range 60 {
-					if _, err := w.token(w.client(), exactauth.Want{Force: true}); !errors.Is(err, refusal.kind) {
-						t.Error("got", err)
-					}
-					w.refused(c, refusal.kind)
-					w.clock.advance(time.Minute)
+		for name, ask := range map[string]func(t *testing.T, w *world, c *exactauth.Client){
+			"forced": func(t *testing.T, w *world, _ *exactauth.Client) {
+				if _, err := w.token(w.client(), exactauth.Want{Force: true}); !errors.Is(err, refusal.kind) {
+					t.Error("got", err)
 				}
-			}); n > 6 {
-				t.Errorf("%d requests in an hour", n)
-			}
-		})
-		t.Run(refusal.name+" lasts, and setup is repeated", func(t *testing.T) {
-			w, c := signedIn(t, exactLife, exactsim.Config{})
-			for range 2 { // so that there is a previous token
-				w.clock.advance(exactLife)
-				w.live(c)
-			}
-			w.clock.advance(exactLife)
-			refusal.make(w, -1)
-			w.refused(c, refusal.kind)
-			if n := w.asks(func() {
-				for range 60 {
-					if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
-						t.Error(err)
-					}
-					w.refused(c, refusal.kind)
-					w.clock.advance(time.Minute)
+			},
+			"setup is repeated": func(t *testing.T, _ *world, c *exactauth.Client) {
+				if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+					t.Error(err)
 				}
-			}); n < 2 || n > 6 {
-				t.Errorf("%d requests in an hour", n)
-			}
-		})
+			},
+		} {
+			t.Run(refusal.name+" lasts, "+name, func(t *testing.T) {
+				w, c := signedIn(t, exactLife, exactsim.Config{})
+				for range 2 { // so that there is a previous token
+					w.clock.advance(exactLife)
+					w.live(c)
+				}
+				w.clock.advance(exactLife)
+				refusal.make(w, -1)
+				w.refused(c, refusal.kind)
+				if n := w.asks(func() {
+					for range 60 {
+						ask(t, w, c)
+						w.refused(c, refusal.kind)
+						w.clock.advance(time.Minute)
+					}
+				}); n < 2 || n > 6 {
+					t.Errorf("%d requests in an hour", n)
+				}
+			})
+		}
 	}
 	for name, lift := range map[string]func(*world, *exactauth.Client) exactauth.Want{
 		"force": func(*world, *exactauth.Client) exactauth.Want { return exactauth.Want{Force: true} },
