@@ -8,6 +8,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Of two copies of a record the one with the higher generation is the live one, so each
@@ -81,5 +82,48 @@ func TestMoveComparesTheServersDates(t *testing.T) {
 	}
 	if _, there := m.look(); there.Refresh.Reveal() != "r-later" {
 		t.Error("the later login was replaced by the earlier one")
+	}
+}
+
+// Every change of a record raises its revision, and the record keeps its id until it is
+// deleted.
+func TestRevisionRises(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	id, last := w.field("id"), 0
+	changed := func(what string, by int) {
+		t.Helper()
+		n, _ := strconv.Atoi(w.field("revision"))
+		if n != last+by || w.field("id") != id {
+			t.Errorf("%s: revision %d after %d, id %s; it was %s", what, n, last, w.field("id"), id)
+		}
+		last = n
+	}
+	changed("setup and a sign-in", 3) // the secret, the tokens, the user
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 403})
+	w.clock.advance(exactLife)
+	if _, err := w.token(c, exactauth.Want{}); err == nil {
+		t.Fatal("a token without an answer")
+	}
+	changed("a mark and a failure", 2)
+	if err := c.SetClientSecret(t.Context(), fault.Secret{}, true); err != nil {
+		t.Fatal(err)
+	}
+	changed("nothing", 0)
+	if _, err := c.Logout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	changed("a sign-out", 1)
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	changed("another sign-in", 2)
+	if err := c.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+		t.Fatal(err)
+	}
+	if other := w.field("id"); id == "" || other == "" || other == id {
+		t.Errorf("the id is %s after a record with %s", other, id)
 	}
 }

@@ -135,7 +135,7 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 // and a code is spent: no client secret, a store that cannot be written, another
 // client's profile.
 func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault.Secret, err error) {
-	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	err = c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
 	var issued record.Tokens
 	pending := false
-	err := record.Update(ctx, c.Store, c.Profile.Name, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
+	err := c.update(ctx, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}
@@ -238,7 +238,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
 	var holder record.User
-	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	err := c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
 			return nil, err
 		}

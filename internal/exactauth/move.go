@@ -9,29 +9,36 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 )
 
-// Latest returns the record to continue from if a machine has spooled a record and the
-// shared store has one: the spooled one only if its tokens came later, and even then
-// with the shared record's client secret, which may have been changed since. If they
-// cannot be compared, Latest returns the shared record.
-func Latest(spooled, shared []byte) []byte {
-	mine, err := record.Decode(spooled)
+// Latest returns the record to continue from if this machine has a record, mine, and the
+// store has one: mine only if it is the stored one in a later state. A client secret that
+// the stored one got since stays, and so does a move. If they cannot be compared, Latest
+// returns stored.
+func Latest(mine, stored []byte) []byte {
+	r, err := record.Decode(mine)
 	if err != nil {
-		return shared
+		return stored
 	}
-	theirs, err := record.Decode(shared)
-	if err != nil || theirs.MovedTo != "" || !sameClient(mine, theirs) || mine.Generation <= theirs.Generation {
-		return shared
+	other, err := record.Decode(stored)
+	if err != nil || !r.Later(other) {
+		return stored
 	}
-	mine.ClientSecret = theirs.ClientSecret
-	b, err := mine.Encode()
+	if other.Revision >= r.Revision { // they have continued from one state
+		if other.MovedTo != "" {
+			return stored
+		}
+		if sameClient(r, other) {
+			r.ClientSecret = other.ClientSecret
+		}
+	}
+	b, err := r.Encode()
 	if err != nil {
-		return shared
+		return stored
 	}
 	return b
 }
 
-// Newer reports whether left is a whole record with a login, and one to continue from
-// instead of stored, which is nil if there is no record.
+// Newer reports whether left is a whole record, and one to continue from instead of
+// stored, which is nil if there is no record.
 func Newer(left, stored []byte) bool {
 	if stored == nil {
 		rec, err := record.Decode(left)
@@ -58,7 +65,7 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 	defer c.named(&err)
 	var moving *record.Record
 	resumed := false // after an earlier call was interrupted
-	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	err = c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		switch {
 		case rec == nil:
 			return nil, record.ErrUnchanged
@@ -77,7 +84,7 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 	}
 
 	decided := false
-	err = record.Update(ctx, to, c.Profile.Name, func(_ context.Context, there *record.Record) (*record.Record, error) {
+	err = (&Client{Profile: c.Profile, Store: to}).update(ctx, func(_ context.Context, there *record.Record) (*record.Record, error) {
 		moving.MovedTo = ""
 		if there != nil {
 			mine := sameClient(there, moving)
@@ -85,7 +92,7 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 				return nil, fault.New(fault.ErrConfig, "%s holds the login of another client, %s at %s", where, there.ClientID, there.BaseURL)
 			}
 			if mine && there.MovedTo == "" && there.SignedIn() {
-				later := moving.SignedIn() && issuedAfter(newest(moving), newest(there))
+				later := moving.SignedIn() && moving.IssuedAfter(there)
 				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !resumed) {
 					return nil, fault.Wrap(fault.ErrConfig, takenBy(there.User, moving.User), "in %s", where)
 				}
@@ -108,26 +115,9 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 	return errors.Join(err, c.unmark(context.WithoutCancel(ctx)))
 }
 
-// newest returns the tokens that Exact issued last.
-func newest(r *record.Record) record.Tokens {
-	if r.Pending != nil {
-		return *r.Pending
-	}
-	return r.Tokens
-}
-
-// issuedAfter compares the server's own dates, if there are any: two machines may
-// have written the other times.
-func issuedAfter(t, other record.Tokens) bool {
-	if t.ServerDate.IsZero() || other.ServerDate.IsZero() {
-		return t.RepliedAt.After(other.RepliedAt)
-	}
-	return t.ServerDate.After(other.ServerDate)
-}
-
 // unmark removes the mark of a move that failed.
 func (c *Client) unmark(ctx context.Context) error {
-	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	return c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if rec == nil {
 			return nil, record.ErrUnchanged
 		}
@@ -140,7 +130,7 @@ func (c *Client) unmark(ctx context.Context) error {
 // the login's new store, for callers that still look here.
 func (c *Client) Moved(ctx context.Context) (err error) {
 	defer c.named(&err)
-	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	return c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if rec == nil || rec.MovedTo == "" {
 			return nil, record.ErrUnchanged
 		}

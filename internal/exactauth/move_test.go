@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ const elsewhere = "postgres://exact@db.test/exact"
 
 // made returns a record with a login.
 func made(clientID, baseURL, login string, generation int, at time.Time) record.Record {
-	r := record.Record{BaseURL: baseURL, ClientID: clientID, ClientSecret: fault.NewSecret("secret of " + login), Generation: generation}
+	r := record.Record{BaseURL: baseURL, ClientID: clientID, ClientSecret: fault.NewSecret("secret of " + login), ID: "an id", Generation: generation}
 	r.Tokens = record.Tokens{Access: fault.NewSecret("a-" + login), Refresh: fault.NewSecret("r-" + login), Life: exactLife, RequestedAt: at, RepliedAt: at}
 	return r
 }
@@ -52,8 +53,7 @@ func TestLatest(t *testing.T) {
 		{"the same", base("kept", 5), base("shared", 5), "shared"},
 		{"the kept one is older", base("kept", 4), base("shared", 5), "shared"},
 		{"newer by the clock only", but(base("kept", 5), func(r *record.Record) { r.RepliedAt = at.Add(time.Hour) }), base("shared", 5), "shared"},
-		{"another client", but(base("kept", 6), func(r *record.Record) { r.ClientID = "22222222-2222-3333-4444-555555555555" }), base("shared", 5), "shared"},
-		{"another server", but(base("kept", 6), func(r *record.Record) { r.BaseURL = "https://start.exactonline.be" }), base("shared", 5), "shared"},
+		{"another record of that name", but(base("kept", 6), func(r *record.Record) { r.ID = "other" }), base("shared", 5), "shared"},
 		{"the shared one was moved", base("kept", 6), but(base("shared", 5), func(r *record.Record) { r.MovedTo = elsewhere }), "shared"},
 		{"the shared one was moved and emptied", base("kept", 6), but(base("shared", 5), func(r *record.Record) { r.MovedTo = elsewhere; signedOut(r) }), ""},
 		{"signed out meanwhile", base("kept", 6), but(base("shared", 6), signedOut), ""},
@@ -497,14 +497,21 @@ func TestMoveOntoAnotherClient(t *testing.T) {
 		if err := m.files.Update(t.Context(), profileName, func(context.Context, []byte) ([]byte, error) { return []byte(c.text), nil }); err != nil {
 			t.Fatal(err)
 		}
-		before := m.record()
+		before, _ := record.Decode([]byte(m.record()))
 		if err := m.move(&steps{}); !errors.Is(err, c.kind) {
 			t.Errorf("%s: %v; want %v", c.name, err, c.kind)
 		}
 		if b, _ := m.files.Read(t.Context(), profileName); string(b) != c.text {
 			t.Errorf("%s: the record there is %s", c.name, b)
 		}
-		if m.record() != before {
+		after, err := record.Decode([]byte(m.record()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.Revision != before.Revision+2 { // marked, and unmarked
+			t.Errorf("%s: revision %d after %d", c.name, after.Revision, before.Revision)
+		}
+		if after.Revision = before.Revision; !reflect.DeepEqual(after, before) {
 			t.Errorf("%s: the record here is %s", c.name, m.record())
 		}
 	}

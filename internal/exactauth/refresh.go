@@ -29,7 +29,7 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 	defer stopWatching()
 	over := c.announceIfLong(waiting, "this login is free")
 	defer over()
-	err := record.Update(waiting, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+	err := c.update(waiting, func(_ context.Context, old *record.Record) (*record.Record, error) {
 		stopWatching() // the lock is ours; from here on only ctx counts
 		over()
 		if err := c.mayUse(old); err != nil {
@@ -313,7 +313,7 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 		return nil, fault.Wrap(fault.ErrTemporary, askErr, "%s, and Exact cannot be asked now whose it is", why)
 	}
 	var rec *record.Record
-	err := record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+	err := c.update(ctx, func(_ context.Context, old *record.Record) (*record.Record, error) {
 		if err := c.mayUse(old); err != nil {
 			return nil, err
 		}
@@ -359,7 +359,7 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 // replaceEnded replaces a login that Exact has refused by the sign-in after it, whose
 // access token has expired, too.
 func (c *tokenCall) replaceEnded(ctx context.Context) (rec *record.Record, err error) {
-	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, old *record.Record) (*record.Record, error) {
+	err = c.update(ctx, func(_ context.Context, old *record.Record) (*record.Record, error) {
 		if err := c.mayUse(old); err != nil {
 			return nil, err
 		}

@@ -70,7 +70,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // Want.Force, that is one request in the life of a token.
 func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) (err error) {
 	defer c.named(&err)
-	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	return c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if rec == nil {
 			rec = &record.Record{}
 		} else if err := c.mayUse(rec); errors.Is(err, fault.ErrLoginNeeded) {
@@ -99,7 +99,7 @@ func (c *Client) Logout(ctx context.Context) (wasSignedIn bool, err error) {
 	if known, err := c.Known(ctx); err == nil && !known {
 		return false, nil
 	}
-	err = record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	err = c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		switch {
 		case rec == nil:
 			return nil, record.ErrUnchanged
@@ -140,7 +140,7 @@ func (c *Client) HasClientSecret(ctx context.Context) (_ bool, err error) {
 // the lock, makes room as for a refresh, and changes nothing.
 func (c *Client) TryStore(ctx context.Context) (err error) {
 	defer c.named(&err)
-	return record.Update(ctx, c.Store, c.Profile.Name, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+	return c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if rec == nil {
 			return nil, record.ErrUnchanged
 		}

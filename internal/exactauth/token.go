@@ -1,7 +1,10 @@
 package exactauth
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -101,6 +104,34 @@ func (c *Client) read(ctx context.Context) (*record.Record, error) {
 		return nil, err
 	}
 	return record.Decode(b)
+}
+
+// update changes the record under the store's lock. change is called as a record.Change
+// is, with the decoded record, or nil if there is none.
+func (c *Client) update(ctx context.Context, change func(ctx context.Context, old *record.Record) (*record.Record, error)) error {
+	return c.Store.Update(ctx, c.Profile.Name, func(ctx context.Context, text []byte) ([]byte, error) {
+		var old *record.Record
+		id, revision := "", 0
+		if text != nil {
+			var err error
+			if old, err = record.Decode(text); err != nil {
+				return nil, err
+			}
+			id, revision = old.ID, old.Revision
+		}
+		r, err := change(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		r.ID, r.Revision = cmp.Or(id, r.ID, rand.Text()), max(revision, r.Revision)
+		if same, err := r.Encode(); err != nil {
+			return nil, err
+		} else if bytes.Equal(same, text) {
+			return nil, record.ErrUnchanged
+		}
+		r.Revision++
+		return r.Encode()
+	})
 }
 
 // load is read for a login. Its error says why this client has none.

@@ -8,7 +8,9 @@
 //	base_url https://start.exactonline.nl
 //	client_id 5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11
 //	client_secret abcDEF123456
+//	id QXJMBUEGFD2ZJ7RVO3TNPK5AYW
 //	generation 12
+//	revision 31
 //	access_token stampNL001.gAAAA
 //	refresh_token stampNL001.AbCd!IAAAA
 //	life_seconds 600
@@ -47,10 +49,12 @@ type Record struct {
 	BaseURL, ClientID string       // the record is never used with others
 	ClientSecret      fault.Secret // zero if it comes from elsewhere
 
-	// Generation is raised whenever the server issues tokens and when a login ends.
-	// Of two copies of a record the one with the higher generation is the live one,
-	// whatever the clocks of the machines that wrote them say.
-	Generation int
+	// ID tells the record from one of the same name that was made before or after it.
+	ID string
+
+	// Generation is raised whenever the server issues tokens and when a login ends,
+	// Revision whenever the record is changed. See Later.
+	Generation, Revision int
 
 	// MovedTo names the store that the login is being moved to or, in a record
 	// without tokens and client secret, has been moved to. The login in a record
@@ -150,6 +154,38 @@ func (u User) Differs(other User) bool {
 // SignedIn reports whether the record has a login.
 func (r *Record) SignedIn() bool { return !r.Refresh.IsZero() }
 
+// Later reports whether r is the record that other once was, changed since, whatever the
+// clocks of the machines that wrote them say. Two machines may have continued from one
+// state, if a store has lost or not taken what one of them wrote: then tokens that were
+// issued count more than changes.
+func (r *Record) Later(other *Record) bool {
+	issued, otherIssued := r.newest().ServerDate, other.newest().ServerDate
+	switch {
+	case r.ID != other.ID:
+		return false
+	case r.Generation != other.Generation:
+		return r.Generation > other.Generation
+	case r.SignedIn() != other.SignedIn():
+		return other.SignedIn() // a person has signed out
+	case !issued.IsZero() && !otherIssued.IsZero() && !issued.Equal(otherIssued):
+		return issued.After(otherIssued)
+	}
+	return r.Revision > other.Revision
+}
+
+// IssuedAfter reports whether the server issued the newest tokens in r after those in
+// other. It compares the server's own dates, if there are any: two machines may have
+// written the other times.
+func (r *Record) IssuedAfter(other *Record) bool {
+	a, b := r.newest(), other.newest()
+	if a.ServerDate.IsZero() || b.ServerDate.IsZero() {
+		return a.RepliedAt.After(b.RepliedAt)
+	}
+	return a.ServerDate.After(b.ServerDate)
+}
+
+func (r *Record) newest() *Tokens { return cmp.Or(r.Pending, &r.Tokens) }
+
 // MaxLife is the longest life that a token can have in a record. Pauses are multiples
 // of the life, and must not overflow.
 const MaxLife = 366 * 24 * time.Hour
@@ -183,7 +219,7 @@ func (r *Record) UsePending() bool {
 		return false
 	}
 	*r = Record{
-		BaseURL: r.BaseURL, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Generation: r.Generation,
+		BaseURL: r.BaseURL, ClientID: r.ClientID, ClientSecret: r.ClientSecret, ID: r.ID, Generation: r.Generation, Revision: r.Revision,
 		Tokens: *r.Pending, WaitForExpiry: r.WaitForExpiry, User: r.User, Unproven: r.User.ID != "",
 	}
 	return true

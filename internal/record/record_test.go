@@ -25,7 +25,7 @@ func tokens(access, refresh string) record.Tokens {
 // usual is a record as it is after some refreshes, with tokens as long as Exact's.
 func usual() *record.Record {
 	return &record.Record{
-		BaseURL: "https://start.exactonline.nl", ClientID: "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", ClientSecret: fault.NewSecret("abcDEF123456"), Generation: 12,
+		BaseURL: "https://start.exactonline.nl", ClientID: "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", ClientSecret: fault.NewSecret("abcDEF123456"), ID: "QXJMBUEGFD2ZJ7RVO3TNPK5AYW", Generation: 12, Revision: 31,
 		Tokens:   tokens("stampNL001.gAAAA"+strings.Repeat("a", 840), "stampNL001.AbCd!IAAAA"+strings.Repeat("r", 640)),
 		Previous: fault.NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 640)),
 		User:     record.User{ID: "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60", UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", Language: "nl-NL", Division: 123456},

@@ -31,22 +31,3 @@ type Change = func(ctx context.Context, old []byte) ([]byte, error)
 // ErrUnchanged is returned by a Change that has looked and leaves the record as it
 // is, or absent. Update then writes nothing and returns nil.
 var ErrUnchanged = errors.New("nothing to change")
-
-// Update changes a record in s. change is called as a [Change] is, with the decoded
-// record, or nil if there is none.
-func Update(ctx context.Context, s Store, name string, change func(ctx context.Context, old *Record) (*Record, error)) error {
-	return s.Update(ctx, name, func(ctx context.Context, text []byte) ([]byte, error) {
-		var old *Record
-		if text != nil {
-			var err error
-			if old, err = Decode(text); err != nil {
-				return nil, err
-			}
-		}
-		r, err := change(ctx, old)
-		if err != nil {
-			return nil, err
-		}
-		return r.Encode()
-	})
-}
