@@ -294,7 +294,7 @@ func configHint(err error) string {
 func storeHint(kind tokenstore.Kind, p string) string {
 	switch kind {
 	case tokenstore.Database:
-		return "nothing was spent or changed; check that the database can be reached and that its role may write the table, then retry"
+		return "nothing was spent or changed; check that the database can be reached, has connections and disk space left, and that its role may write the table, then retry"
 	case tokenstore.Lock:
 		return "the other process may be refreshing this login; retry, or allow more time with --timeout"
 	case tokenstore.SealKey:

@@ -45,7 +45,7 @@ type database struct {
 }
 
 // cmdPostgres acts on the script's PostgreSQL. "postgres new" makes it, and sets
-// DB, its URL without a password, DB_PASSWORD, DB_ROLE, DB_NAME, and PGPASSFILE.
+// DB, its URL without a password, DB_PASSWORD, DB_ROLE, DB_NAME, DB_DIR, and PGPASSFILE.
 func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: postgres VERB [ARG...]")
@@ -158,6 +158,7 @@ func (w *world) newDatabase(ts *testscript.TestScript) {
 	ts.Setenv("DB_PASSWORD", db.role.Password)
 	ts.Setenv("DB_ROLE", db.role.Name)
 	ts.Setenv("DB_NAME", db.name)
+	ts.Setenv("DB_DIR", c.Dir) // of its files
 	ts.Setenv("PGPASSFILE", c.PassFile(w.t, db.role))
 }
 

@@ -157,10 +157,16 @@ func Start(tb testing.TB) *Cluster {
 	tb.Helper()
 	Need(tb)
 	c, err := New("")
+	return c.endWith(tb, err)
+}
+
+// endWith has a new cluster end with the test, and shows its log if that failed.
+func (c *Cluster) endWith(tb testing.TB, err error) *Cluster {
+	tb.Helper()
 	Check(tb, err)
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("PostgreSQL's log:\n%s", c.log())
+			tb.Logf("PostgreSQL's log at port %s:\n%s", c.port, c.log())
 		}
 		if err := c.Close(); err != nil {
 			tb.Error(err)
@@ -168,6 +174,17 @@ func Start(tb testing.TB) *Cluster {
 	})
 	return c
 }
+
+// Standby starts a copy of a running cluster that follows it, until [Cluster.Promote]. It
+// ends with the test.
+func (c *Cluster) Standby(tb testing.TB) *Cluster {
+	tb.Helper()
+	s, err := create("", &Cluster{program: c.program, Password: c.Password, ended: Fast}, c, nil)
+	return s.endWith(tb, err)
+}
+
+// Promote makes a standby a server of its own, and returns once it takes writes.
+func (c *Cluster) Promote() error { return c.control("promote") }
 
 // Check fails the test if an act on a cluster failed.
 func Check(tb testing.TB, err error) {
@@ -185,12 +202,16 @@ func New(dir string, settings ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{program: program, Password: rand.Text(), ended: Fast}
+	return create(dir, &Cluster{program: program, Password: rand.Text(), ended: Fast}, nil, settings)
+}
+
+// create makes the files of c, a copy of the primary if there is one, and starts it.
+func create(dir string, c, primary *Cluster, settings []string) (_ *Cluster, err error) {
 	// Not in a test's directory: another account must enter it, and the path of a socket is short.
 	if c.Dir, err = os.MkdirTemp(dir, "exactauth-postgres-"); err != nil {
 		return nil, err
 	}
-	if err = c.install(settings); err == nil {
+	if err = c.install(primary, settings); err == nil {
 		err = c.Start()
 	}
 	if err != nil {
@@ -200,17 +221,23 @@ func New(dir string, settings ...string) (*Cluster, error) {
 }
 
 // install makes all files of a new cluster, and starts its guard.
-func (c *Cluster) install(settings []string) error {
-	passwordFile, keyFile := c.path("password"), c.path("server.key")
-	err := errors.Join(os.WriteFile(passwordFile, []byte(c.Password), 0o600), certify(c.CAFile(), keyFile), os.Chmod(c.Dir, 0o711))
+func (c *Cluster) install(primary *Cluster, settings []string) error {
+	passwordFile, keyFile, password := c.path("password"), c.path("server.key"), c.Password
+	data := []string{"initdb", "--username", Superuser, "--auth", "scram-sha-256", "--pwfile", passwordFile,
+		"--encoding", "UTF8", "--no-locale", "--wal-segsize", "1"}
+	if primary != nil {
+		password = "*:*:*:*:" + password // a file for PGPASSFILE, which the copy needs as long as it follows
+		data = []string{"pg_basebackup", "--write-recovery-conf", "--checkpoint", "fast",
+			"--dbname", "host=" + primary.Dir + " port=" + primary.port + " user=" + Superuser + " passfile=" + passwordFile}
+	}
+	err := errors.Join(os.WriteFile(passwordFile, []byte(password), 0o600), certify(c.CAFile(), keyFile), os.Chmod(c.Dir, 0o711))
 	for _, name := range []string{c.Dir, passwordFile, keyFile} {
 		err = errors.Join(err, os.Chown(name, c.uid, -1)) // -1 changes nothing
 	}
 	if err == nil {
-		err = c.run("initdb", "--pgdata", c.path("data"), "--username", Superuser, "--auth", "scram-sha-256", "--pwfile", passwordFile,
-			"--encoding", "UTF8", "--no-locale", "--wal-segsize", "1", "--no-sync") // of the empty cluster only
+		err = c.run(data[0], append(data[1:], "--pgdata", c.path("data"), "--no-sync")...) // of the new files only
 	}
-	if err == nil {
+	if err == nil && primary == nil {
 		err = os.Remove(passwordFile)
 	}
 	if err == nil {
@@ -221,8 +248,12 @@ func (c *Cluster) install(settings []string) error {
 	}
 	settings = append(settings, "listen_addresses = '127.0.0.1'", "port = "+c.port, "unix_socket_directories = '"+c.Dir+"'",
 		"ssl = on", "ssl_cert_file = '"+c.CAFile()+"'", "ssl_key_file = '"+keyFile+"'", "")
-	err = os.WriteFile(c.path("data/postgresql.auto.conf"), []byte(strings.Join(settings, "\n")), 0o600) // the file of ALTER SYSTEM
+	conf, err := os.OpenFile(c.path("data/postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0) // the file of ALTER SYSTEM; its last lines count
 	if err != nil {
+		return err
+	}
+	_, err = conf.WriteString(strings.Join(settings, "\n"))
+	if err = errors.Join(err, conf.Close()); err != nil {
 		return err
 	}
 	return c.startGuard()

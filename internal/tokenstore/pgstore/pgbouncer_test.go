@@ -157,7 +157,7 @@ func TestPgBouncerSettings(t *testing.T) {
 // more: some versions of PgBouncer end themselves then.
 func TestNoCancelRequest(t *testing.T) {
 	cluster := pgtest.Start(t)
-	address, db := database(t, cluster)
+	address, _ := database(t, cluster)
 	if err := open(t, address).Update(t.Context(), "a", set("old")); err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +167,7 @@ func TestNoCancelRequest(t *testing.T) {
 	enough := errors.New("enough")
 	ended := make(chan error)
 	go func() { ended <- open(t, r.address).Update(waiting, "a", set("not this")) }()
-	for cluster.Exec(db, `DO $$ BEGIN ASSERT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'); END $$`) != nil {
-	}
+	until(t, cluster, `EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')`)
 	giveUp(enough)
 	if err := <-ended; err != enough {
 		t.Errorf("Update: %v; want the cause", err)

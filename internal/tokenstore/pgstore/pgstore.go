@@ -473,9 +473,11 @@ func end(c *pgconn.PgConn) {
 	_ = c.Close(ctx) // the connection is closed whatever the server answers
 }
 
-// connect connects. It retries while a server restarts or has too many clients.
+// connect connects. It retries while a server restarts or has too many clients. If ctx
+// ends meanwhile, the error is what the server said last.
 func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	began := time.Now()
+	var last error
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		config := s.config.Copy()
 		c, err := pgconn.ConnectConfig(ctx, config)
@@ -486,8 +488,11 @@ func (s *Store) connect(ctx context.Context) (*pgconn.PgConn, error) {
 			config.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
 			return c, nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		if !transient(err, time.Since(began)) || fault.Pause(ctx, pause) != nil {
-			return nil, err
+			return nil, last
 		}
 	}
 }

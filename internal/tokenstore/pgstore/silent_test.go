@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -73,5 +75,49 @@ func TestSame(t *testing.T) {
 	}
 	if !open(t, here+"?search_path=a").Same(open(t, here+"?sslmode=require&search_path=a")) {
 		t.Error("one schema counts as two")
+	}
+}
+
+// timedOut is a context whose deadline has passed once the one in it has ended.
+type timedOut struct{ context.Context }
+
+func (c timedOut) Err() error {
+	if c.Context.Err() != nil {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// The time is over during an attempt to connect: the error is what the server said at the
+// one before.
+func TestLastAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		b, _ := (&pgproto3.ErrorResponse{Severity: "FATAL", Code: "53300", Message: "sorry, too many clients already"}).Encode(nil)
+		_, _ = c.Read(make([]byte, 1000))
+		_, _ = c.Write(b)
+		c.Close()
+		if c, err = l.Accept(); err != nil {
+			return
+		}
+		defer c.Close()
+		end()
+		_, _ = c.Read(make([]byte, 1000))
+		_, _ = c.Read(make([]byte, 1)) // until the client gives up
+	}()
+	_, err = open(t, "postgres://ann@"+l.Addr().String()+"/exact?sslmode=disable").Read(timedOut{ctx}, "a")
+	var fault *tokenstore.Error
+	if !errors.As(err, &fault) || fault.Kind != tokenstore.Database || !strings.Contains(err.Error(), "too many clients already (53300)") {
+		t.Errorf("Read: %v; want what the server said", err)
 	}
 }

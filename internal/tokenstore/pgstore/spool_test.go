@@ -48,7 +48,6 @@ func TestSpooledUntilTheDatabaseIsBack(t *testing.T) {
 	other := func() *spool.Store {
 		return spool.New(open(t, address), tokenstore.NewFiles(t.TempDir(), nil), longer, nil)
 	}
-	same := func(_ context.Context, old []byte) ([]byte, error) { return old, nil }
 	lose := func(s *spool.Store, text string) {
 		t.Helper()
 		hurry, end := context.WithCancel(ctx)
