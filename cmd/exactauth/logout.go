@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 type logoutOptions struct{ forget, all bool }
@@ -82,24 +85,7 @@ func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, f
 		return err
 	}
 	if forget {
-		if _, configured := conf.Profiles[name]; !configured {
-			if known, err := c.Known(ctx); err != nil {
-				return err
-			} else if !known {
-				return conf.Unknown(name)
-			}
-		}
-		if err := c.Forget(ctx); err != nil {
-			return err
-		}
-		err = config.Change(ctx, a.Env, func(conf *config.Config) error {
-			delete(conf.Profiles, name)
-			if conf.Default == name {
-				conf.Default = ""
-			}
-			return nil
-		})
-		if err != nil {
+		if err := a.forget(ctx, conf, c, name); err != nil {
 			return err
 		}
 		a.Say("Profile %s, its client secret and its tokens are removed from %s.", name, storePlace(p))
@@ -117,6 +103,46 @@ func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, f
 	a.Say("At Exact an access token that was handed out is valid for up to ten minutes more, and the app keeps its permission")
 	a.Say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
 	return nil
+}
+
+// forget removes the record and then the profile: the profile says where the record is, so
+// after an interruption between the two the same call completes what is left.
+func (a *app) forget(ctx context.Context, conf *config.Config, c *exactauth.Client, name string) error {
+	_, configured := conf.Profiles[name]
+	if !configured {
+		known, err := c.Known(ctx)
+		if err != nil {
+			return err
+		} else if !known {
+			return conf.Unknown(name)
+		}
+	}
+	var err error
+	remove := func() error { return c.Forget(ctx) }
+	if configured || conf.Default == name {
+		err = config.Change(ctx, a.Env, func(conf *config.Config) error {
+			delete(conf.Profiles, name)
+			if conf.Default == name {
+				conf.Default = ""
+			}
+			return nil
+		}, remove)
+	} else { // the configuration, which may be read-only, does not mention it
+		err = remove()
+	}
+	var file *config.FileError
+	var store *tokenstore.Error
+	// With the name, because the default may be another profile by then.
+	again := fmt.Sprintf(`fix that, then complete it: "exactauth logout --forget --profile %s"`, name)
+	switch {
+	case errors.As(err, &file) && file.Late:
+		return &hinted{err, "its client secret and its tokens are removed, and the profile is perhaps still in this file; " + again}
+	case errors.As(err, &file):
+		return &hinted{err, fmt.Sprintf(`nothing was changed; %s; to remove the tokens alone: "exactauth logout --profile %s"`, again, name)}
+	case errors.As(err, &store) && store.Kind == tokenstore.Late:
+		return &hinted{err, "its client secret and its tokens are perhaps removed in part, and nothing else is; " + again}
+	}
+	return err
 }
 
 // storePlace says where the tokens were.

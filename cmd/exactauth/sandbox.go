@@ -191,7 +191,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 		conf.Default = b.profile.Name
 		conf.Profiles[b.profile.Name] = b.values
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}

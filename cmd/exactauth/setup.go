@@ -252,30 +252,28 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 		return err
 	}
 	changed := old.Store != p.Store || old.Seal != p.Seal
-	if changed {
-		defer func() {
-			if own := (*hinted)(nil); err != nil && !errors.As(err, &own) {
-				err = &hinted{err, "the record is stored in the new way already; when this is corrected, run the same setup again, which completes it"}
-			}
-		}()
-	}
-	// The record first: a configuration without its secret would be half a profile.
-	keep := p.ClientSecretCommand == "" // otherwise a stored secret would be one copy too many
-	if err := c.SetClientSecret(ctx, secret, keep); err != nil {
-		if errors.Is(err, fault.ErrConfig) {
-			return &hinted{err, fmt.Sprintf(`use another name: "exactauth setup --profile NAME"; or end that login: "exactauth logout --profile %s"`, p.Name)}
+	defer func() {
+		file, own := (*config.FileError)(nil), (*hinted)(nil)
+		if (changed || errors.As(err, &file) && file.Late) && !errors.As(err, &own) && err != nil {
+			err = &hinted{err, "the record is changed already; when this is corrected, run the same setup again, which completes it"}
 		}
-		return err
-	}
+	}()
 	isDefault := false
 	err = config.Change(ctx, a.Env, func(conf *config.Config) error {
 		conf.Default = cmp.Or(conf.Default, p.Name)
 		isDefault = conf.Default == p.Name
 		conf.Profiles[p.Name] = table
 		return nil
+	}, func() error { // before the file: a configuration without its secret would be half a profile
+		keep := p.ClientSecretCommand == "" // otherwise a stored secret would be one copy too many
+		err := c.SetClientSecret(ctx, secret, keep)
+		if errors.Is(err, fault.ErrConfig) {
+			return &hinted{err, fmt.Sprintf(`use another name: "exactauth setup --profile NAME"; or end that login: "exactauth logout --profile %s"`, p.Name)}
+		}
+		return err
 	})
 	if err != nil {
-		if !had && knownErr == nil && !changed { // no secret stays without a profile
+		if file := (*config.FileError)(nil); !had && knownErr == nil && !changed && errors.As(err, &file) && file.Late { // no secret stays without a profile
 			err = errors.Join(err, c.SetClientSecret(context.WithoutCancel(ctx), fault.Secret{}, false))
 		}
 		return err

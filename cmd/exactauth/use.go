@@ -56,7 +56,7 @@ func (a *app) use(ctx context.Context, args []string, division int) error {
 			table["division"] = divisionText(division)
 		}
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}

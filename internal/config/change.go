@@ -18,7 +18,11 @@ import (
 
 // Change changes the file under a lock; the change is durable when Change returns.
 // What change does not touch stays as a person wrote it, comments and all.
-func Change(ctx context.Context, env func(string) string, change func(*Config) error) error {
+//
+// ready, which may be nil, changes the record that goes with the file. Change calls it when
+// the new file is written and only its rename is left, because that can hardly fail, and
+// returns its error as it is; the file then stays.
+func Change(ctx context.Context, env func(string) string, change func(*Config) error, ready func() error) error {
 	dir, err := Dir(env)
 	if err != nil {
 		return err
@@ -59,14 +63,44 @@ func Change(ctx context.Context, env func(string) string, change func(*Config) e
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	text, err := before.edit(after)
-	if err == nil {
-		err = durable.Replace(path, text, func(f *os.File) error { return permitAs(f, path) })
+	if err := replaceable(path); err != nil {
+		return fileError(path, err)
 	}
+	text, err := before.edit(after)
 	if err != nil {
 		return fileError(path, err)
 	}
-	return nil
+	var notReady error
+	late := false
+	err = durable.Replace(path, text, func(f *os.File) error {
+		if err := permitAs(f, path); err != nil || ready == nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		notReady = ready()
+		late = notReady == nil
+		return notReady
+	})
+	if err == nil || notReady != nil {
+		return notReady
+	}
+	err = fileError(path, err)
+	if file := (*FileError)(nil); errors.As(err, &file) {
+		file.Late = late
+	}
+	return err
+}
+
+// replaceable says why a rename cannot replace the file path, or returns nil.
+func replaceable(path string) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return durable.Replaceable(root, filepath.Base(path))
 }
 
 // edit returns the text of c, edited to read as after: a value that changes is replaced

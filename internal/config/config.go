@@ -33,6 +33,7 @@ type Config struct {
 type FileError struct {
 	Path string
 	Err  error
+	Late bool // the record that goes with the file was changed before
 }
 
 func (e *FileError) Error() string   { return "configuration " + e.Path + ": " + e.Err.Error() }

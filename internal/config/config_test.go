@@ -90,7 +90,7 @@ func TestChange(t *testing.T) {
 	err := Change(context.Background(), env, func(c *Config) error {
 		c.Default, c.Profiles["acme"]["region"], c.Profiles["acme"]["listen"] = "acme", "be", ""
 		return nil
-	})
+	}, nil)
 	if text, readErr := os.ReadFile(path); err != nil || readErr != nil || string(text) != "# mine\ndefault = \"acme\"\n\n[profiles.acme]\nregion = 'be'\n" {
 		t.Errorf("%q, %v, %v", text, err, readErr)
 	}
@@ -102,10 +102,24 @@ func TestChange(t *testing.T) {
 		func(c *Config) error { c.Profiles["a b"] = Values{}; return nil },
 	} {
 		before, _ := os.ReadFile(path)
-		err := Change(context.Background(), env, change)
+		err := Change(context.Background(), env, change, nil)
 		if after, _ := os.ReadFile(path); err == nil || string(after) != string(before) {
 			t.Errorf("%v; the file is\n%s", err, after)
 		}
+	}
+	// What goes with the file is changed last, and not if the file cannot be.
+	var late *FileError
+	rename := func(c *Config) error { c.Default = ""; return nil }
+	before, _ := os.ReadFile(path)
+	err = Change(context.Background(), env, rename, func() error { return failed })
+	if after, _ := os.ReadFile(path); !errors.Is(err, failed) || errors.As(err, &late) || string(after) != string(before) {
+		t.Errorf("%v; the file is\n%s", err, after)
+	}
+	err = Change(context.Background(), env, rename, func() error { // a directory takes the file's place
+		return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o700))
+	})
+	if !errors.As(err, &late) || !late.Late {
+		t.Errorf("%v; want one that says that the record is changed", err)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 2 { // the file and its lock
 		t.Errorf("%v, %v", names, err)

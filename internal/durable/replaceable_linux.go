@@ -34,11 +34,17 @@ func Replaceable(root *os.Root, name string) error {
 	case cmp.Or(err, errAbove) != nil:
 		return cmp.Or(err, errAbove)
 	case file&unix.STATX_ATTR_MOUNT_ROOT != 0:
-		return errors.New("it is a mount of its own, which cannot be replaced; mount its directory instead")
+		return fixedError("it is a mount of its own, which cannot be replaced; mount its directory instead")
 	case file&fixed != 0:
-		return errors.New("its attributes (lsattr) forbid to replace it; see chattr")
+		return fixedError("its attributes (lsattr) forbid to replace it; see chattr")
 	case above&fixed != 0:
-		return errors.New("the attributes of its directory (lsattr -d) forbid to replace it; see chattr")
+		return fixedError("the attributes of its directory (lsattr -d) forbid to replace it; see chattr")
 	}
 	return nil
 }
+
+// fixedError is why a rename would fail, in words for a person.
+type fixedError string
+
+func (e fixedError) Error() string { return string(e) }
+func (e fixedError) Unwrap() error { return unix.EPERM }

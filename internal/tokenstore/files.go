@@ -138,14 +138,19 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 		return CheckName(name)
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
-		// A process that was killed may have left a record in the room.
-		for _, n := range []string{name, name + roomSuffix} {
-			if err := root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return &Error{Directory, "delete", s.path(n), err}
+		kind := Directory
+		// The room first: a process that was killed may have left a record there, which
+		// would be taken up if this one were killed before it has removed both.
+		for _, n := range []string{name + roomSuffix, name} {
+			switch err := root.Remove(n); {
+			case err == nil:
+				kind = Late
+			case !errors.Is(err, fs.ErrNotExist):
+				return &Error{kind, "delete", s.path(n), err}
 			}
 		}
 		if err := syncDir(root); err != nil {
-			return &Error{Directory, "delete", s.path(name), err}
+			return &Error{kind, "delete", s.path(name), err}
 		}
 		return nil
 	})

@@ -272,3 +272,24 @@ func benchStore(b *testing.B) *tokenstore.Files {
 	}
 	return s
 }
+
+// What a killed process left is removed before the record, or it would become the record
+// if this process were killed too. An error says that a part is gone.
+func TestFilesDeleteInPart(t *testing.T) {
+	dir := t.TempDir()
+	s := tokenstore.NewFiles(dir, nil)
+	left := filepath.Join(dir, "a.tmp")
+	err := errors.Join(os.WriteFile(left, []byte("left"), 0o600), os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700)) // cannot be removed
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []tokenstore.Kind{tokenstore.Late, tokenstore.Directory} { // the second call removes nothing
+		var failed *tokenstore.Error
+		if err := s.Delete(t.Context(), "a"); !errors.As(err, &failed) || failed.Kind != want {
+			t.Errorf("%v; want an error of kind %d", err, want)
+		}
+		if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what was left is still there: %v", err)
+		}
+	}
+}

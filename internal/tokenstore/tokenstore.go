@@ -28,7 +28,7 @@ const (
 	Lock                  // another process or machine held the record's lock for longer than this one could wait
 	SealKey               // the key of the seal: missing, locked away, not readable
 	Seal                  // the record is sealed, or not, contrary to what was asked for; or its seal is damaged
-	Late                  // the change ran and its result was not saved: what the change did cannot be undone
+	Late                  // the change ran and its result was not saved: what the change did cannot be undone; or a record is removed in part
 )
 
 // Error is the failure of a store. The failure of a caller's change is returned as it

@@ -259,6 +259,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	began := time.Now()
+	committing := false
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
 		// DELETE alone would not see, and so not wait for, a row that another
 		// transaction has made and not committed.
@@ -268,6 +269,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		if _, err := query(ctx, c, `DELETE FROM exactauth_records WHERE name = $1`, name); err != nil {
 			return err
 		}
+		committing = true
 		return commit(ctx, c)
 	})
 	switch {
@@ -276,6 +278,8 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return nil
 	case is(err, undefinedTable):
 		return nil
+	case committing: // and nobody knows whether it was carried out
+		return &tokenstore.Error{Kind: tokenstore.Late, Op: "delete", Name: s.place(name), Err: cause(err)}
 	}
 	return s.notLocked(ctx, "delete", name, began, err)
 }

@@ -195,10 +195,14 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := s.shared.Delete(ctx, name); err != nil {
 		return err // the spooled record stays: its token may be the only live one
 	}
-	if err := s.local.Delete(ctx, Name(name)); err != nil {
-		return err
+	err := s.local.Delete(ctx, Name(name))
+	if err == nil {
+		// Between the two, another process of this machine may have found no shared
+		// record and brought a spooled one there.
+		err = s.shared.Delete(ctx, name)
 	}
-	// Between the two, another process of this machine may have found no shared
-	// record and brought a spooled one there.
-	return s.shared.Delete(ctx, name)
+	if err != nil {
+		return &tokenstore.Error{Kind: tokenstore.Late, Op: "delete", Name: "all of record " + name, Err: err}
+	}
+	return nil
 }
