@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -218,10 +219,8 @@ func (a *app) hint(err error) string {
 		return "make it executable: chmod +x"
 	case errors.Is(err, record.ErrNewer):
 		return "nothing was changed, and the login is good; update exactauth on this machine"
-	case errors.As(err, &sealed) && sealed.How != "":
-		return fmt.Sprintf(`nothing was spent or changed; if a change of the seal was interrupted, run it again: "exactauth setup%s --seal %s"`, p, sealed.How)
-	case errors.Is(err, record.ErrSealed):
-		return fmt.Sprintf(`nothing was spent or changed; say how it is sealed: "exactauth setup%s --seal HOW"`, p)
+	case errors.As(err, &sealed): // record.ErrSealed has one, too
+		return fmt.Sprintf(`nothing was spent or changed; if a change of the seal was interrupted, run it again: "exactauth setup%s --seal %s"`, p, cmp.Or(sealed.How, "HOW"))
 	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.Is(err, exactauth.ErrSaved):
@@ -300,7 +299,7 @@ func storeHint(kind tokenstore.Kind, p string) string {
 	case tokenstore.SealKey:
 		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, then retry; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
 	case tokenstore.Seal:
-		return fmt.Sprintf(`nothing was spent or changed; to change how it is sealed: "exactauth setup%s --seal HOW"`, p)
+		return fmt.Sprintf(`nothing was spent or changed; put back the record that exactauth stored there last, or start over: "exactauth logout --forget%s", then setup and login`, p)
 	case tokenstore.Late: // after a request to Exact, or without one
 		return fmt.Sprintf(`the change could not be saved; if Exact had just sent tokens, they are lost; fix the store and retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
 	}

@@ -263,14 +263,14 @@ func (w *world) secretsOf(what string, b []byte) (found []string) {
 	return found
 }
 
-// cmdUnseal: unseal KEY FROM TO opens FROM as "age -d -i KEY -o TO FROM" does.
+// cmdUnseal: unseal KEY FROM TO opens FROM as "age -d -i KEY FROM | tail -n +2 >TO" does.
 func cmdUnseal(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: unseal KEY FROM TO")
 	}
 	identities, err := age.ParseIdentities(strings.NewReader(ts.ReadFile(args[0])))
 	ts.Check(err)
-	r, err := age.Decrypt(strings.NewReader(ts.ReadFile(args[1])), identities...)
+	b, err := unsealed([]byte(ts.ReadFile(args[1])), identities)
 	if neg {
 		if err == nil {
 			ts.Fatalf("%s was opened", args[1])
@@ -278,11 +278,36 @@ func cmdUnseal(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Check(err)
-	b, err := io.ReadAll(r)
-	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), b, 0o600))
 	w := worldOf(ts)
 	w.allowed = append(w.allowed, ts.MkAbs(args[2]))
+}
+
+// unsealed returns the record in an age file.
+func unsealed(b []byte, identities []age.Identity) ([]byte, error) {
+	r, err := age.Decrypt(bytes.NewReader(b), identities...)
+	if err != nil {
+		return nil, err
+	}
+	b, err = io.ReadAll(r)
+	_, rec, _ := bytes.Cut(b, []byte("\n")) // behind its proof
+	return rec, err
+}
+
+// cmdForge: forge KEY FROM TO seals FROM as anybody can who has the public half of KEY.
+func cmdForge(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: forge KEY FROM TO")
+	}
+	identities, err := age.ParseIdentities(strings.NewReader(ts.ReadFile(args[0])))
+	ts.Check(err)
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, identities[0].(*age.X25519Identity).Recipient())
+	ts.Check(err)
+	_, err = io.WriteString(w, ts.ReadFile(args[1]))
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), sealed.Bytes(), 0o600))
 }
 
 // cmdKeyFile: key-file FILE makes an age identity.
@@ -331,9 +356,8 @@ func (w *world) copies(ts *testscript.TestScript, profile string) map[string]*re
 	opened := map[string]*record.Record{}
 	for where, b := range found {
 		if bytes.HasPrefix(b, []byte("age-encryption.org/")) {
-			r, err := age.Decrypt(bytes.NewReader(b), identities...)
-			ts.Check(err)
-			b, err = io.ReadAll(r)
+			var err error
+			b, err = unsealed(b, identities)
 			ts.Check(err)
 		}
 		rec, err := record.Decode(b)

@@ -141,6 +141,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"keyring":       cmdKeyring,
 	"key-file":      cmdKeyFile,
 	"unseal":        cmdUnseal,
+	"forge":         cmdForge,
 	"clean":         cmdClean,
 	"current":       cmdCurrent,
 	"lives":         cmdLives,

@@ -1,7 +1,14 @@
 // Package seal keeps the records of any token store as age files
 // (age-encryption.org/v1), so that a disk, a backup, a database or its log shows no
-// secret. The key is an age identity, in a file or in the operating system's
-// keyring; "age -d" opens a record.
+// secret. The key is an age identity, in a file or in the operating system's keyring.
+//
+// Everybody can seal for the public half of an identity. So what is sealed begins with a
+// line that names the record and proves that its writer had the secret half:
+//
+//	exactauth-seal/1 NAME MAC
+//
+// The rest is the record, which "age -d | tail -n +2" shows. The proof does not tell an
+// older record of that name from the last one.
 //
 // If the key cannot be had, a call fails before it reads or changes a record. A
 // record that is not sealed is refused; nothing falls back to plain text.
@@ -10,6 +17,9 @@ package seal
 import (
 	"bytes"
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -42,9 +52,29 @@ type Key struct {
 	read   func(context.Context) (string, error)
 	create func(ctx context.Context, identities string) error // fails if there is one
 
-	mu         sync.Mutex
-	identities []age.Identity // each of them opens records
-	recipient  age.Recipient  // of the first, which seals records
+	mu     sync.Mutex
+	owners []owner // each of them opens records; the first seals them
+}
+
+// owner is an identity in a key.
+type owner struct {
+	age.Identity
+	recipient age.Recipient
+	mac       []byte // the key of its proofs
+}
+
+// newOwner derives the key of the proofs from the identity's secret.
+func newOwner(i age.Identity, to age.Recipient, secret string) (owner, error) {
+	mac, err := hkdf.Key(sha256.New, []byte(secret), nil, "exactauth-seal/1", sha256.Size)
+	return owner{i, to, mac}, err
+}
+
+// proof returns the first line of what is sealed, for the record of that name. A name
+// has no line break, so no other name and record have the same proof.
+func (o owner) proof(name, record []byte) []byte {
+	mac := hmac.New(sha256.New, o.mac)
+	fmt.Fprintf(mac, "%s\n%s", name, record)
+	return fmt.Appendf(nil, "exactauth-seal/1 %s %x\n", name, mac.Sum(nil))
 }
 
 // String returns where the key is.
@@ -74,7 +104,7 @@ func (k *Key) Make(ctx context.Context) (made bool, err error) {
 func (k *Key) open(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.recipient != nil {
+	if k.owners != nil {
 		return nil
 	}
 	text, err := k.read(ctx)
@@ -88,15 +118,21 @@ func (k *Key) open(ctx context.Context) error {
 	if err != nil {
 		return k.failed("read", errors.New("there is no age identity in it, a line that begins with AGE-SECRET-KEY-1")) // age's error repeats the line
 	}
-	switch first := identities[0].(type) {
-	case *age.X25519Identity:
-		k.recipient = first.Recipient()
-	case *age.HybridIdentity:
-		k.recipient = first.Recipient()
-	default:
-		return k.failed("read", fmt.Errorf("an identity of the kind %T cannot seal", first))
+	owners := make([]owner, len(identities))
+	for n, i := range identities {
+		switch i := i.(type) {
+		case *age.X25519Identity:
+			owners[n], err = newOwner(i, i.Recipient(), i.String())
+		case *age.HybridIdentity:
+			owners[n], err = newOwner(i, i.Recipient(), i.String())
+		default:
+			err = fmt.Errorf("an identity of the kind %T cannot seal", i)
+		}
+		if err != nil {
+			return k.failed("read", err)
+		}
 	}
-	k.identities = identities
+	k.owners = owners
 	return nil
 }
 
@@ -109,15 +145,16 @@ func notOpened(name string, err error) error {
 	return &tokenstore.Error{Kind: tokenstore.Seal, Op: "open", Name: "record " + name, Err: err}
 }
 
-// seal makes an age file of a record.
-func (k *Key) seal(record []byte) ([]byte, error) {
+// seal makes an age file of the record of that name.
+func (k *Key) seal(name string, record []byte) ([]byte, error) {
 	if k == nil {
 		return record, nil
 	}
 	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, named{k.recipient, k.how})
+	first := k.owners[0]
+	w, err := age.Encrypt(&sealed, named{first.recipient, k.how})
 	if err == nil {
-		_, err = w.Write(record)
+		_, err = w.Write(append(first.proof([]byte(name), record), record...))
 	}
 	if err == nil {
 		err = w.Close()
@@ -158,11 +195,11 @@ func (k *Key) Open(ctx context.Context, name string, b []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return k.unseal(b)
+	return k.unseal(name, b)
 }
 
-// unseal opens an age file.
-func (k *Key) unseal(b []byte) ([]byte, error) {
+// unseal opens an age file that must have been sealed as the record of that name.
+func (k *Key) unseal(name string, b []byte) ([]byte, error) {
 	sealed := Sealed(b)
 	switch {
 	case k == nil && sealed:
@@ -172,18 +209,31 @@ func (k *Key) unseal(b []byte) ([]byte, error) {
 	case !sealed:
 		return nil, &record.SealError{Why: "it is not sealed, though the profile has a seal", How: "none"}
 	}
-	r, err := age.Decrypt(bytes.NewReader(b), k.identities...)
-	if other := (*age.NoIdentityMatchError)(nil); errors.As(err, &other) {
-		return nil, &record.SealError{Why: fmt.Sprintf("it is sealed for another key than the one in %s", k.place), How: record.HowSealed(b)}
+	for _, o := range k.owners {
+		r, err := age.Decrypt(bytes.NewReader(b), o.Identity)
+		if errors.As(err, new(*age.NoIdentityMatchError)) {
+			continue
+		}
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unseal: %w", err)
+		}
+		begin := bytes.IndexByte(text, '\n') + 1
+		line, record := text[:begin], text[begin:]
+		_, rest, _ := bytes.Cut(line, []byte(" "))
+		as, _, _ := bytes.Cut(rest, []byte(" "))
+		switch {
+		case !hmac.Equal(line, o.proof(as, record)):
+			return nil, fmt.Errorf("it was not written by the owner of the key in %s, whose public half is enough to seal it", k.place)
+		case string(as) != name:
+			return nil, fmt.Errorf("it was sealed as the record %s, and was put in the place of this one", as)
+		}
+		return record, nil
 	}
-	var record []byte
-	if err == nil {
-		record, err = io.ReadAll(r)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("unseal: %w", err)
-	}
-	return record, nil
+	return nil, &record.SealError{Why: "it is sealed for another key than the one in " + k.place, How: record.HowSealed(b)}
 }
 
 // store is a store whose records are sealed. Their names are not.
@@ -211,7 +261,7 @@ func (s *store) unseal(name string, b []byte) ([]byte, error) {
 	if s.plain(b) {
 		return b, nil
 	}
-	record, err := s.key.unseal(b)
+	record, err := s.key.unseal(name, b)
 	if err != nil {
 		return nil, notOpened(name, err)
 	}
@@ -252,7 +302,7 @@ func (s *store) Update(ctx context.Context, name string, change record.Change) e
 		case s.plain(changed):
 			return changed, nil
 		}
-		return s.key.seal(changed)
+		return s.key.seal(name, changed)
 	})
 }
 
@@ -274,21 +324,23 @@ func Change(ctx context.Context, in record.Store, name string, to *Key, from ...
 		if b == nil {
 			return nil, record.ErrUnchanged
 		}
-		_, why := to.unseal(b)
-		if why == nil {
-			return nil, record.ErrUnchanged
-		}
-		for _, k := range from {
+		var why error
+		for n, k := range append([]*Key{to}, from...) {
 			if k != nil {
 				if err := k.open(ctx); err != nil {
 					return nil, err
 				}
 			}
-			record, err := k.unseal(b)
-			if err == nil {
-				return to.seal(record)
+			var text []byte
+			text, why = k.unseal(name, b)
+			switch {
+			case why == nil && n == 0:
+				return nil, record.ErrUnchanged
+			case why == nil:
+				return to.seal(name, text)
+			case !errors.As(why, new(*record.SealError)): // the key fits, and the record is not its owner's
+				return nil, notOpened(name, why)
 			}
-			why = err
 		}
 		return nil, notOpened(name, why)
 	})

@@ -75,7 +75,7 @@ func raw(t *testing.T, s record.Store, name string) string {
 	return string(b)
 }
 
-// unseal opens a sealed record as the age command does.
+// unseal opens a sealed record as "age -d | tail -n +2" does.
 func unseal(t *testing.T, sealed string, with ...age.Identity) string {
 	t.Helper()
 	r, err := age.Decrypt(strings.NewReader(sealed), with...)
@@ -85,6 +85,39 @@ func unseal(t *testing.T, sealed string, with ...age.Identity) string {
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatalf("age: %v", err)
+	}
+	line, record, _ := strings.Cut(string(b), "\n")
+	if !strings.HasPrefix(line, "exactauth-seal/1 ") {
+		t.Errorf("it begins with %q", line)
+	}
+	return record
+}
+
+// ageSeals seals a text as "age -r" does for each of the keys.
+func ageSeals(t *testing.T, text string, keys ...age.Recipient) string {
+	t.Helper()
+	var sealed strings.Builder
+	w, err := age.Encrypt(&sealed, keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, text)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return sealed.String()
+}
+
+// inside returns what is in a sealed record, with its first line.
+func inside(t *testing.T, sealed string, with age.Identity) string {
+	t.Helper()
+	r, err := age.Decrypt(strings.NewReader(sealed), with)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return string(b)
 }
@@ -162,19 +195,102 @@ func TestAgeOpensARecord(t *testing.T) {
 	}
 }
 
-// A record that age has sealed for the key is opened.
-func TestOpensWhatAgeSealed(t *testing.T) {
-	key, i := newKey(t)
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, i.Recipient(), identity(t).Recipient()) // and for another key
+// Whoever can write the store cannot exchange records: neither those of two profiles with
+// one key, nor the one that waits on this machine.
+func TestExchangedRecords(t *testing.T) {
+	key, _ := newKey(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	s := seal.New(files, key, nil)
+	names := []string{"acme", "acme.kept", "beta"}
+	stored := map[string]string{}
+	for _, name := range names {
+		put(t, s, name, text+name)
+		stored[name] = raw(t, files, name)
+	}
+	for _, name := range names {
+		for _, from := range names {
+			put(t, files, name, stored[from])
+			if from == name {
+				if got := raw(t, s, name); got != text+name {
+					t.Errorf("%s is %q", name, got)
+				}
+				continue
+			}
+			want := "open record " + name + ": it was sealed as the record " + from + ","
+			_, err := s.Read(t.Context(), name)
+			refused(t, err, want)
+			refused(t, s.Update(t.Context(), name, neverCalled(t)), want)
+			if b, err := key.Open(t.Context(), name, []byte(stored[from])); b != nil || err == nil {
+				t.Errorf("opened as %s: %q, %v", name, b, err)
+			}
+			refused(t, seal.Change(t.Context(), files, name, nil, key), want)
+			refused(t, seal.Change(t.Context(), files, name, key, nil), want)
+			if raw(t, files, name) != stored[from] {
+				t.Errorf("%s was changed", name)
+			}
+		}
+		put(t, files, name, stored[name])
+	}
+}
+
+// The public half of a key is enough to seal, but not to make a record that is opened.
+func TestForgedRecord(t *testing.T) {
+	first, second := identity(t), identity(t)
+	hybrid, err := age.GenerateHybridIdentity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.WriteString(w, text)
-	w.Close()
 	files := tokenstore.NewFiles(t.TempDir(), nil)
-	put(t, files, "a", sealed.String())
-	if got := raw(t, seal.New(files, key, nil), "a"); got != text {
+	written := func(i any, text string) string {
+		t.Helper()
+		files := tokenstore.NewFiles(t.TempDir(), nil)
+		put(t, seal.New(files, seal.File(keyFile(t, i)), nil), "a", text)
+		return raw(t, files, "a")
+	}
+	const another = `{"refresh_token": "another"}`
+	stranger := identity(t)
+	for _, c := range []struct {
+		name string
+		key  []any
+		in   string // what is sealed
+		to   []age.Recipient
+	}{
+		{"a record alone", []any{first}, text, []age.Recipient{first.Recipient()}},
+		{"for the forger as well", []any{first}, text, []age.Recipient{stranger.Recipient(), first.Recipient()}},
+		{"empty", []any{first}, "", []age.Recipient{first.Recipient()}},
+		{"a proof without a MAC", []any{first}, "exactauth-seal/1 a \n" + text, []age.Recipient{first.Recipient()}},
+		{"the forger's own proof", []any{first}, inside(t, written(stranger, text), stranger), []age.Recipient{first.Recipient()}},
+		{"another record behind the owner's proof", []any{first}, strings.Replace(inside(t, written(first, text), first), text, another, 1), []age.Recipient{first.Recipient()}},
+		{"two records behind one proof", []any{first}, inside(t, written(first, text), first) + another, []age.Recipient{first.Recipient()}},
+		{"another name in the owner's proof", []any{first}, strings.Replace(inside(t, written(first, text), first), " a ", " b ", 1), []age.Recipient{first.Recipient()}},
+		{"no line break after the proof", []any{first}, strings.Replace(inside(t, written(first, text), first), "\n", " ", 1), []age.Recipient{first.Recipient()}},
+		{"for the second identity of the file", []any{first, second}, text, []age.Recipient{second.Recipient()}},
+		{"with the proof of the file's other identity", []any{first, second}, inside(t, written(second, text), second), []age.Recipient{first.Recipient()}},
+		{"for a post-quantum identity", []any{hybrid}, text, []age.Recipient{hybrid.Recipient()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			forged := ageSeals(t, c.in, c.to...)
+			put(t, files, "a", forged)
+			s := seal.New(files, seal.File(keyFile(t, c.key...)), nil)
+			_, err := s.Read(t.Context(), "a")
+			refused(t, err, "open record a: it was not written by the owner of the key in age identity ")
+			refused(t, s.Update(t.Context(), "a", neverCalled(t)), "not written by the owner")
+			refused(t, seal.Change(t.Context(), files, "a", nil, seal.File(keyFile(t, c.key...))), "not written by the owner")
+			if raw(t, files, "a") != forged {
+				t.Error("the record was changed")
+			}
+		})
+	}
+}
+
+// What the owner sealed stays good when age seals it for another recipient too.
+func TestOpensWhatAgeSealed(t *testing.T) {
+	key, i := newKey(t)
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	s := seal.New(files, key, nil)
+	put(t, s, "a", text)
+	put(t, files, "a", ageSeals(t, inside(t, raw(t, files, "a"), i), identity(t).Recipient(), i.Recipient()))
+	if got := raw(t, s, "a"); got != text {
 		t.Errorf("it is %q", got)
 	}
 }
