@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,8 @@ type app struct {
 	timeout     time.Duration
 
 	interrupts *interrupts
+	pipes      sync.Map // what secretFile has read, by file
+	keys       sync.Map // of seals, by file: a pipe can be read only once
 	started    bool     // the command line was read; a command's own code runs
 	opened     []func() // closes the databases that were opened
 }
@@ -119,8 +122,8 @@ func (a *app) within(ctx context.Context, limit time.Duration, work func(context
 }
 
 // client returns the client of a profile. It touches no record until it is used.
-func (a *app) client(p config.Settings) (*exactauth.Client, error) {
-	l, err := a.place(p)
+func (a *app) client(ctx context.Context, p config.Settings) (*exactauth.Client, error) {
+	l, err := a.place(ctx, p)
 	if err != nil {
 		return nil, fault.In(p.Name, err)
 	}
@@ -144,12 +147,12 @@ func (a *app) profile() (config.Settings, error) { return config.Resolve(a.Env, 
 
 // current returns the profile that flags, environment and configuration name, and its
 // client.
-func (a *app) current() (config.Settings, *exactauth.Client, error) {
+func (a *app) current(ctx context.Context) (config.Settings, *exactauth.Client, error) {
 	p, err := a.profile()
 	if err != nil {
 		return config.Settings{}, nil, err
 	}
-	c, err := a.client(p)
+	c, err := a.client(ctx, p)
 	return p, c, err
 }
 

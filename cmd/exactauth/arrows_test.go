@@ -47,7 +47,7 @@ func TestArrows(t *testing.T) {
 		"internal/tokenstore":           {"internal/durable", "internal/record"},
 		"internal/exactsim":             {},
 		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore"},
-		"internal/tokenstore/seal":      {"internal/durable", "internal/record", "internal/tokenstore", "internal/trust"},
+		"internal/tokenstore/seal":      {"internal/durable", "internal/fault", "internal/record", "internal/tokenstore", "internal/trust"},
 		"internal/tokenstore/spool":     {"internal/fault", "internal/record", "internal/tokenstore"},
 		"internal/tokenstore/storetest": {"internal/record", "internal/tokenstore"},
 		"internal/auth0":                {"internal/callback", "internal/config", "internal/fault"},

@@ -117,7 +117,7 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	if err != nil {
 		return err
 	}
-	if wish.ClientSecret, err = a.givenSecret("--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET"); err != nil {
+	if wish.ClientSecret, err = a.givenSecret(ctx, "--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET"); err != nil {
 		return err
 	}
 	return a.auth0Error(a.carryOut(ctx, o, d, t, wish), d)

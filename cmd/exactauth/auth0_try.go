@@ -82,7 +82,7 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	if o.urlOnly {
 		return a.auth0Error(a.showAddress(ctx, s), d)
 	}
-	if s.ClientSecret, err = a.givenSecret("--app-secret-file", o.secretFile, "AUTH0_APP_SECRET"); err != nil {
+	if s.ClientSecret, err = a.givenSecret(ctx, "--app-secret-file", o.secretFile, "AUTH0_APP_SECRET"); err != nil {
 		return err
 	}
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })

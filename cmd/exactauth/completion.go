@@ -69,13 +69,13 @@ func (a *app) completeDivisions(_ *cobra.Command, args []string, _ string) ([]st
 // divisionAtSignIn returns the division in the profile's record, or 0. It runs no
 // command that prints a client secret.
 func (a *app) divisionAtSignIn(p config.Settings) int {
-	c, err := a.client(p)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := a.client(ctx, p)
 	if err != nil {
 		return 0
 	}
 	c.ClientSecret = func(context.Context) (fault.Secret, error) { return fault.Secret{}, nil }
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
 	s, err := c.Status(ctx)
 	if err != nil {
 		return 0

@@ -153,7 +153,7 @@ func (e *examination) configuration(p config.Settings) {
 
 // store checks that the record's place is private, can be locked and has room.
 func (e *examination) store(ctx context.Context, p config.Settings) (c *exactauth.Client, reachable bool) {
-	c, err := e.client(p)
+	c, err := e.client(ctx, p)
 	if err != nil {
 		e.fail("store", "", err)
 		return nil, false
@@ -166,7 +166,7 @@ func (e *examination) store(ctx context.Context, p config.Settings) (c *exactaut
 				"%s is on %s, whose locks are not reliable", shown, kind)
 		}
 	}
-	if weak := e.weakness(p); weak != "" {
+	if weak := e.weakness(ctx, p); weak != "" {
 		e.warn("store", "leave sslmode out, with sslrootcert=FILE for an authority of your own: exactauth setup --store ...", "%s", weak)
 	}
 	trying, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -63,7 +63,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if err != nil {
 		return err
 	}
-	_, c, err := a.current()
+	_, c, err := a.current(ctx)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func codeOf(err error) exitCode {
 		return exitConfig
 	case errors.As(err, &store), errors.Is(err, fault.ErrRecord), systemFault(err):
 		return exitStore
-	case errors.As(err, &usage), errors.Is(err, fault.ErrConfig):
+	case !errors.Is(err, context.DeadlineExceeded) && (errors.As(err, &usage) || errors.Is(err, fault.ErrConfig)):
 		return exitConfig
 	case errors.Is(err, fault.ErrForbidden):
 		return exitForbidden

@@ -48,7 +48,7 @@ $BROWSER names another browser. A failed login leaves the existing login untouch
 }
 
 func (a *app) login(ctx context.Context, o loginOptions) error {
-	p, c, err := a.current()
+	p, c, err := a.current(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.Us
 		if err != nil || name == p.Name || other.BaseURL != p.BaseURL || other.ClientID != p.ClientID {
 			continue
 		}
-		c, err := a.client(other)
+		c, err := a.client(ctx, other)
 		if err != nil {
 			continue
 		}

@@ -80,7 +80,7 @@ func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, f
 	if err != nil && config.CheckStore(p.Store) != nil {
 		p.Store, p.Seal = config.StoreFile, config.SealNone // no other place can have a record
 	}
-	c, err := a.client(p)
+	c, err := a.client(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 			return err
 		}
 	}
-	p, c, err := a.current()
+	p, c, err := a.current(ctx)
 	if err != nil {
 		return err
 	}

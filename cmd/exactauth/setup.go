@@ -163,7 +163,7 @@ func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string
 	if err := config.CheckPassword(name, store); err != nil {
 		return err
 	}
-	secret, err := a.givenSecret("--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET") // a command is run when the secret is needed
+	secret, err := a.givenSecret(ctx, "--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET") // a command is run when the secret is needed
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (a *app) knownSecret(ctx context.Context, name string, table config.Values,
 	}
 	looked := false // in one of them; the other then need not be readable
 	for _, p := range slices.Compact([]config.Settings{there, p}) {
-		c, openErr := a.client(p)
+		c, openErr := a.client(ctx, p)
 		if openErr == nil {
 			known, openErr = c.HasClientSecret(ctx)
 		}
@@ -242,7 +242,7 @@ func incomplete(haveSecret bool, err error) error {
 func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	c, err := a.client(p)
+	c, err := a.client(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	if err := moved(ctx); err != nil {
 		return err
 	}
-	if weak := a.weakness(p); weak != "" {
+	if weak := a.weakness(ctx, p); weak != "" {
 		a.Note(weak)
 	}
 	if a.JSON {
@@ -412,7 +412,7 @@ func (a *app) askClientSecret(ctx context.Context, current bool) (fault.Secret, 
 		if err != nil || current && line == "" {
 			return fault.Secret{}, err
 		}
-		secret, err := readSecret("Client Secret", strings.NewReader(line))
+		secret, err := secretIn("Client Secret", []byte(line))
 		if err == nil {
 			return secret, nil
 		}

@@ -129,7 +129,7 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 	var c *exactauth.Client
 	var s exactauth.Status
 	if err == nil {
-		c, err = a.client(p)
+		c, err = a.client(ctx, p)
 	}
 	if err == nil {
 		s, err = c.Status(ctx)

@@ -14,12 +14,12 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
-	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // absolute makes the path of a file in a flag's value absolute.
@@ -44,7 +44,7 @@ type place struct {
 	records record.Store // what a client uses: spool or direct
 }
 
-func (a *app) place(p config.Settings) (*place, error) {
+func (a *app) place(ctx context.Context, p config.Settings) (*place, error) {
 	dir, err := config.StateDir(a.Env)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,8 @@ func (a *app) place(p config.Settings) (*place, error) {
 	l.raw = l.files
 	switch file, ok := strings.CutPrefix(p.Seal, config.SealAge); {
 	case ok:
-		l.key = seal.File(file)
+		key, _ := a.keys.LoadOrStore(file, seal.File(file))
+		l.key = key.(*seal.Key)
 	case p.Seal == config.SealKeyring:
 		l.key = seal.Keyring(a.keyringReady)
 	}
@@ -66,11 +67,14 @@ func (a *app) place(p config.Settings) (*place, error) {
 	}
 	address := p.Store
 	if file, ok := strings.CutPrefix(p.Store, config.StoreInFile); ok {
-		if address, err = readAddress(file); err != nil {
-			return nil, err
+		b, err := a.secretFile(ctx, file)
+		if err != nil {
+			return nil, usagef("store: %w", err)
 		}
+		address = strings.TrimSpace(string(b))
 	}
-	if l.shared, err = pgstore.New(address); err != nil {
+	// It may read more files: of passwords, keys and certificates.
+	if l.shared, err = fault.Await(ctx, func() (*pgstore.Store, error) { return pgstore.New(address) }); err != nil {
 		return nil, usagef("store %s: %w", redacted(p.Store), err)
 	}
 	a.opened = append(a.opened, l.shared.Close)
@@ -81,8 +85,8 @@ func (a *app) place(p config.Settings) (*place, error) {
 }
 
 // weakness says what is wrong with the way to a profile's database, or nothing.
-func (a *app) weakness(p config.Settings) string {
-	l, err := a.place(p)
+func (a *app) weakness(ctx context.Context, p config.Settings) string {
+	l, err := a.place(ctx, p)
 	if err != nil || l.shared == nil || l.shared.Weak() == "" {
 		return ""
 	}
@@ -120,20 +124,6 @@ func (a *app) keyringReady() error {
 	return errors.New("there is no desktop session with a keyring here (DBUS_SESSION_BUS_ADDRESS is not set)")
 }
 
-// readAddress reads a database URL, which may contain a password, from a file that
-// must be closed to other users.
-func readAddress(file string) (string, error) {
-	var b []byte
-	_, err := trust.Secret(file)
-	if err == nil {
-		b, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return "", usagef("store: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
 // redacted returns a profile's store without passwords and options.
 func redacted(store string) string {
 	if shown, err := pgstore.Shown(store); err == nil {
@@ -148,11 +138,11 @@ func redacted(store string) string {
 // moveRecord moves the profile's record from the old store and seal to those of
 // p. The caller calls finish once the configuration names the new ones.
 func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (finish func(context.Context) error, err error) {
-	from, err := a.place(before)
+	from, err := a.place(ctx, before)
 	if err != nil {
 		return nil, err
 	}
-	to, err := a.place(p)
+	to, err := a.place(ctx, p)
 	if err != nil {
 		return nil, err
 	}

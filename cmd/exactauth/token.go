@@ -53,7 +53,7 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 	if _, err := new(record.Token).Text(o.format); err != nil {
 		return usagef("--format %q: %w", o.format, err)
 	}
-	_, c, err := a.current()
+	_, c, err := a.current(ctx)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ type division struct {
 }
 
 func (a *app) whoami(ctx context.Context, divisions bool) error {
-	p, c, err := a.current()
+	p, c, err := a.current(ctx)
 	if err != nil {
 		return err
 	}

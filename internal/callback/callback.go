@@ -117,13 +117,14 @@ func (o Options) certificate(ctx context.Context, at place) (_ *tls.Certificate,
 		return nil, false, nil
 	}
 	if o.Settings.TLSCert != "" {
+		var key []byte
 		var cert tls.Certificate
-		_, err := trust.File(o.Settings.TLSCert)
+		chain, _, err := trust.Read(ctx, o.Settings.TLSCert, trust.File)
 		if err == nil {
-			_, err = trust.Secret(o.Settings.TLSKey)
+			key, _, err = trust.Read(ctx, o.Settings.TLSKey, trust.Secret)
 		}
 		if err == nil {
-			cert, err = tls.LoadX509KeyPair(o.Settings.TLSCert, o.Settings.TLSKey)
+			cert, err = tls.X509KeyPair(chain, key)
 		}
 		if err != nil {
 			return nil, false, fault.Wrap(fault.ErrConfig, err, "the listener's certificate")

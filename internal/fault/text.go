@@ -96,6 +96,27 @@ func RetryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
+// Await returns what wait returns, or the cause of ctx's end if that comes first. Then
+// wait goes on, because nothing can call it off: the open or the read of a pipe, say.
+// Await is for a program that soon ends.
+func Await[T any](ctx context.Context, wait func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := wait()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return *new(T), context.Cause(ctx)
+	}
+}
+
 // Pause waits for d, or until ctx ends, whose cause it then returns. The time during
 // which the machine is suspended counts.
 func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d, time.Now) }

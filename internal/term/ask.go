@@ -80,22 +80,9 @@ func (t *Terminal) Choose(ctx context.Context, question string, options Table) (
 // answer waits for a read from the terminal, which cannot be called off, or for the
 // end of ctx.
 func answer(ctx context.Context, read func() (string, error)) (string, error) {
-	type result struct {
-		line string
-		err  error
+	line, err := fault.Await(ctx, read)
+	if err != nil && ctx.Err() == nil {
+		err = fault.Wrap(ErrNoAnswer, err, "the input ended")
 	}
-	done := make(chan result, 1)
-	go func() {
-		line, err := read()
-		done <- result{line, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return "", fault.Wrap(ErrNoAnswer, r.err, "the input ended")
-		}
-		return r.line, nil
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
+	return line, err
 }

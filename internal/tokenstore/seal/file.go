@@ -3,16 +3,12 @@ package seal
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/trust"
 )
-
-// maxKeyFile bounds what is read of a file; identity files are far smaller.
-const maxKeyFile = 64 << 10
 
 // File returns the key in an identity file as age-keygen writes it. If the file has
 // several identities, the first seals and all of them open, so a key is replaced by
@@ -22,22 +18,11 @@ func File(path string) *Key {
 	return &Key{
 		place: "age identity " + path,
 		how:   "age:" + path,
-		read: func(context.Context) (string, error) {
-			info, err := trust.Secret(path)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				return "", errNoKey
-			case err != nil:
-				return "", bare(err)
-			case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
-				return "", errors.New("it is not a regular file")
+		read: func(ctx context.Context) (string, error) {
+			b, _, err := trust.Read(ctx, path, trust.Secret)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = errNoKey
 			}
-			f, err := os.Open(path)
-			if err != nil {
-				return "", bare(err)
-			}
-			defer f.Close()
-			b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 			return string(b), bare(err)
 		},
 		create: func(_ context.Context, identities string) error {

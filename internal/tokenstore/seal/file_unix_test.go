@@ -3,29 +3,38 @@
 package seal_test
 
 import (
+	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 )
 
-// Opening a pipe would wait for its writer.
-func TestKeyFileIsNoPipe(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Skip(err)
+// An identity may come through a pipe. The wait for its writer ends with the context.
+func TestKeyFileIsAPipe(t *testing.T) {
+	pipe := func() string {
+		path := filepath.Join(t.TempDir(), "pipe")
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Skip(err)
+		}
+		return path
 	}
-	done := make(chan error, 1)
-	go func() {
-		done <- seal.New(tokenstore.NewFiles(t.TempDir(), nil), seal.File(path), nil).Update(t.Context(), "a", neverCalled(t))
-	}()
-	select {
-	case err := <-done:
-		refused(t, err, "not a regular file")
-	case <-time.After(10 * time.Second):
-		t.Error("it hangs")
+	files := tokenstore.NewFiles(t.TempDir(), nil)
+	ended := errors.New("ended")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ended)
+	if err := seal.New(files, seal.File(pipe()), nil).Update(ctx, "a", neverCalled(t)); !errors.Is(err, ended) {
+		t.Errorf("without a writer: %v; want the context's cause", err)
+	}
+	path, identity := pipe(), identity(t).String()
+	go os.WriteFile(path, []byte(identity), 0o600)
+	s := seal.New(files, seal.File(path), nil)
+	put(t, s, "a", text)
+	if got := raw(t, s, "a"); got != text {
+		t.Errorf("it is %q", got)
 	}
 }

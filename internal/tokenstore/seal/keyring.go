@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/zalando/go-keyring"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // The keyring's item, which for example "secret-tool lookup service exactauth username
@@ -25,46 +27,35 @@ const keyringLimit = 3 * time.Second
 // Linux and BSD, the Keychain on macOS, the Credential Manager on Windows. Before each
 // call of the keyring it calls ready, which returns why there is none to call.
 func Keyring(ready func() error) *Key {
-	ask := func(ctx context.Context, call func() error) error {
+	ask := func(ctx context.Context, call func() (string, error)) (string, error) {
 		if err := ready(); err != nil {
-			return fmt.Errorf("%w; you may still be signed in", err)
+			return "", fmt.Errorf("%w; you may still be signed in", err)
 		}
 		ctx, cancel := context.WithTimeout(ctx, keyringLimit)
 		defer cancel()
-		done := make(chan error, 1)
-		go func() { done <- call() }() // which cannot be cancelled
-		select {
-		case err := <-done:
-			if err == nil || errors.Is(err, keyring.ErrNotFound) {
-				return err
-			}
-			return fmt.Errorf("the keyring says: %v; you may still be signed in", err)
-		case <-ctx.Done():
-			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("the keyring did not answer in %s (locked, or no desktop session?); you may still be signed in", keyringLimit)
+		text, err := fault.Await(ctx, call)
+		switch {
+		case err == nil || errors.Is(err, keyring.ErrNotFound):
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			err = fmt.Errorf("the keyring did not answer in %s (locked, or no desktop session?); you may still be signed in", keyringLimit)
+		case ctx.Err() == nil:
+			err = fmt.Errorf("the keyring says: %v; you may still be signed in", err)
 		}
+		return text, err
 	}
 	return &Key{
 		place: "the keyring",
 		how:   "keyring",
 		read: func(ctx context.Context) (string, error) {
-			text := make(chan string, 1)
-			err := ask(ctx, func() error {
-				got, err := keyring.Get(keyringService, keyringUser)
-				text <- got
-				return err
-			})
+			text, err := ask(ctx, func() (string, error) { return keyring.Get(keyringService, keyringUser) })
 			if errors.Is(err, keyring.ErrNotFound) {
-				return "", errNoKey
-			} else if err != nil {
-				return "", err
+				err = errNoKey
 			}
-			return <-text, nil
+			return text, err
 		},
 		create: func(ctx context.Context, identities string) error {
-			return ask(ctx, func() error { return keyring.Set(keyringService, keyringUser, identities) })
+			_, err := ask(ctx, func() (string, error) { return "", keyring.Set(keyringService, keyringUser, identities) })
+			return err
 		},
 	}
 }

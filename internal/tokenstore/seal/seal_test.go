@@ -490,7 +490,7 @@ func TestKeyFileMustBeOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = seal.New(files, seal.File(dir), nil).Read(t.Context(), "a")
-	refused(t, err, "not a regular file")
+	refused(t, err, "is a directory")
 }
 
 // The first identity seals, and each of them opens: a key is replaced by putting the
