@@ -90,6 +90,10 @@ const (
 	Raw FaultKind = "raw"
 )
 
+// FaultKinds are all kinds.
+var FaultKinds = []FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, CutLate, Form, ByteOrderMark, Huge, NoRefreshToken,
+	EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}
+
 // carriesReply reports whether the kind is made of the right reply, for which the
 // request must be carried out.
 func (k FaultKind) carriesReply() bool {
@@ -128,8 +132,7 @@ func (s *Sim) Inject(f Fault) {
 	defer s.mu.Unlock()
 	f.On, f.Kind, f.Times = cmp.Or(f.On, TokenEndpoint), cmp.Or(f.Kind, Slow), cmp.Or(f.Times, 1)
 	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) ||
-		!slices.Contains([]FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, CutLate, Form, ByteOrderMark, Huge, NoRefreshToken,
-			EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}, f.Kind) {
+		!slices.Contains(FaultKinds, f.Kind) {
 		panic("exactsim: no fault " + string(f.Kind) + " on " + string(f.On))
 	}
 	s.faults = append(s.faults, f)

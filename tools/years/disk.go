@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
-	"slices"
-	"sync"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -14,27 +14,18 @@ import (
 
 // disk is where records are: the file system of a machine, or the database that machines
 // share. What was renamed can be read at once, and is durable only once it was synced: a
-// machine that loses power forgets the rest. All of it is in memory.
+// machine that loses power forgets the rest. The world's mutex guards it.
 type disk struct {
 	name   string // "store", or "spool" beside a shared store
 	shared bool   // a database: a session can end while its process lives
-
-	mu    sync.Mutex // never held while time passes
-	cells map[string]*cell
+	cells  map[string]*cell
 }
 
 // cell is one record.
 type cell struct {
-	visible, durable []byte // nil: there is none
-	holder           *hold
-	queue            []*hold
-}
-
-// hold is a lock on a record, or the wait for it.
-type hold struct {
-	by   *process
-	got  chan struct{} // closed when it is held
-	lost bool          // the session that held it has ended
+	visible, durable []byte        // nil: there is none
+	lock             chan struct{} // full while it is held
+	holder           *handle       // nil if its session has ended
 }
 
 func newDisk(name string, shared bool) *disk {
@@ -42,65 +33,37 @@ func newDisk(name string, shared bool) *disk {
 }
 
 func (d *disk) cell(name string) *cell {
-	c := d.cells[name]
-	if c == nil {
-		c = &cell{}
-		d.cells[name] = c
+	if d.cells[name] == nil {
+		d.cells[name] = &cell{lock: make(chan struct{}, 1)}
 	}
-	return c
-}
-
-// peek returns what a reader sees.
-func (d *disk) peek(name string) []byte {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.cell(name).visible
+	return d.cells[name]
 }
 
 // losePower forgets what was not synced.
 func (d *disk) losePower() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, c := range d.cells {
 		c.visible = c.durable
 	}
 }
 
-// free ends the sessions of a process, or, if it is nil, all: their locks are free.
-func (d *disk) free(p *process) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// endSessions frees the locks of a process, or, if it is nil, all.
+func (d *disk) endSessions(p *process) {
 	for _, c := range d.cells {
-		for _, h := range append(slices.Clone(c.queue), c.holder) {
-			if h == nil || p != nil && h.by != p {
-				continue
-			}
-			h.lost = true
-			if c.holder != h {
-				close(h.got) // it waits for nothing any more
-			}
-			c.release(h)
+		if c.holder != nil && (p == nil || c.holder.p == p) {
+			c.release(c.holder)
 		}
 	}
 }
 
-// release gives the lock, or the place in the queue, to the next. It may be called again.
-func (c *cell) release(h *hold) {
-	if i := slices.Index(c.queue, h); i >= 0 {
-		c.queue = slices.Delete(c.queue, i, i+1)
-	}
-	if c.holder != h {
-		return
-	}
-	if c.holder = nil; len(c.queue) > 0 {
-		c.holder = c.queue[0]
-		c.queue = c.queue[1:]
-		close(c.holder.got)
+// release passes the lock on, unless the session of its holder has ended.
+func (c *cell) release(h *handle) {
+	if c.holder == h {
+		c.holder = nil
+		<-c.lock
 	}
 }
 
-// handle is a disk as one process sees it. Every call is a step of the process; a nil
-// process takes none.
+// handle is a disk as one call of a process sees it. All it does are steps of the process.
 type handle struct {
 	*disk
 	p *process
@@ -108,171 +71,120 @@ type handle struct {
 
 func (d *disk) open(p *process) record.Store { return handle{d, p} }
 
-// step takes a step of the process. It returns why the disk fails there, or nil.
-func (h handle) step(at string, kind tokenstore.Kind) error {
-	if h.p == nil {
-		return nil
-	}
-	t := h.p.step(h.name + " " + at)
-	down := h.shared && h.p.w.now(databaseDown)
-	switch {
-	case down:
-		h.free(nil)
-	case t.kind == sessionEnds && h.shared:
-		h.free(h.p)
-		if kind != tokenstore.Late {
-			return nil // the next statement fails
+// step takes a step of the process. It returns why the disk fails there, or nil. Of a
+// session that has ended, the next statement fails.
+func (h handle) step(at string, kind tokenstore.Kind) (err error) {
+	e := h.p.step(h.name + " " + at)
+	h.p.w.do(func() {
+		_, down := h.p.w.during(databaseDown, nil)
+		if down = down && h.shared; down {
+			h.endSessions(nil)
 		}
-	case t.kind != storeFails:
-		return nil
-	}
-	if h.shared && kind != tokenstore.Late {
-		kind = tokenstore.Database
-	}
-	return h.fail(kind, at, errors.New("input/output error"))
+		if down || e.kind == storeFails || e.kind == sessionEnds && h.shared && kind == tokenstore.Late {
+			h.p.troubled, h.p.w.bad = true, time.Now()
+			err = h.failed(kind, at, errors.New("input/output error"))
+		}
+	})
+	return err
 }
 
-func (h handle) fail(kind tokenstore.Kind, at string, err error) error {
-	if h.p != nil {
-		h.p.failed(kind, h.shared)
+func (h handle) failed(kind tokenstore.Kind, at string, err error) error {
+	if h.shared && kind == tokenstore.Directory {
+		kind = tokenstore.Database
 	}
 	return &tokenstore.Error{Kind: kind, Op: at, Name: h.name, Err: err}
 }
 
 func (h handle) Read(ctx context.Context, name string) ([]byte, error) {
-	if err := tokenstore.CheckName(name); err != nil {
-		return nil, err
-	}
-	if err := h.step("read", tokenstore.Directory); err != nil {
+	if err := cmp.Or(tokenstore.CheckName(name), h.step("read", tokenstore.Directory)); err != nil {
 		return nil, err
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, context.Cause(ctx)
 	}
-	b := h.peek(name)
-	if b == nil {
+	var b []byte
+	if h.p.w.do(func() { b = bytes.Clone(h.cell(name).visible) }); b == nil {
 		return nil, fs.ErrNotExist
 	}
-	return bytes.Clone(b), nil
+	return b, nil
 }
 
-// lock waits for the record's lock.
-func (h handle) lock(ctx context.Context, name string) (c *cell, held *hold, err error) {
-	if err := tokenstore.CheckName(name); err != nil {
-		return nil, nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+// locked calls f with the record's lock.
+func (h *handle) locked(ctx context.Context, name string, f func(c *cell) error) error {
+	w := h.p.w
+	if err := cmp.Or(tokenstore.CheckName(name), context.Cause(ctx)); err != nil {
+		return err
 	}
 	if err := h.step("lock", tokenstore.Directory); err != nil {
-		return nil, nil, err
+		return err
 	}
-	if ctx.Err() != nil { // meanwhile
-		return nil, nil, h.late(ctx)
-	}
-	held = &hold{by: h.p, got: make(chan struct{})}
-	h.mu.Lock()
-	c = h.cell(name)
-	if c.holder == nil {
-		c.holder = held
-		close(held.got)
-	} else {
-		c.queue = append(c.queue, held)
-	}
-	h.mu.Unlock()
-	var killed chan struct{}
-	if h.p != nil {
-		killed = h.p.killed
-	}
-	select {
-	case <-held.got:
-		h.mu.Lock()
-		lost := held.lost
-		h.mu.Unlock()
-		if lost {
-			return nil, nil, h.fail(tokenstore.Database, "lock", errors.New("the session has ended"))
+	var c *cell
+	w.do(func() { c = h.cell(name) })
+	if ctx.Err() == nil { // select would toss a coin
+		select {
+		case c.lock <- struct{}{}:
+			w.do(func() { c.holder = h })
+			defer w.do(func() { c.release(h) })
+			h.p.exitIfOver()
+			return f(c)
+		case <-h.p.life.Done():
+			h.p.exitIfOver()
+		case <-ctx.Done():
 		}
-	case <-killed:
-		h.p.exitIfDead()
-	case <-ctx.Done():
-		h.unlock(c, held)
-		return nil, nil, h.late(ctx)
 	}
-	return c, held, nil
-}
-
-// late returns the error of a wait that ctx has ended.
-func (h handle) late(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return h.fail(tokenstore.Lock, "lock", ctx.Err())
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.Cause(ctx)
 	}
-	return context.Cause(ctx)
-}
-
-func (h handle) unlock(c *cell, held *hold) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c.release(held)
+	return h.failed(tokenstore.Lock, "lock", ctx.Err())
 }
 
 // Update has the steps of a file: lock, room, write, rename, sync. In a database the
 // commit is both of the last two.
 func (h handle) Update(ctx context.Context, name string, change record.Change) error {
-	c, held, err := h.lock(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer h.unlock(c, held)
-	if err := h.step("room", tokenstore.Directory); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	old := c.visible
-	c.durable = old // the directory is synced first
-	h.mu.Unlock()
-	changed, err := change(ctx, bytes.Clone(old))
-	write, err := tokenstore.Result(h.name, old, changed, err)
-	if !write {
-		return err
-	}
-	if err := h.step("write", tokenstore.Late); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	if held.lost {
-		h.mu.Unlock()
-		return h.fail(tokenstore.Late, "write", errors.New("the session has ended"))
-	}
-	c.visible = bytes.Clone(changed)
-	if h.shared {
-		c.durable = c.visible
-	}
-	h.mu.Unlock()
-	if err := h.step("sync", tokenstore.Late); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	if !held.lost {
-		c.durable = c.visible
-	}
-	h.mu.Unlock()
-	if h.p != nil {
-		h.p.step(h.name + " saved")
-	}
-	return nil
+	return h.locked(ctx, name, func(c *cell) error {
+		if err := h.step("room", tokenstore.Directory); err != nil {
+			return err
+		}
+		var old []byte
+		h.p.w.do(func() { // the directory is synced first
+			old, c.durable = c.visible, c.visible
+		})
+		changed, err := change(ctx, bytes.Clone(old))
+		write, err := tokenstore.Result(h.name, old, changed, err)
+		if !write {
+			return err
+		}
+		if err := h.step("write", tokenstore.Late); err != nil {
+			return err
+		}
+		lost := false
+		h.p.w.do(func() {
+			if lost = c.holder != &h; lost {
+				h.p.w.bad = time.Now()
+			} else {
+				c.visible = bytes.Clone(changed)
+			}
+			if h.shared {
+				c.durable = c.visible
+			}
+		})
+		if lost {
+			return h.failed(tokenstore.Late, "write", errors.New("the session has ended"))
+		}
+		if err := h.step("sync", tokenstore.Late); err != nil {
+			return err
+		}
+		h.p.w.do(func() { c.durable = c.visible })
+		return h.step("saved", tokenstore.Late)
+	})
 }
 
 func (h handle) Delete(ctx context.Context, name string) error {
-	c, held, err := h.lock(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer h.unlock(c, held)
-	if err := h.step("delete", tokenstore.Directory); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c.visible, c.durable = nil, nil
-	return nil
+	return h.locked(ctx, name, func(c *cell) error {
+		if err := h.step("delete", tokenstore.Directory); err != nil {
+			return err
+		}
+		h.p.w.do(func() { c.visible, c.durable = nil, nil })
+		return nil
+	})
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
@@ -14,556 +11,370 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
 
 const (
 	// bound is how long after the last trouble a call may still fail: the record holds
 	// for an hour at most, and Exact blocks an app for an hour.
-	bound = 3 * time.Hour
+	bound = 3 * hour
 
 	allowance  = time.Second // for a token that ends while it is handed out
 	errorLimit = 10
+	patience   = 59 * time.Second // with an answer; the program's own limit is a minute
 )
 
-// Reasons why a login is lost without a fault of exactauth.
+// Causes of a loss that are no fault of exactauth, as far as more than one place names them.
 const (
-	replyLost = "the answer to a refresh or sign-in that was carried out did not arrive"
-	killed    = "the process or machine died between the server's act and the save"
-	unsaved   = "the store could not save the answer"
-	outside   = "the user signed in elsewhere, or revoked the app"
-	unused    = "not used for 30 days"
-	falsely   = "Exact refused a token that it would have taken"
-	onTheWay  = "a process that is stopped has the answer"
-	foreign   = "the sign-in after it was another user's"
-	elsewise  = "another machine has the answer"
+	outside  = "the user signed in elsewhere, or revoked the app"
+	falsely  = "Exact refused a token that it would have taken"
+	elsewise = "another machine has the answer"
+	onTheWay = "a process that is stopped has the answer"
 )
 
 // memory is what the judge remembers.
 type memory struct {
-	wrong   []string
-	how     string // the first of them without its details, "" if there is none
-	when    time.Time
-	bad     time.Time // the last trouble
-	slow    time.Time // slowOne is stopped until then
-	slowOne *process
-	outside time.Time   // the last sign-in elsewhere
-	errors  []time.Time // of the token endpoint, in the last hour
-	// unreached is set when a request got no answer. The client tries the token before once,
-	// and a try that does not reach the server leaves no event.
-	unreached bool
-
-	known  bool // the record says whose the login is
-	person bool // a person has to look after the login
+	wrong    []string          // the rule that was broken first, and how
+	failed   time.Time         // when
+	bad      time.Time         // the last trouble, which excuses failures for a while
+	outside  time.Time         // the last sign-in elsewhere
+	errors   []time.Time       // of the token endpoint, in the last hour
+	requests []*request        // the last that made a refresh token, or refused a good one
+	whose    map[string]string // code or refresh token: the user
+	owner    string            // the user whose tokens may be handed out
+	known    bool              // the record says whose the login is
+	person   bool              // a person has to look after the login
+	count    map[string]int
+	states   map[string]bool
 }
 
-// tally is what is counted.
-type tally struct {
-	calls, requests, refreshes, troubles, logins int
-	lost                                         map[string]int
-	states                                       map[uint64]struct{}
+func newMemory() memory {
+	return memory{owner: exactsim.AnnaID, whose: map[string]string{}, count: map[string]int{}, states: map[string]bool{}}
 }
 
-// blame notes what must not happen.
-func (w *world) blame(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if w.memory.how == "" {
-		w.memory.how, w.memory.when = strings.TrimLeft(text, "0123456789")[:min(len(text)-2, 60)], time.Now()
-	}
-	w.note(nil, "WRONG", text)
-	w.memory.wrong = append(w.memory.wrong, text)
-}
+// moment is when a rule is judged.
+type moment int
 
-// trouble notes that something went wrong just now, which excuses failures for a while.
-func (w *world) trouble() { w.memory.bad = time.Now() }
+const (
+	served moment = iota // the simulator has decided about a request
+	gaveUp               // a process does not wait for the answer any longer
+	ended                // a process has ended
+)
 
-// calm reports whether nothing has gone wrong for so long that nothing may fail.
-func (w *world) calm() bool {
-	if w.shared != nil && slices.ContainsFunc(w.machines, func(m *machine) bool { return m.clock.Abs() > skew }) {
-		return false
-	}
-	return time.Since(w.memory.bad) > bound && time.Since(w.memory.slow) > time.Minute && !w.now(serverDown) && !w.now(databaseDown)
-}
-
-// judgeRequest judges a token request by the simulator's event.
-func (w *world) judgeRequest(p *process, q *request) {
-	if p == nil {
-		return
-	}
-	w.note(p, "served", fmt.Sprintf("%s: %s %d %s", q.GrantType, q.Outcome, q.Status, q.Fault))
-	if q.exchange() {
-		w.count.logins++
-	}
-	now := time.Now()
-	switch q.Status {
-	case 400, 401, 403, 404:
-		if q.Fault == exactsim.Gateway || q.Outcome == exactsim.Blocked {
-			break
+// rules are what must hold. how says how a rule is broken, "" if it is not.
+var rules = []struct {
+	moment
+	says string
+	how  func(w *world, p *process, q *request) string
+}{
+	{served, "at most ten errors are made in any hour", func(w *world, _ *process, q *request) string {
+		if q.Status/100 != 4 || q.Status == 429 || q.Fault == exactsim.Gateway {
+			return ""
 		}
-		w.memory.errors = slices.DeleteFunc(w.memory.errors, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
-		if w.memory.errors = append(w.memory.errors, now); len(w.memory.errors) > errorLimit {
-			w.blame("%d errors within an hour", len(w.memory.errors))
+		w.errors = slices.DeleteFunc(w.errors, func(t time.Time) bool { return time.Since(t) >= hour })
+		w.errors = append(w.errors, time.Now())
+		return when(len(w.errors) > errorLimit, "%d", len(w.errors))
+	}},
+	{served, "one refresh an expiry is sent, with the newest token", func(w *world, p *process, q *request) string {
+		newer := func(r *record.Record) bool {
+			return r.Pending == nil && r.Refresh.Reveal() != q.used && w.sim.RefreshTokenState(r.Refresh.Reveal()) == exactsim.Current
 		}
-	}
-	if q.GrantType == "refresh_token" && q.Outcome != exactsim.Issued && w.calm() && !w.signingIn() && (q.Outcome == exactsim.TooEarly || w.better(q.used)) {
-		w.blame("a refresh was refused (%s) though nothing had gone wrong", q.Outcome)
-	}
-}
-
-// better reports whether the records have a login that is alive at the simulator, other
-// than the one with this refresh token.
-func (w *world) better(than string) bool {
-	for _, r := range w.everyRecord() {
-		if token := r.Refresh.Reveal(); token != than && r.Pending == nil && w.sim.RefreshTokenState(token) == exactsim.Current {
-			return true
+		refused := q.GrantType == "refresh_token" && q.Outcome != exactsim.Issued && !p.excused()
+		return when(refused && (q.Outcome == exactsim.TooEarly || slices.ContainsFunc(w.records(p.m), newer)), "%s", q.Outcome)
+	}},
+	{gaveUp, "an answer is awaited for a minute, whatever the caller's patience", func(w *world, p *process, q *request) string {
+		return when(time.Since(p.asked) < patience, "%s", time.Since(p.asked))
+	}},
+	{ended, "an answer that arrived is in a record for as long as the server takes its token", func(w *world, p *process, _ *request) string {
+		all := refreshTokens(w.records())
+		return when(w.known && slices.ContainsFunc(w.requests, func(q *request) bool {
+			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
+		}), "it is in none")
+	}},
+	{ended, "a login is lost by an event that no program can prevent", func(w *world, p *process, _ *request) string {
+		cause, explained := w.explain(p)
+		return when(p.asksForSignIn() && !explained, "%s", cause)
+	}},
+	{ended, "a printed token is the owner's, and the server takes it", func(w *world, p *process, _ *request) string {
+		if p.token == "" {
+			return ""
 		}
-	}
-	return false
-}
-
-// moving reports whether a move of the login was cut off.
-func (w *world) moving() bool {
-	return slices.ContainsFunc(w.everyRecord(), func(r *record.Record) bool { return r.MovedTo != "" }) && !w.moved
-}
-
-// saved judges, when a process has ended, that each answer with a new refresh token is in
-// a record, or the server has replaced that token since.
-func (w *world) saved(p *process) {
-	copies := w.everyRecord()
-	for _, q := range w.requests {
-		if q.sender != p || !q.whole || q.saved {
-			continue
+		q := w.brought(p.token)
+		if q == nil {
+			return "the server has not issued it lately"
 		}
-		q.saved = slices.ContainsFunc(copies, func(r *record.Record) bool { return has(r, q.refresh) }) ||
-			w.sim.RefreshTokenState(q.refresh) != exactsim.Current
-		if !q.saved && !p.lost && !p.taken {
-			w.blame("the answer with the new refresh token came, and no record has it")
-		}
-	}
-	w.remember(copies)
-}
-
-// refusedClient reports whether an answer refused the client, rightly or not.
-func (w *world) refusedClient() bool {
-	return slices.ContainsFunc(w.requests, func(q *request) bool {
-		return q.Outcome == exactsim.InvalidClient || q.misled
-	})
-}
-
-func has(r *record.Record, refresh string) bool {
-	return r.Refresh.Reveal() == refresh || r.Pending != nil && r.Pending.Refresh.Reveal() == refresh
-}
-
-// known are the refresh tokens of the records, pending ones too.
-func known(copies []*record.Record) (tokens []string) {
-	for _, r := range copies {
-		for _, s := range []fault.Secret{r.Refresh, r.Previous} {
-			if !s.IsZero() {
-				tokens = append(tokens, s.Reveal())
+		until, tokens := q.Time.Add(life), refreshTokens(w.records(p.m))
+		for _, x := range w.requests {
+			if x.exchange() && x.rotated() && x.user == q.user && x.Time.After(q.Time) && slices.Contains(tokens, x.refresh) {
+				until = x.Time // a sign-in that this machine knows of has ended it
 			}
 		}
-		if r.Pending != nil {
-			tokens = append(tokens, r.Pending.Refresh.Reveal())
+		set := slices.ContainsFunc(w.machines, func(m *machine) bool { return m.stepped.After(q.Time) })
+		late := time.Since(until)
+		return when(q.user != w.owner && w.known, "it is another user's") +
+			when(late > allowance+w.apart() && !set, "it ended %s ago", late)
+	}},
+	{ended, "a forced token is new, and one that must be good for a time is", func(w *world, p *process, _ *request) string {
+		q := w.brought(p.token)
+		if q == nil || p.m.stepped.After(q.Time) || p.m.stepped.After(p.started) || !q.Time.Before(p.started) {
+			return ""
 		}
-	}
-	return tokens
+		left := time.Until(q.Time.Add(life))
+		return when(p.want.Force || 0 < left && left < p.want.MinValid-allowance-2*skew, "%s left", left)
+	}},
+	{ended, "a live login has a token, three hours after the last trouble", func(w *world, p *process, _ *request) string {
+		waits := p.want != exactauth.Want{} && (errors.As(p.err, new(*fault.WaitError)) || errors.As(p.err, new(*exactauth.LifeError)))
+		return when(p.what == "token" && p.err != nil && !p.asksForSignIn() && !waits && !p.excused() && w.alive() && !w.moving() && !w.person &&
+			!slices.ContainsFunc(w.requests, func(q *request) bool { return q.misled }), "%v", p.err)
+	}},
+	{ended, "what a person does succeeds, three hours after the last trouble", func(w *world, p *process, _ *request) string {
+		return when(p.what != "token" && p.err != nil && !p.taken() && !p.excused(), "%s: %v", p.what, p.err)
+	}},
+	{ended, "a refusal in the record can be lifted", func(w *world, p *process, _ *request) string {
+		before := p.started.Add(-time.Minute)
+		return when(p.lifts && p.token == "" && before.After(w.bad) && w.alive(), "%v", p.err)
+	}},
+	{ended, "only the owner's sign-in replaces the login, and it does", func(w *world, p *process, _ *request) string {
+		own := p.user == w.owner
+		return when(p.what == "login" && (p.err == nil && !own && w.known || p.taken() && own), "%v", p.err)
+	}},
+	{ended, "no record is damaged", func(_ *world, p *process, _ *request) string {
+		return when(errors.Is(p.err, fault.ErrRecord), "%v", p.err)
+	}},
 }
 
-// judgeToken judges what a call of token has returned.
-func (w *world) judgeToken(p *process, t record.Token, err error) {
-	p.exitIfDead()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.count.calls++
-	w.note(p, "ended", kindOf(err))
-	w.saved(p)
-	w.memory.known = slices.ContainsFunc(w.everyRecord(), func(r *record.Record) bool { return r.User.ID != "" })
-	if err == nil {
-		w.judgeHandedOut(p, t.Access.Reveal())
-		return
+func when(broken bool, format string, args ...any) string {
+	if !broken {
+		return ""
 	}
-	switch {
-	case errors.Is(err, fault.ErrLoginNeeded):
-		reason, explained := w.explain(p)
-		if !explained {
-			w.blame("a call asks for a sign-in: %s", reason)
+	return fmt.Sprintf(format, args...)
+}
+
+// judge judges the rules of a moment, and notes the first that is broken.
+func (w *world) judge(m moment, p *process, q *request) {
+	for _, r := range rules {
+		if r.moment == m {
+			if how := r.how(w, p, q); how != "" {
+				w.blame(r.says, how)
+			}
 		}
-		w.lose(reason)
-	case w.moving():
-		w.needPerson(time.Hour)
-	case errors.Is(err, fault.ErrConfig) && !errors.As(err, new(*exactauth.LifeError)):
-		if w.calm() && !w.memory.person && !w.refusedClient() {
-			w.blame("a call says that the configuration is wrong, and it is not: %v", err)
-		}
-		w.lose(falsely)
-	case errors.Is(err, fault.ErrRecord):
-		w.blame("a record is damaged: %v", err)
-	case p.want != exactauth.Want{} && errors.As(err, new(*fault.WaitError)): // it has no time to wait
-	case p.excused():
-	case (w.calm() || w.stoppedOnly(p)) && w.alive() && !w.memory.person:
-		w.blame("a call fails for more than %s: %v", bound, err)
 	}
 }
 
-// excused reports whether a call may fail because of what happened to it: its time was
-// over, or something other than a stop troubled it.
+func (w *world) blame(rule, how string) {
+	w.note(nil, "WRONG", rule+": "+how)
+	if w.fine() {
+		w.wrong, w.failed = []string{rule, how}, time.Now()
+	}
+}
+
+// fine reports whether nothing is wrong so far.
+func (m *memory) fine() bool { return m.wrong == nil }
+
+// ended judges a process that has ended. Where it needs a person, one comes.
+func (w *world) ended(p *process) {
+	w.note(p, "ended", when(p.err != nil, "%v", p.err))
+	w.count[p.what]++
+	if signedIn := p.user != "" && p.err == nil; signedIn {
+		if w.person = false; !w.known {
+			w.owner = p.user
+		}
+	}
+	w.judge(ended, p, nil)
+	w.remember()
+	switch cause, _ := w.explain(p); {
+	case p.lifts && p.token != "":
+		w.person = false
+	case p.asksForSignIn() && cause != onTheWay && cause != elsewise:
+		w.needPerson(cause)
+	case p.what == "token" && w.moving():
+		w.needPerson("a move was cut off")
+	case p.what == "token" && errors.Is(p.err, fault.ErrConfig) && !errors.As(p.err, new(*exactauth.LifeError)):
+		w.needPerson(falsely)
+	}
+	w.known = slices.ContainsFunc(w.records(), func(r *record.Record) bool { return r.User.ID != "" })
+}
+
+func (p *process) asksForSignIn() bool {
+	return p.what == "token" && errors.Is(p.err, fault.ErrLoginNeeded)
+}
+
+// taken reports whether a sign-in was refused as another user's.
+func (p *process) taken() bool { return errors.As(p.err, new(*exactauth.TakenError)) }
+
+// calm reports whether nothing has gone wrong for so long that nothing may fail.
+func (w *world) calm() bool { return time.Since(w.bad) > bound && w.apart() <= 2*skew }
+
+// excused reports whether a process may fail: its time was over, or something went wrong
+// lately.
 func (p *process) excused() bool {
-	return p.troubled || !time.Now().Before(p.started.Add(p.patience)) || time.Now().Before(p.w.memory.slow.Add(time.Minute)) && p.w.memory.slowOne != p
-}
-
-// stoppedOnly reports whether a stop of this process is all that went wrong lately.
-func (w *world) stoppedOnly(p *process) bool {
-	return w.memory.slowOne == p && !p.troubled && time.Since(w.memory.bad) > bound && w.apart() <= 2*skew
-}
-
-// judgeHandedOut judges a token that a call has printed.
-func (w *world) judgeHandedOut(p *process, token string) {
-	now := time.Now()
-	i := slices.IndexFunc(w.requests, func(q *request) bool { return q.access == token })
-	if i < 0 {
-		w.blame("a call prints a token that the server has not issued lately")
-		return
-	}
-	p.good = true
-	q := w.requests[i]
-	switch late := now.Sub(q.until); {
-	case q.user != w.owner && !w.signingIn():
-		w.blame("a call prints the token of another user")
-	case late <= allowance+w.apart() || w.memory.outside.After(q.from):
-	case slices.ContainsFunc(w.machines, func(m *machine) bool { return m.stepped.After(q.from) }):
-	case w.signingIn() || w.lostSignIn(q):
-	default:
-		w.blame("a call prints a token that the server has not taken for %s", late)
-	}
-	switch {
-	case p.m.stepped.After(p.started):
-	case p.want.Force && q.from.Before(p.started):
-		w.blame("a forced call prints a token from before the call")
-	case now.Before(q.until) && q.until.Sub(now) < p.want.MinValid-allowance-2*skew && q.from.Before(p.started) && !p.m.stepped.After(q.from):
-		w.blame("a call prints a token with %s left", q.until.Sub(now))
-	}
+	return !p.w.calm() || p.troubled || time.Since(p.started) >= p.patience
 }
 
 // apart is by how much the machines' clocks differ: one judges times that another has
 // written.
 func (w *world) apart() time.Duration {
-	first, last := w.machines[0], w.machines[len(w.machines)-1]
-	return (first.clock - last.clock).Abs()
+	return (w.machines[0].clock - w.machines[len(w.machines)-1].clock).Abs()
 }
 
-// lostSignIn reports whether a sign-in ended the tokens of q and no record has its own.
-func (w *world) lostSignIn(q *request) bool {
-	all := known(w.everyRecord())
-	return slices.ContainsFunc(w.requests, func(x *request) bool {
-		return x.exchange() && x.rotated() && x.user == q.user && !x.from.Before(q.from) && !slices.Contains(all, x.refresh) && !x.saved
-	})
+// moving reports whether a move of the login was cut off.
+func (w *world) moving() bool {
+	return w.moves && !w.moved && slices.ContainsFunc(w.records(), func(r *record.Record) bool { return r.MovedTo != "" })
 }
 
-// signingIn reports whether a process of login runs: it ends tokens before it has saved
-// the new ones.
-func (w *world) signingIn() bool {
-	for p := range w.living {
-		if p.what == "login" {
-			return true
-		}
+// unsaved reports whether the store could not save what p had.
+func (p *process) unsaved() bool {
+	var store *tokenstore.Error
+	return errors.As(p.err, &store) && store.Kind == tokenstore.Late
+}
+
+// brought returns the request whose answer had an access token, nil if there is none.
+func (w *world) brought(access string) *request {
+	i := slices.IndexFunc(w.requests, func(q *request) bool { return access != "" && q.access == access })
+	if i < 0 {
+		return nil
 	}
-	return false
+	return w.requests[i]
 }
 
-// alive reports whether the simulator would take a refresh token of the user that a record
-// has.
-func (w *world) alive() bool {
-	return slices.ContainsFunc(known(w.everyRecord()), func(token string) bool {
-		return w.codes[token] == w.owner && w.sim.RefreshTokenState(token) == exactsim.Current
-	})
-}
-
-// lose notes that a person has to do something.
-func (w *world) lose(reason string) {
-	if reason != onTheWay && reason != elsewise {
-		if !w.memory.person {
-			w.count.lose(reason)
-		}
-		w.needPerson(8 * time.Hour)
+// records are the copies of the login that the machines can see, by default all.
+func (w *world) records(machines ...*machine) (all []*record.Record) {
+	if machines == nil {
+		machines = w.machines
 	}
-}
-
-func (c *tally) lose(reason string) {
-	if c.lost == nil {
-		c.lost = map[string]int{}
-	}
-	c.lost[reason]++
-}
-
-// needPerson has a person look after the login, soon and then less and less often, until
-// it works again.
-func (w *world) needPerson(soon time.Duration) {
-	if w.memory.person {
-		return
-	}
-	w.memory.person = true
-	slot := time.Duration(w.started%slots) + 1
-	w.all.Go(func() {
-		for range 20 {
-			time.Sleep(soon.Truncate(time.Second) + slot)
-			if !w.needed() {
-				return
-			}
-			w.help()
-			soon = min(2*soon, aDay)
+	for _, m := range machines {
+		texts := [][]byte{m.disk.cell(profileName).visible}
+		if w.shared != nil {
+			kept, _ := spool.Waiting(m.disk.cell(spool.Name(profileName)).visible)
+			texts = append(texts, kept, w.shared.cell(profileName).visible)
 		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.memory.person {
-			w.blame("the login cannot be brought back")
-		}
-	})
-}
-
-// needed reports whether a person has to look after the login.
-func (w *world) needed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.memory.person && len(w.memory.wrong) == 0
-}
-
-// explain says why the login of a call that asks for a sign-in is lost, by events alone.
-func (w *world) explain(p *process) (reason string, explained bool) {
-	mine, all := known(w.records(p.m)), known(w.everyRecord())
-	for _, token := range mine {
-		state := w.sim.RefreshTokenState(token)
-		if state != exactsim.Current && state != exactsim.Previous || w.codes[token] != w.owner {
-			continue
-		}
-		// The server would take it: it must have been asked, and have said no.
-		asked, refused, old := false, false, false
-		for _, q := range slices.Backward(w.requests) {
-			if q.used == token && q.GrantType == "refresh_token" {
-				asked, refused, old = true, refused || q.misled, q.Status == 401 && !refused // "old refresh token"
-			}
-			if q.rotated() && q.whole {
-				break
+		for _, text := range texts {
+			if r, err := record.Decode(text); err == nil {
+				all = append(all, r)
 			}
 		}
-		switch {
-		case refused:
-			if old && !w.memory.unreached && w.untried() {
-				return "the token before would be taken, and was not tried", false
-			}
-			return falsely, true
-		case w.disabled:
-			return falsely, true
-		case asked:
-			return fmt.Sprintf("its refresh token is %s, and the last answer did not refuse it", state), false
-		}
-		return fmt.Sprintf("its refresh token is %s, and the server was not asked", state), false
 	}
-	if len(mine) == 0 {
-		if len(all) > 0 {
-			return elsewise, true
+	return all
+}
+
+// refreshTokens are those of records, pending ones too.
+func refreshTokens(records []*record.Record) (all []string) {
+	for _, r := range records {
+		all = append(all, r.Refresh.Reveal(), r.Previous.Reveal())
+		if r.Pending != nil {
+			all = append(all, r.Pending.Refresh.Reveal())
 		}
-		return "there is no login any more", !w.memory.bad.IsZero()
+	}
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+}
+
+// usable reports whether the simulator would take a refresh token of the owner, the rule of
+// 570 s aside.
+func (w *world) usable(token string) bool {
+	state := w.sim.RefreshTokenState(token)
+	return w.whose[token] == w.owner && (state == exactsim.Current || state == exactsim.Previous)
+}
+
+func (w *world) alive() bool { return slices.ContainsFunc(refreshTokens(w.records()), w.usable) }
+
+// explain says by events alone why a call finds no login.
+func (w *world) explain(p *process) (cause string, explained bool) {
+	mine, all := refreshTokens(w.records(p.m)), refreshTokens(w.records())
+	switch {
+	case slices.ContainsFunc(mine, w.usable):
+		return falsely, slices.ContainsFunc(w.requests, func(q *request) bool { return q.misled && slices.Contains(mine, q.used) })
+	case len(mine) == 0 && len(all) > 0:
+		return elsewise, true
+	case len(mine) == 0:
+		return "no sign-in has been saved yet", !w.bad.IsZero()
 	}
 	for _, token := range mine {
-		if w.codes[token] != w.owner {
-			return foreign, true
-		}
-		switch w.sim.RefreshTokenState(token) {
-		case exactsim.Expired:
-			return unused, true
-		case exactsim.Revoked:
-			return outside, w.memory.outside.After(w.begin) || w.disabled
+		switch state := w.sim.RefreshTokenState(token); {
+		case w.whose[token] != w.owner:
+			return "the sign-in after it was another user's", true
+		case state == exactsim.Expired:
+			return "not used for 30 days", true
+		case state == exactsim.Revoked:
+			return outside, !w.outside.IsZero()
 		}
 	}
 	for _, q := range slices.Backward(w.requests) {
-		if !q.rotated() || slices.Contains(mine, q.refresh) && q.refresh != "" {
-			continue
-		}
 		switch {
-		case q.user != w.owner:
-			continue
+		case !q.rotated() || q.user != w.owner || slices.Contains(mine, q.refresh):
 		case q.sender == nil:
 			return outside, true
-		case slices.Contains(all, q.refresh) && q.refresh != "":
+		case slices.Contains(all, q.refresh):
 			return elsewise, true
-		case w.living[q.sender] && !q.sender.dead:
-			return onTheWay, true
 		case q.sender.dead:
-			return killed, true
-		case q.sender.lost:
-			return unsaved, true
-		case !q.whole:
-			return replyLost, true
+			return "the process or machine died between the server's act and the save", true
+		case w.living[q.sender]:
+			return onTheWay, true
+		default: // what arrived and is not saved breaks a rule of its own
+			return "the answer to a refresh or sign-in did not arrive, or the store could not save it", !q.whole || q.sender.unsaved()
 		}
-		return "the server's answer arrived, and is in no record", false
 	}
-	if w.memory.outside.After(w.begin) {
-		return outside, true
-	}
-	return "the server knows of nothing that ended it", false
+	return outside, !w.outside.IsZero()
 }
 
-// untried reports whether the server would take a refresh token that it replaced, and was
-// not asked.
-func (w *world) untried() bool {
-	return slices.ContainsFunc(w.requests, func(q *request) bool {
-		if !q.whole || w.sim.RefreshTokenState(q.refresh) != exactsim.Previous || q.user != w.owner {
-			return false
-		}
-		tried := 0
-		for _, x := range w.requests {
-			if x.used == q.refresh {
-				tried++
+// needPerson has a person look after the login, less and less often, until it works again.
+// A person first does what the program's hints say, and then signs in.
+func (w *world) needPerson(cause string) {
+	if w.person {
+		return
+	}
+	w.person = true
+	w.count["lost, explained: "+cause]++
+	pause := 8*hour + time.Duration(w.started%slots)
+	w.all.Go(func() {
+		for try := 0; w.needed(); try++ {
+			time.Sleep(pause)
+			pause = min(2*pause, aDay+pause%slots)
+			if try == 20 {
+				w.do(func() { w.blame("a person can bring the login back", "not in 20 visits") })
+			}
+			for _, deed := range w.hints() {
+				<-w.start(w.machines[0], deed).done
 			}
 		}
-		return tried < 2 // once when it was replaced
 	})
 }
 
-// judgeLogin judges a sign-in.
-func (w *world) judgeLogin(p *process, user string, replace bool, err error) {
-	p.exitIfDead()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.note(p, "ended", kindOf(err))
-	taken := errors.As(err, new(*exactauth.TakenError))
-	p.taken = taken && user != w.owner
-	w.saved(p)
-	switch {
-	case err == nil && user != w.owner && !replace && w.memory.known:
-		w.blame("a sign-in of another user replaces the login")
-	case err == nil:
-		w.owner, w.memory.person = user, false
-	case taken && user == w.owner:
-		w.blame("a sign-in of the same user is taken for another's: %v", err)
-	case w.overtaken(p):
-	case !taken && !p.excused() && w.calm():
-		w.blame("a sign-in fails: %v", err)
-	}
+func (w *world) needed() (yes bool) {
+	w.do(func() { yes = w.person && w.fine() })
+	return yes
 }
 
-// overtaken reports whether another sign-in of the same user went through meanwhile.
-func (w *world) overtaken(p *process) bool {
-	return slices.ContainsFunc(w.requests, func(q *request) bool {
-		return q.exchange() && q.rotated() && q.sender != p && !q.from.Before(p.started)
+// hints are what a person does who sees the last error.
+func (w *world) hints() (todo []process) {
+	w.do(func() {
+		latched := w.alive() && slices.ContainsFunc(w.records(w.machines[0]), func(r *record.Record) bool { return r.Refused != nil })
+		switch force := w.started%2 == 0; {
+		case !w.person:
+		case w.moving():
+			todo = []process{deeds[movesLogin]}
+		case latched && force:
+			todo = []process{{what: "token", lifts: true, want: exactauth.Want{Force: true}}}
+		case latched:
+			todo = []process{deeds[setsUp], {what: "token", lifts: true}}
+		default:
+			todo = []process{{what: "login", user: w.owner}}
+		}
 	})
-}
-
-// judgeOther judges setup and the like.
-func (w *world) judgeOther(p *process, err error) {
-	p.exitIfDead()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.note(p, "ended", kindOf(err))
-	if err != nil && !p.excused() && w.calm() {
-		w.blame("%s fails: %v", p.what, err)
-	}
+	return todo
 }
 
 // remember adds the state of the world to those that were seen.
-func (w *world) remember(copies []*record.Record) {
-	now := time.Now()
-	h := uint64(1)
-	bit := func(b bool) {
-		h = mix(h, 1)
-		if b {
-			h = mix(h, 2)
-		}
+func (w *world) remember() {
+	now, s := time.Now(), fmt.Sprint(w.lenient, len(w.errors), min(len(w.living), 3), w.person)
+	for _, k := range []kind{serverDown, refusing, databaseDown, asleep} {
+		_, on := w.during(k, nil)
+		s += fmt.Sprint(on)
 	}
-	for _, r := range copies {
-		for _, token := range []fault.Secret{r.Refresh, r.Previous} {
-			h = mix(h, uint64(w.sim.RefreshTokenState(token.Reveal())[0]))
-		}
-		bit(r.Alive(now))
-		bit(r.Fresh(now))
-		bit(now.Before(r.MayRefreshAt()))
-		bit(r.Held(now))
-		bit(r.ClockWentBack(now))
-		h = mix(h, uint64(min(r.Failures, 8)))
-		for _, t := range []time.Time{r.SpentAt, r.LostAt, r.AwaitedAt, r.RetryAt, r.LiftedAt} {
-			bit(t.IsZero())
-		}
-		bit(r.Pending != nil)
-		bit(r.Unproven)
-		bit(r.WaitForExpiry)
-		bit(r.Forbidden)
-		bit(r.MovedTo != "")
-		bit(r.Refused != nil && r.Refused.Config)
-		bit(r.Refused != nil)
-		h = mix(h, h)
+	for _, r := range w.records() {
+		s += fmt.Sprint(w.sim.RefreshTokenState(r.Refresh.Reveal()), w.sim.RefreshTokenState(r.Previous.Reveal()),
+			r.Alive(now), r.Fresh(now), now.Before(r.MayRefreshAt()), r.Held(now), r.ClockWentBack(now), min(r.Failures, 8),
+			r.SpentAt.IsZero(), r.LostAt.IsZero(), r.AwaitedAt.IsZero(), r.RetryAt.IsZero(), r.LiftedAt.IsZero(),
+			r.Pending != nil, r.Unproven, r.WaitForExpiry, r.Forbidden, r.MovedTo != "", r.Refused != nil, r.Refused != nil && r.Refused.Config)
 	}
-	h = mix(h, uint64(len(w.memory.errors)), uint64(min(len(w.living), 3)))
-	for _, k := range []troubleKind{serverDown, maintenance, refusing, appDisabled, databaseDown, asleep} {
-		bit(w.now(k))
-	}
-	bit(w.memory.person)
-	bit(w.lenient)
-	w.count.states[mix(h, uint64(len(copies)))] = struct{}{}
-}
-
-// kindOf names an error by its kind.
-func kindOf(err error) string {
-	var store *tokenstore.Error
-	switch {
-	case err == nil:
-		return "ok"
-	case errors.As(err, &store):
-		return "store: " + [...]string{"directory", "database", "lock", "seal key", "seal", "late"}[store.Kind]
-	case errors.As(err, new(*exactauth.TakenError)):
-		return "another user's"
-	case errors.Is(err, fs.ErrNotExist):
-		return "no record"
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return "time over"
-	}
-	for _, kind := range []error{fault.ErrLoginNeeded, fault.ErrDenied, fault.ErrTemporary, fault.ErrConfig, fault.ErrForbidden, fault.ErrRecord} {
-		if errors.Is(err, kind) {
-			return kind.Error()
-		}
-	}
-	return "error"
-}
-
-// help is what a person does who sees an error: first what the program's hints say, then
-// a sign-in.
-func (w *world) help() {
-	m := w.machines[0]
-	w.mu.Lock()
-	alive := w.alive() && !w.disabled
-	latched := slices.ContainsFunc(w.records(m), func(r *record.Record) bool { return r.Refused != nil })
-	force, moving, began, owner := w.started%2 == 0, w.moving(), time.Now(), w.owner
-	w.mu.Unlock()
-	switch {
-	case moving:
-		<-w.move().done
-	case alive && latched:
-		if !force {
-			<-w.setUp(m).done
-		}
-		p := w.call(m, 99, exactauth.Want{Force: force}, 15*time.Minute)
-		<-p.done
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		switch {
-		case p.good:
-			w.memory.person = false
-		case began.After(w.memory.bad) && !w.memory.slow.After(began) && w.alive():
-			w.blame("a refusal that is in the record cannot be lifted")
-		}
-	default:
-		<-w.signIn(m, owner, false).done
-	}
-}
-
-// settle lets a day without trouble pass, and then wants a token on each machine.
-func (w *world) settle() {
-	w.mu.Lock()
-	w.armed, w.spans = nil, nil
-	w.mu.Unlock()
-	time.Sleep(bound + time.Hour)
-	for _, m := range w.users() {
-		for range 2 { // the first may find a loss
-			<-w.call(m, 0, exactauth.Want{}, 15*time.Minute).done
-			w.all.Wait()
-		}
-	}
+	w.states[s] = true
 }

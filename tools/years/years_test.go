@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore/storetest"
@@ -10,9 +12,14 @@ import (
 
 func TestDisk(t *testing.T) {
 	for _, shared := range []bool{false, true} {
-		storetest.Run(t, func(*testing.T) func() record.Store {
+		storetest.Run(t, func(t *testing.T) func() record.Store {
+			w := newWorld(&plan{skews: []time.Duration{0}})
 			d := newDisk("store", shared)
-			return func() record.Store { return d.open(nil) }
+			return func() record.Store {
+				p := &process{w: w, m: w.machines[0], life: t.Context(), rand: rand.New(rand.NewPCG(0, 0))}
+				w.do(func() { w.started, p.id = w.started+1, w.started })
+				return d.open(p)
+			}
 		})
 	}
 }
@@ -23,16 +30,16 @@ func TestDiskLosesPower(t *testing.T) {
 	c := d.cell("a")
 	c.durable, c.visible = []byte("old"), []byte("new")
 	d.losePower()
-	if got := d.peek("a"); string(got) != "old" {
+	if got := string(c.visible); got != "old" {
 		t.Errorf("after a power cut: %q", got)
 	}
 }
 
 func TestSeedRepeatsTheTrace(t *testing.T) {
-	for n := range 8 {
+	for n := range 3 {
 		var first, second bytes.Buffer
-		play(t, draw(7, n), true).print(&first, true)
-		play(t, draw(7, n), true).print(&second, true)
+		play(t, draw(7, n), true, (*world).run).print(&first, true)
+		play(t, draw(7, n), true, (*world).run).print(&second, true)
 		if !bytes.Equal(first.Bytes(), second.Bytes()) {
 			t.Errorf("run %d differs from itself", n)
 		}
@@ -44,7 +51,7 @@ func TestSeedRepeatsTheTrace(t *testing.T) {
 
 func TestYears(t *testing.T) {
 	var out bytes.Buffer
-	if all(t, &out, options{years: 40, seed: 20261126, run: -1}) != 0 {
+	if all(t, &out, options{years: 20, seed: 20261126, run: -1}) != 0 {
 		t.Errorf("%s", out.String())
 	}
 	t.Logf("%s", out.String())
@@ -54,10 +61,9 @@ func TestYears(t *testing.T) {
 func TestOrders(t *testing.T) {
 	for _, lenient := range []bool{false, true} {
 		var out bytes.Buffer
-		runs, wrong := orders(t, lenient, 2, 1, &out)
-		if wrong > 0 {
-			t.Errorf("%d of %d orders are wrong\n%s", wrong, runs, out.String())
+		if _, wrong := orders(t, lenient, 2, 0, &out); wrong > 0 {
+			t.Error("some orders are wrong")
 		}
-		t.Logf("%d orders", runs)
+		t.Log(out.String())
 	}
 }
