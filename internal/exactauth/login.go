@@ -176,6 +176,7 @@ func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
 // so beside a login the tokens are pending until their user is known.
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
 	var issued record.Tokens
+	var earlier *record.Tokens // of a sign-in whose user is not known yet
 	pending := false
 	err := c.update(ctx, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
 		if err := c.mayReplace(rec, o); err != nil {
@@ -200,6 +201,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		}
 		rec.Generation++
 		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
+			earlier = rec.Pending
 			rec.Pending, pending = &issued, true
 			// What happened before is of no matter to them.
 			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
@@ -221,7 +223,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	// The save has a time limit of its own: a server that hung must not undo a sign-in.
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), userLimit)
 	defer cancel()
-	switch err := c.saveUser(saving, issued, login.User, o); {
+	switch err := c.saveUser(saving, issued, earlier, login.User, o); {
 	case errors.Is(err, fault.ErrConfig) && pending:
 		return Login{}, err
 	case pending && cmp.Or(login.UserError, err) != nil:
@@ -234,8 +236,9 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 }
 
 // saveUser stores whose the issued tokens are, if that is known, and replaces the login by
-// them if they are pending, unless they are another user's.
-func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
+// them if they are pending, unless they are another user's. Then the earlier sign-in is
+// pending again: if it is the same user's, it has ended the login's own tokens.
+func (c *Client) saveUser(ctx context.Context, issued record.Tokens, earlier *record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
 	var holder record.User
 	err := c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
@@ -249,7 +252,7 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record
 		case rec.Pending != nil && rec.Pending.Refresh.Reveal() == token:
 			if user.Differs(rec.User) && !o.Replace {
 				taken = fault.With(takenBy(rec.User, user), fault.ErrConfig)
-				rec.Pending = nil // the generation still counts them
+				rec.Pending = earlier // the generation still counts them
 				return rec, nil
 			}
 			rec.UsePending()

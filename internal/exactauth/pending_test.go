@@ -314,3 +314,26 @@ func TestAnotherCallConfirmsASignIn(t *testing.T) {
 		})
 	}
 }
+
+// A sign-in that is saved has ended the login's own tokens. A second one, at the wrong
+// account, must not take its place.
+func TestWrongAccountAfterASignInThatIsSaved(t *testing.T) {
+	for name, after := range map[string]time.Duration{"at once": 0, "when its access token has expired": exactLife} {
+		t.Run(name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403})
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrSaved) {
+				t.Fatal(err)
+			}
+			w.clock.advance(after)
+			w.SetAutoApproveUser(bobID)
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.As(err, new(*exactauth.TakenError)) {
+				t.Fatal(err)
+			}
+			w.clock.advance(exactLife)
+			if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
+				t.Errorf("%v, %v; want Anna", me, err)
+			}
+		})
+	}
+}
