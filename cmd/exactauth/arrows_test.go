@@ -46,7 +46,7 @@ func TestArrows(t *testing.T) {
 		"internal/handover":             {},
 		"internal/tokenstore":           {"internal/durable", "internal/record"},
 		"internal/exactsim":             {},
-		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore"},
+		"internal/tokenstore/pgstore":   {"internal/fault", "internal/record", "internal/tokenstore", "internal/trust"},
 		"internal/tokenstore/seal":      {"internal/durable", "internal/fault", "internal/record", "internal/tokenstore", "internal/trust"},
 		"internal/tokenstore/spool":     {"internal/fault", "internal/record", "internal/tokenstore"},
 		"internal/tokenstore/storetest": {"internal/record", "internal/tokenstore"},

@@ -74,7 +74,12 @@ func (a *app) place(ctx context.Context, p config.Settings) (*place, error) {
 		address = strings.TrimSpace(string(b))
 	}
 	// It may read more files: of passwords, keys and certificates.
-	if l.shared, err = fault.Await(ctx, func() (*pgstore.Store, error) { return pgstore.New(address) }); err != nil {
+	if l.shared, err = fault.Await(ctx, func() (*pgstore.Store, error) {
+		if err := pgstore.Trusted(address, a.Env); err != nil {
+			return nil, err
+		}
+		return pgstore.New(address)
+	}); err != nil {
 		return nil, usagef("store %s: %w", redacted(p.Store), err)
 	}
 	a.opened = append(a.opened, l.shared.Close)

@@ -361,7 +361,7 @@ func (c *Cluster) Close() (err error) {
 		c.unguard.Close()
 		_ = c.guard.Wait() // it finds no server to stop
 	}
-	return errors.Join(err, os.RemoveAll(c.Dir))
+	return errors.Join(err, os.RemoveAll(c.Dir), os.RemoveAll(c.CAFile()))
 }
 
 // URL is where a role finds a database, by TCP. It has neither a password nor a query: the
@@ -374,8 +374,9 @@ func (c *Cluster) URL(role, database string) string {
 func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // CAFile is the certificate to trust for sslmode=verify-full. The server's is for the
-// address 127.0.0.1, not for "localhost", so that a test can try a wrong name.
-func (c *Cluster) CAFile() string { return c.path("server.crt") }
+// address 127.0.0.1, not for "localhost", so that a test can try a wrong name. It is beside
+// the server's directory, because another user than the test's may own that one.
+func (c *Cluster) CAFile() string { return c.Dir + ".crt" }
 
 // log is what the server has written to its log so far.
 func (c *Cluster) log() string {

@@ -82,11 +82,9 @@ func New(address string) (*Store, error) {
 	weak := ""
 	if err == nil && slices.ContainsFunc(targets(config), remote) {
 		u, _ := url.Parse(address) // as Shown has done
-		options := u.Query()
-		if weak = options.Get("sslmode"); weak == "" || weak == "verify-full" {
+		if weak = u.Query().Get("sslmode"); weak == "" || weak == "verify-full" {
 			weak = ""
-			options.Set("sslmode", "verify-full") // the driver's default does without TLS
-			u.RawQuery = options.Encode()
+			u.RawQuery = strings.Trim(u.RawQuery+"&sslmode=verify-full", "&") // the driver's default does without TLS
 			config, err = pgconn.ParseConfig(u.String())
 		}
 	}
@@ -95,7 +93,7 @@ func New(address string) (*Store, error) {
 		if err := errors.Unwrap(err); err != nil { // the outer one repeats the URL
 			why = fault.Printable(err.Error())
 		}
-		return nil, fmt.Errorf("%s: %s", shown, why)
+		return nil, errors.New(why)
 	}
 	config.RuntimeParams["application_name"] = "exactauth"
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout == 2*time.Minute { // the driver's default
