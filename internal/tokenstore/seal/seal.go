@@ -32,6 +32,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // header begins every age file that this package writes or reads.
@@ -137,7 +138,11 @@ func (k *Key) open(ctx context.Context) error {
 }
 
 func (k *Key) failed(op string, err error) error {
-	return &tokenstore.Error{Kind: tokenstore.SealKey, Op: op, Name: "seal key, " + k.place, Err: err}
+	name := "seal key, " + k.place
+	if errors.As(err, new(*trust.Error)) { // which names the file
+		name = "seal key"
+	}
+	return &tokenstore.Error{Kind: tokenstore.SealKey, Op: op, Name: name, Err: err}
 }
 
 // notOpened returns the error for a record that the key does not open.
