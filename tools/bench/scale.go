@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // steep is the exponent above which a cost is called more than linear. A linear one is
@@ -135,14 +135,7 @@ func (b *bench) beside(w *world, n int) ([]string, []float64, error) {
 
 // long is a record of about n bytes.
 func (b *bench) long(w *world, n int) ([]string, []float64, error) {
-	err := w.store.Update(b.ctx, profile, func(_ context.Context, old []byte) ([]byte, error) {
-		r, err := record.Decode(old)
-		if err != nil {
-			return nil, err
-		}
-		r.User.FullName = strings.Repeat("x", n)
-		return r.Encode()
-	})
+	err := program.Update(b.ctx, w.store, profile, func(r *record.Record) { r.User.FullName = strings.Repeat("x", n) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,9 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -15,11 +14,11 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 const (
-	redirectURI = "https://exactauth.test:8484/callback"
-	profile     = "bench"
+	profile = "bench"
 
 	// life is so long that no token ends by itself during a measurement.
 	life = 24 * time.Hour
@@ -28,7 +27,7 @@ const (
 // world is a profile that is signed in at a simulator.
 type world struct {
 	sim    *exactsim.Sim
-	server *http.Server
+	server *httptest.Server
 	asked  atomic.Int64 // requests of any kind
 
 	dir   string
@@ -37,16 +36,11 @@ type world struct {
 }
 
 // newWorld signs in with a program, by pasting the code as a person would.
-func newWorld(ctx context.Context, dir, program string, extra ...string) (_ *world, err error) {
+func newWorld(ctx context.Context, dir, path string, extra ...string) (_ *world, err error) {
 	w := &world{dir: dir, extra: extra, store: tokenstore.NewFiles(filepath.Join(dir, "state"), nil)}
 	w.sim = exactsim.New(exactsim.Config{TokenLife: life, MinuteLimit: -1, DailyLimit: -1})
-	w.sim.AddCast(redirectURI)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	w.server = &http.Server{Handler: w}
-	go w.server.Serve(listener) // until close
+	w.sim.AddCast(program.RedirectURI)
+	w.server = httptest.NewServer(w)
 	defer func() {
 		if err != nil {
 			w.close()
@@ -57,13 +51,12 @@ func newWorld(ctx context.Context, dir, program string, extra ...string) (_ *wor
 			return nil, err
 		}
 	}
-	if _, err := output(ctx, w.env(), exactsim.ClientSecret+"\n", program, "setup", "-p", profile, "--base-url", "http://"+listener.Addr().String(),
-		"--client-id", exactsim.ClientID, "--redirect-uri", redirectURI, "--client-secret-file", "-"); err != nil {
-		return nil, err
+	for _, args := range [][]string{append(program.Setup(w.server.URL), "-p", profile), {"login", "--no-browser", "--paste"}} {
+		if _, err := output(ctx, w.env(), program.Input(w.sim, args[0]), append([]string{path}, args...)...); err != nil {
+			return nil, err
+		}
 	}
-	code := w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI)
-	_, err = output(ctx, w.env(), code+"\n", program, "login", "--no-browser", "--paste")
-	return w, err
+	return w, nil
 }
 
 func (w *world) close() { w.server.Close() }
@@ -85,16 +78,5 @@ func (w *world) env() []string {
 // expire ends the token's life, in the record and at the simulator.
 func (w *world) expire(ctx context.Context) error {
 	w.sim.Advance(life)
-	return w.store.Update(ctx, profile, func(_ context.Context, old []byte) ([]byte, error) {
-		r, err := record.Decode(old)
-		if err != nil {
-			return nil, err
-		}
-		if !r.SignedIn() {
-			return nil, errors.New("not signed in")
-		}
-		r.RequestedAt = r.RequestedAt.Add(-life)
-		r.RepliedAt = r.RepliedAt.Add(-life)
-		return r.Encode()
-	})
+	return program.Update(ctx, w.store, profile, func(r *record.Record) { program.Age(r, life) })
 }

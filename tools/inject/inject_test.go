@@ -6,13 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // A supervised program begins as a copy of this process.
@@ -34,19 +34,15 @@ func TestSupervise(t *testing.T) {
 	for name, c := range map[string]struct {
 		verdict verdict
 		code    int
-		signal  syscall.Signal
 		stderr  string
 	}{
 		"made":   {},
 		"failed": {verdict: verdict{errno: unix.EIO}, code: 1, stderr: "/bin/cat: " + file + ": Input/output error\n"},
-		"killed": {verdict: verdict{kill: true}, code: -1, signal: syscall.SIGKILL},
+		"killed": {verdict: verdict{kill: true}, code: 137},
 	} {
-		cmd := exec.CommandContext(t.Context(), "/bin/cat", file)
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		cmd.Env = []string{"LC_ALL=C"}
+		p := program.Command(patience, []string{"LC_ALL=C"}, "", "/bin/cat", file)
 		seen := 0
-		err := runSupervised(cmd, func(n *notification) verdict {
+		err := runSupervised(p, func(n *notification) verdict {
 			if c2, ok := callOf(n, dir); ok && c2.String() == "read file" {
 				seen++
 				return c.verdict
@@ -56,40 +52,29 @@ func TestSupervise(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-		if seen == 0 || status.ExitStatus() != c.code || c.signal != 0 && status.Signal() != c.signal || stderr.String() != c.stderr {
-			t.Errorf("%s: %d reads seen, %v, %q", name, seen, cmd.ProcessState, stderr.String())
+		if seen == 0 || p.Code != c.code || p.Err.String() != c.stderr {
+			t.Errorf("%s: %d reads seen, exit %d, %q", name, seen, p.Code, p.Err.String())
 		}
 	}
 }
 
-// known matches what main.go's program finds at this time, so that the test finds what
-// is new. Whoever mends one of these deletes its line.
-func known() *regexp.Regexp {
-	return regexp.MustCompile(strings.Join([]string{
-		`^logout --forget.*a message is false: "nothing was`,
-		`had it whole|state/default.tmp has secrets`, // a record that was synced and not renamed
-	}, "|"))
-}
-
-// Which call a fault meets depends on what the threads of a program do, so a run can find
-// what no run before has found. That must not fail a change that has nothing to do with it.
+// A part of the faults, the same in each run as far as the threads of a program let it be.
 func TestInject(t *testing.T) {
 	if os.Getenv("EXACTAUTH_TEST_INJECT") == "" {
-		t.Skip("takes a minute, and can find what is open in the program: set EXACTAUTH_TEST_INJECT=1")
+		t.Skip("takes half a minute, and can find what is open in the program: set EXACTAUTH_TEST_INJECT=1")
 	}
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go command to build exactauth with")
 	}
 	need(t)
-	if failed, err := inject(options{sample: 100, seed: 7, workers: 4, known: known()}); failed || err != nil {
+	if failed, err := inject(options{sample: 60, seed: 7, workers: 4}, t.Output()); failed || err != nil {
 		t.Errorf("see the output; %v", err)
 	}
 }
 
 // need skips the test where the kernel does not report system calls.
 func need(t *testing.T) {
-	err := runSupervised(exec.CommandContext(t.Context(), "/bin/true"), func(*notification) verdict { return verdict{} })
+	err := runSupervised(program.Command(patience, nil, "", "/bin/true"), func(*notification) verdict { return verdict{} })
 	switch {
 	case err == nil:
 	case slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "seccomp"):

@@ -14,19 +14,17 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 type options struct {
@@ -35,7 +33,6 @@ type options struct {
 	seed     uint64
 	workers  int
 	verbose  bool
-	known    *regexp.Regexp // of a test: what is wrong, known, and not to fail it
 }
 
 func main() {
@@ -43,14 +40,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "inject:", install(os.Args[2:]))
 		os.Exit(2)
 	}
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
 	var o options
-	flag.StringVar(&o.commands, "commands", "", "only these, separated by semicolons: "+strings.Join(names(), "; "))
+	flag.StringVar(&o.commands, "commands", strings.Join(names, ";"), "only these, separated by semicolons")
 	flag.IntVar(&o.sample, "sample", 0, "how many faults to draw; 0 injects all")
-	flag.Uint64Var(&o.seed, "seed", 0, "seed of the sample; 0 draws one")
+	flag.Uint64Var(&o.seed, "seed", rand.Uint64N(1_000_000)+1, "seed of the sample")
 	flag.IntVar(&o.workers, "workers", 2*runtime.NumCPU(), "how many calls at a time")
 	flag.BoolVar(&o.verbose, "v", false, "print every fault, and what the program said")
 	flag.Parse()
-	failed, err := inject(o)
+	failed, err := inject(o, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "inject:", err)
 		os.Exit(2)
@@ -60,51 +61,42 @@ func main() {
 	}
 }
 
-func names() (all []string) {
-	for _, s := range scenarios() {
-		all = append(all, s.name)
-	}
-	return all
-}
-
-// row counts what became of the faults in a command.
-type row struct{ calls, faults, survived, explained, wrong, missed int }
-
-func (r row) cells(name string) string {
-	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, r.calls, r.faults, r.survived, r.explained, r.wrong, r.missed)
-}
-
 // inject plays all trials, or a sample of them, and prints what came of them.
-func inject(o options) (failed bool, _ error) {
+func inject(o options, out io.Writer) (failed bool, _ error) {
 	dir, err := os.MkdirTemp("", "exactauth-inject-")
 	if err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	if err := build(dir); err != nil {
+	if err := program.Build(map[string]string{filepath.Join(dir, whole): "exactauth", filepath.Join(dir, front): "exactauth-front"}); err != nil {
 		return false, err
 	}
-	if o.seed == 0 {
-		o.seed = rand.Uint64N(1_000_000) + 1
-	}
 	began := time.Now()
-	rows := map[string]*row{}
 	var trials []*trial
+	var rows []string
+	table := program.NewTable("calls", "faults", "survived", "explained", "wrong", "not reached")
 	for _, s := range scenarios() {
 		if o.commands != "" && !slices.Contains(strings.Split(o.commands, ";"), s.name) {
 			continue
 		}
-		counted := &trial{scenario: s, n: -1, programs: dir}
-		if err := counted.play(dir); err != nil {
+		sound := &trial{scenario: s, programs: dir}
+		if err := sound.play(dir); err != nil {
 			return false, err
+		} else if len(sound.wrong) > 0 {
+			return false, fmt.Errorf("without a fault:\n%s", sound.story())
 		}
-		if len(counted.wrong) > 0 {
-			return false, fmt.Errorf("without a fault:\n%s", counted.story())
-		}
-		rows[s.name] = &row{calls: len(counted.calls)}
-		for n, c := range counted.calls {
+		rows = append(rows, s.name)
+		table.Count(s.name, "calls", len(sound.calls))
+		table.Count("all", "calls", len(sound.calls))
+		for i, c := range sound.calls {
+			nth := 0
+			for _, earlier := range sound.calls[:i] {
+				if earlier.alike(c) {
+					nth++
+				}
+			}
 			for _, f := range faults(c) {
-				trials = append(trials, &trial{scenario: s, fault: f, at: c, n: n, programs: dir})
+				trials = append(trials, &trial{scenario: s, fault: f, at: c, nth: nth, programs: dir})
 			}
 		}
 	}
@@ -113,7 +105,7 @@ func inject(o options) (failed bool, _ error) {
 		r.Shuffle(len(trials), func(i, j int) { trials[i], trials[j] = trials[j], trials[i] })
 		trials = trials[:min(o.sample, len(trials))]
 	}
-	fmt.Printf("inject: %d faults, seed %d\n", len(trials), o.seed)
+	fmt.Fprintf(out, "inject: %d faults, seed %d\n", len(trials), o.seed)
 
 	var output sync.Mutex
 	var all sync.WaitGroup
@@ -122,14 +114,14 @@ func inject(o options) (failed bool, _ error) {
 		all.Go(func() {
 			for t := range queue {
 				playErr := t.play(dir)
-				if t.disregard(o.known) {
-					t.explained = "known"
-				}
 				output.Lock()
-				rows[t.name].add(t)
 				err = cmp.Or(err, playErr)
+				for _, row := range []string{t.name, "all"} {
+					table.Count(row, "faults", 1)
+					table.Count(row, t.outcome(), 1)
+				}
 				if len(t.wrong) > 0 || o.verbose {
-					fmt.Println(t.story())
+					fmt.Fprintln(out, t.story())
 				}
 				output.Unlock()
 			}
@@ -141,94 +133,45 @@ func inject(o options) (failed bool, _ error) {
 	close(queue)
 	all.Wait()
 
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "command\tcalls\tfaults\tsurvived\texplained\twrong\tnot reached\t")
-	var total row
-	for _, name := range names() {
-		if r := rows[name]; r != nil {
-			fmt.Fprint(table, r.cells(name))
-			total = row{total.calls + r.calls, total.faults + r.faults, total.survived + r.survived,
-				total.explained + r.explained, total.wrong + r.wrong, total.missed + r.missed}
-		}
-	}
-	fmt.Fprint(table, total.cells("all"))
-	table.Flush()
-	fmt.Printf("\nseed %d, %s\n", o.seed, time.Since(began).Round(time.Second))
-	return total.wrong > 0, err
+	table.Print(out, "command", append(rows, "all"))
+	fmt.Fprintf(out, "\nseed %d, %s\n", o.seed, time.Since(began).Round(time.Second))
+	return table.Count("all", "wrong", 0) > 0, err
 }
 
-// build builds the two programs as they are released.
-func build(dir string) error {
-	_, source, _, _ := runtime.Caller(0) // this file, in the module that this program was built from
-	for program, name := range map[string]string{whole: "exactauth", front: "exactauth-front"} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, program), "github.com/exactauth/exactauth/cmd/"+name)
-		cmd.Dir, cmd.Env = filepath.Dir(source), append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go build: %w\n%s", err, text)
-		}
-	}
-	return nil
-}
-
-// faults are what can happen at a call.
-func faults(c call) []fault {
-	all := []fault{{}}
-	for i, errno := range c.errnos {
-		if c.on == "socket" && c.name == "write" {
-			errno = []unix.Errno{unix.ECONNRESET, unix.EPIPE}[i]
-		}
-		all = append(all, fault{errno: errno})
-		if errno != unix.EINTR { // which a signal causes, once
-			all = append(all, fault{errno: errno, stays: true})
-		}
-	}
-	return all
-}
-
-func (r *row) add(t *trial) {
-	r.faults++
+// outcome is the column of the table that a trial counts in.
+func (t *trial) outcome() string {
 	switch {
 	case len(t.wrong) > 0:
-		r.wrong++
+		return "wrong"
 	case t.struck == nil:
-		r.missed++
+		return "not reached"
 	case t.explained != "":
-		r.explained++
-	default:
-		r.survived++
+		return "explained"
 	}
-}
-
-// disregard drops what is wrong and known, and reports whether there was any.
-func (t *trial) disregard(known *regexp.Regexp) bool {
-	all := len(t.wrong)
-	if known != nil {
-		t.wrong = slices.DeleteFunc(t.wrong, func(w string) bool { return known.MatchString(t.title() + ": " + w) })
-	}
-	return len(t.wrong) < all
-}
-
-// title says what struck where.
-func (t *trial) title() string {
-	if t.struck == nil {
-		return t.name + ": no fault"
-	}
-	return fmt.Sprintf("%s: %s at call %d, %s", t.name, t.fault, t.n+1, t.struck)
+	return "survived"
 }
 
 // story is what a person needs to repeat and understand a trial.
 func (t *trial) story() string {
-	s := t.title() + "\n"
+	s := t.name + ": no fault\n"
+	if t.struck != nil {
+		s = fmt.Sprintf("%s: %s at call %d of its kind, %s\n", t.name, t.fault, t.nth+1, t.struck)
+	}
 	for _, w := range t.wrong {
 		s += "  WRONG: " + w + "\n"
 	}
 	if t.explained != "" {
 		s += "  explained: " + t.explained + "\n"
 	}
-	s += fmt.Sprintf("  %d token requests, tokens issued: %t\n", len(t.requests), t.issued())
-	for _, o := range append([]outcome{t.result}, t.after...) {
-		lines := strings.Split(strings.TrimSpace(o.String()), "\n")
-		s += "  | " + strings.Join(lines[:min(len(lines), 40)], "\n  |   ") + "\n" // a program that hung prints more
+	s += fmt.Sprintf("  %d token requests, %d granted\n", t.sent, t.issued)
+	for _, p := range append([]*program.Process{t.result}, t.after...) {
+		s += "  | " + strings.ReplaceAll(shown(p), "\n", "\n  |   ") + "\n"
 	}
 	return strings.ReplaceAll(s, t.dir, "DIR")
+}
+
+// shown is how a call ended, in its first lines: a program that hung prints more.
+func shown(p *program.Process) string {
+	lines := strings.SplitN(strings.TrimSpace(p.Err.String()), "\n", 41)
+	return fmt.Sprintf("%s: exit %d\n%s", strings.Join(p.Args[1:], " "), p.Code, strings.Join(lines[:min(len(lines), 40)], "\n"))
 }

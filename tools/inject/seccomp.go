@@ -4,10 +4,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // kind is a system call of interest, and the errors that it can fail with.
@@ -89,7 +92,7 @@ func install(argv []string) error {
 	listener, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&program)))
 	if errno != 0 {
-		return fmt.Errorf("seccomp (Linux 5.19 is needed): %w", errno)
+		return fmt.Errorf("seccomp: %w", errno)
 	}
 	if err := unix.Sendmsg(listenerSocket, []byte{0}, unix.UnixRights(int(listener)), nil, 0); err != nil {
 		return fmt.Errorf("send the listener: %w", err)
@@ -105,8 +108,8 @@ type verdict struct {
 	kill  bool
 }
 
-// runSupervised runs a command and asks decide about each of its system calls of interest.
-func runSupervised(cmd *exec.Cmd, decide func(*notification) verdict) error {
+// runSupervised runs a process and asks decide about each of its system calls of interest.
+func runSupervised(p *program.Process, decide func(*notification) verdict) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -117,37 +120,22 @@ func runSupervised(cmd *exec.Cmd, decide func(*notification) verdict) error {
 	}
 	defer unix.Close(pair[0])
 	theirs := os.NewFile(uintptr(pair[1]), "socket")
-	cmd.Path, cmd.Args, cmd.ExtraFiles = self, append([]string{self, installCommand}, cmd.Args...), []*os.File{theirs}
-	err = cmd.Start()
+	p.Path, p.Args, p.ExtraFiles = self, append([]string{self, installCommand}, p.Args...), []*os.File{theirs}
+	err = p.Start()
 	theirs.Close()
 	if err != nil {
 		return err
 	}
-	listener, err := receiveListener(pair[0])
-	if err == nil {
-		err = supervise(listener, decide, cmd.Process.Kill)
-		unix.Close(listener)
-	}
-	_ = cmd.Wait() // the state says how it ended
-	return err
-}
-
-// receiveListener receives what install sends.
-func receiveListener(socket int) (int, error) {
+	defer p.End()
+	// What install sends: it is 16 bytes of header and the descriptor.
 	rights := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return -1, err
+	_, n, _, _, err := unix.Recvmsg(pair[0], make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n != len(rights) {
+		return fmt.Errorf("no seccomp listener (Linux 5.19 is needed): %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:n])
-	if err != nil || len(messages) == 0 {
-		return -1, fmt.Errorf("no seccomp listener: %w", err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		return -1, err
-	}
-	return fds[0], nil
+	listener := int(binary.NativeEndian.Uint32(rights[unix.CmsgLen(0):]))
+	defer unix.Close(listener)
+	return supervise(listener, decide, p.Process.Kill)
 }
 
 // supervise returns when the process and its children have ended.
@@ -201,10 +189,12 @@ func (c call) String() string { return c.name + " " + c.on }
 // stored reports whether the call is about a file or directory.
 func (c call) stored() bool { return c.on != "socket" && c.on != "stdout" }
 
-// place is what fails as a whole: a directory of the trial, the network, stdout.
-func (c call) place() string {
-	top, _, _ := strings.Cut(c.on, "/")
-	return top
+// alike reports whether both calls are of one kind, and in one place that fails as a
+// whole: a directory of the trial, the network, stdout.
+func (c call) alike(d call) bool {
+	place, _, _ := strings.Cut(c.on, "/")
+	other, _, _ := strings.Cut(d.on, "/")
+	return c.name == d.name && place == other
 }
 
 // callOf returns the call that was reported. It is not ok if the call is about what the
@@ -214,26 +204,21 @@ func callOf(n *notification, dir string) (c call, ok bool) {
 	switch int(n.nr) {
 	case unix.SYS_SOCKET, unix.SYS_CONNECT:
 		c.on = "socket"
+		return c, true
 	case unix.SYS_OPENAT, unix.SYS_UNLINKAT, unix.SYS_MKDIRAT, unix.SYS_FCHMODAT, unix.SYS_NEWFSTATAT:
 		c.on = pathAt(n, n.args[0], n.args[1])
 	case unix.SYS_RENAMEAT, unix.SYS_LINKAT:
 		c.on = pathAt(n, n.args[2], n.args[3])
 	default:
 		c.on = pathOf(n, n.args[0])
-		switch {
-		case strings.HasPrefix(c.on, "socket:") && c.name == "write":
-			c.on = "socket"
-		case int32(n.args[0]) == 1 && c.name == "write":
-			c.on = "stdout"
+		if c.name == "write" && (int32(n.args[0]) == 1 || strings.HasPrefix(c.on, "socket:")) {
+			c.on = map[bool]string{true: "stdout", false: "socket"}[int32(n.args[0]) == 1]
+			return c, true
 		}
 	}
-	if c.stored() && !filepath.IsAbs(c.on) { // a pipe, an eventfd, stderr, reads of a socket
+	system := regexp.MustCompile(`^(/proc|/sys|/etc|/usr)/|^/.dockerenv|^[^/]`) // a pipe, an eventfd, stderr, reads of a socket have no /
+	if system.MatchString(c.on) || c.on == "" {
 		return c, false
-	}
-	for _, top := range []string{"/proc/", "/sys/", "/etc/", "/usr/", "/.dockerenv"} {
-		if strings.HasPrefix(c.on, top) {
-			return c, false
-		}
 	}
 	if inside, found := strings.CutPrefix(c.on, dir+"/"); found {
 		c.on = inside

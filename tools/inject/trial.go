@@ -4,29 +4,26 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 const (
-	life        = time.Minute // of an access token
-	redirectURI = "https://exactauth.test:8484/callback"
+	life = time.Minute // of an access token
 
 	// patience is when a call counts as one that hangs. A lock that the program itself
 	// holds is waited for longer.
@@ -40,7 +37,6 @@ type scenario struct {
 	args    []string
 	before  [][]string    // calls after setup
 	age     time.Duration // of what the last of them stored
-	ends    bool          // whether a call that succeeds ends the login
 }
 
 // The two programs that packages install.
@@ -55,15 +51,15 @@ func scenarios() []scenario {
 	signedIn := [][]string{login}
 	const live, expired = 10 * time.Second, life + 10*time.Second
 	return []scenario{
-		{"token", whole, token, signedIn, expired, false},
-		{"token, front", front, token, signedIn, expired, false},
-		{"token, live", front, token, signedIn, live, false},
-		{"login", whole, login, nil, 0, false},
-		{"login again", whole, login, signedIn, live, false},
-		{"setup --seal", whole, seal, signedIn, live, false},
-		{"setup --seal none", whole, []string{"setup", "--seal", "none"}, [][]string{login, seal}, 0, false},
-		{"logout", whole, []string{"logout"}, signedIn, live, true},
-		{"logout --forget", whole, []string{"logout", "--forget"}, signedIn, live, true},
+		{"token", whole, token, signedIn, expired},
+		{"token, front", front, token, signedIn, expired},
+		{"token, live", front, token, signedIn, live},
+		{"login", whole, login, nil, 0},
+		{"login again", whole, login, signedIn, live},
+		{"setup --seal", whole, seal, signedIn, live},
+		{"setup --seal none", whole, []string{"setup", "--seal", "none"}, [][]string{login, seal}, 0},
+		{"logout", whole, []string{"logout"}, signedIn, live},
+		{"logout --forget", whole, []string{"logout", "--forget"}, signedIn, live},
 	}
 }
 
@@ -83,53 +79,48 @@ func (f fault) String() string {
 	return unix.ErrnoName(f.errno)
 }
 
-// trial is one call of the program, with a fault at the n-th system call of interest, on
-// a login and a simulator of its own.
+// faults are what can happen at a call.
+func faults(c call) []fault {
+	all := []fault{{}}
+	for i, errno := range c.errnos {
+		if c.on == "socket" && c.name == "write" {
+			errno = []unix.Errno{unix.ECONNRESET, unix.EPIPE}[i]
+		}
+		all = append(all, fault{errno: errno})
+		if errno != unix.EINTR { // which a signal causes, once
+			all = append(all, fault{errno: errno, stays: true})
+		}
+	}
+	return all
+}
+
+// trial is one call of the program, with a fault at one of its system calls, on a login and
+// a simulator of its own.
 type trial struct {
 	scenario
 	programs string // their directory
 	fault    fault
-	at       call // what n was without a fault
-	n        int  // counts from 0; negative for a trial without a fault
+	at       call // the system call that it strikes; empty without a fault
+	nth      int  // of the calls of that kind in that place, from 0
 
-	dir    string
-	sim    *exactsim.Sim
-	server *httptest.Server
+	dir  string
+	sim  *exactsim.Sim
+	open atomic.Int64 // connections to the simulator
 
-	mu       sync.Mutex // guards the next four
-	calls    []call     // of interest, that the program made
-	struck   *call      // the one that the fault struck first
-	requests []request  // of the call, to the token endpoint
+	calls        []call // of interest, that the program made
+	seen         int    // of them, like at
+	struck       *call  // nil if none was
+	sent, issued int64  // requests to the token endpoint, and those that were granted
 
-	observing atomic.Bool
-	result    outcome   // of the call
-	after     []outcome // of the next calls
-	stored    string    // a file that had the refresh token after the call
+	result    *program.Process   // of the call
+	after     []*program.Process // the next calls
+	whole     string             // a file that had the live refresh token after the call
 	wrong     []string
 	explained string
 }
 
-// request is a request to the token endpoint.
-type request struct {
-	issued bool
-	struck bool // the fault had struck before
-}
-
-// outcome is how a process ended.
-type outcome struct {
-	args           []string
-	code           int // as a shell has it
-	hung           bool
-	stdout, stderr string
-}
-
-func (o outcome) String() string {
-	return fmt.Sprintf("%s: exit %d\n%s", strings.Join(o.args, " "), o.code, o.stderr)
-}
-
 // play prepares the login, calls the program, and judges.
-func (t *trial) play(dir string) error {
-	var err error
+func (t *trial) play(dir string) (err error) {
 	if t.dir, err = os.MkdirTemp(dir, "trial"); err != nil {
 		return err
 	}
@@ -139,57 +130,58 @@ func (t *trial) play(dir string) error {
 			return err
 		}
 	}
-	t.sim = exactsim.New(exactsim.Config{TokenLife: life, Observe: t.observe})
-	t.sim.AddCast(redirectURI)
-	t.server = httptest.NewUnstartedServer(t.sim)
-	var connections sync.WaitGroup // that the server has accepted and not closed
-	t.server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+	var sent, issued atomic.Int64
+	t.sim = exactsim.New(exactsim.Config{TokenLife: life, Observe: func(_ *http.Request, e exactsim.Event) {
+		if e.GrantType != "" {
+			sent.Add(1)
+			if e.Outcome == exactsim.Issued {
+				issued.Add(1)
+			}
+		}
+	}})
+	t.sim.AddCast(program.RedirectURI)
+	server := httptest.NewUnstartedServer(t.sim)
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		switch s {
 		case http.StateNew:
-			connections.Add(1)
+			t.open.Add(1)
 		case http.StateClosed:
-			connections.Done()
+			t.open.Add(-1)
 		}
 	}
-	t.server.Start()
-	defer t.server.Close()
+	server.Start()
+	defer server.Close()
 
-	prepare := append([][]string{{"setup", "--base-url", t.server.URL, "--client-id", exactsim.ClientID,
-		"--redirect-uri", redirectURI, "--listen", "none", "--client-secret-file", "-"}}, t.before...)
-	for _, args := range prepare {
-		o, err := t.run(args, false)
+	for _, args := range append([][]string{program.Setup(server.URL)}, t.before...) {
+		p, err := t.run(args, false)
 		if err != nil {
 			return err
-		} else if o.code != 0 {
-			return fmt.Errorf("before %s: %s", t.name, o)
+		} else if p.Code != 0 {
+			return fmt.Errorf("before %s: %s", t.name, shown(p))
 		}
 	}
 	if err := t.passes(t.age); err != nil {
 		return err
 	}
-	t.observing.Store(true)
+	sent.Store(0)
+	issued.Store(0)
 	if t.result, err = t.run(t.args, true); err != nil {
 		return err
 	}
-	// What a killed process sent is still carried out: a later connection is accepted after its.
-	client := t.server.Client()
-	if last, err := client.Get(t.server.URL); err == nil {
-		last.Body.Close()
+	// What a killed process sent is still carried out. A later connection is accepted after its.
+	last, err := http.Post(server.URL, "", nil)
+	if err != nil {
+		return err
 	}
-	client.CloseIdleConnections()
-	connections.Wait()
-	t.observing.Store(false)
+	_, _ = io.Copy(io.Discard, last.Body)
+	last.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	for t.open.Load() > 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
+	t.sent, t.issued = sent.Load(), issued.Load()
 	t.judge()
 	return nil
-}
-
-// observe notes the requests of the call.
-func (t *trial) observe(_ *http.Request, e exactsim.Event) {
-	if e.GrantType != "" && t.observing.Load() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.requests = append(t.requests, request{e.Outcome == exactsim.Issued, t.struck != nil})
-	}
 }
 
 // decide counts a system call, and has the fault strike it.
@@ -198,15 +190,15 @@ func (t *trial) decide(n *notification) verdict {
 	if !ok {
 		return verdict{}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.calls = append(t.calls, c)
+	if c.alike(t.at) {
+		t.seen++
+	}
 	switch {
-	case t.n < 0 || len(t.calls) <= t.n:
-		return verdict{}
-	case t.struck == nil && (t.fault.errno == 0 || c.name == t.at.name && c.place() == t.at.place()):
+	case t.struck != nil && t.fault.lastsFor(*t.struck, c):
+	case t.struck == nil && c.alike(t.at) && t.seen > t.nth:
 		t.struck = &c
-	case t.struck == nil || !t.fault.lastsFor(*t.struck, c):
+	default:
 		return verdict{}
 	}
 	return verdict{t.fault.errno, t.fault.errno == 0}
@@ -215,69 +207,42 @@ func (t *trial) decide(n *notification) verdict {
 // lastsFor reports whether the fault that struck one call strikes a later one too. Out
 // of descriptors or locks a process is in every directory; a disk fails in one.
 func (f fault) lastsFor(struck, later call) bool {
-	same := struck.place() == later.place() || (f.errno == unix.EMFILE || f.errno == unix.ENOLCK) && struck.stored() && later.stored()
-	return f.stays && struck.name == later.name && same
+	everywhere := (f.errno == unix.EMFILE || f.errno == unix.ENOLCK) && struck.stored() && later.stored()
+	return f.stays && (later.alike(struck) || everywhere && later.name == struck.name)
 }
 
 // run runs the program, with the fault if struck is true.
-func (t *trial) run(args []string, struck bool) (outcome, error) {
-	o := outcome{args: args}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(t.programs, t.program))
+func (t *trial) run(args []string, struck bool) (p *program.Process, err error) {
+	full := []string{filepath.Join(t.programs, t.program)}
 	for _, arg := range args {
-		cmd.Args = append(cmd.Args, strings.ReplaceAll(arg, "KEY", filepath.Join(t.dir, "home", "key")))
+		full = append(full, strings.ReplaceAll(arg, "KEY", filepath.Join(t.dir, "home", "key")))
 	}
-	switch args[0] {
-	case "setup":
-		cmd.Stdin = strings.NewReader(exactsim.ClientSecret + "\n")
-	case "login": // as a person who pastes the code
-		cmd.Stdin = strings.NewReader(t.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI) + "\n")
+	env := []string{"GODEBUG=asyncpreemptoff=1"} // or the scheduler's signals would interrupt calls before they are reported
+	for name, dir := range map[string]string{"HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run", "EXACTAUTH_CONFIG_DIR": "config", "EXACTAUTH_STATE_DIR": "state"} {
+		env = append(env, name+"="+filepath.Join(t.dir, dir))
 	}
-	cmd.Env = []string{"HOME=" + filepath.Join(t.dir, "home"), "TMPDIR=" + filepath.Join(t.dir, "tmp"), "XDG_RUNTIME_DIR=" + filepath.Join(t.dir, "run"),
-		"EXACTAUTH_CONFIG_DIR=" + filepath.Join(t.dir, "config"), "EXACTAUTH_STATE_DIR=" + filepath.Join(t.dir, "state"),
-		"GODEBUG=asyncpreemptoff=1"} // or the scheduler's signals would interrupt calls before they are reported
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Cancel = func() error { // a Go program prints where it hangs
-		o.hung = true
-		return cmd.Process.Signal(syscall.SIGQUIT)
-	}
-	cmd.WaitDelay = 5 * time.Second
-	var err error
+	p = program.Command(patience, env, program.Input(t.sim, args[0]), full...)
 	if struck {
-		err = runSupervised(cmd, t.decide)
-	} else if err = cmd.Run(); cmd.ProcessState != nil {
-		err = nil // it ran
+		err = runSupervised(p, t.decide)
+	} else if err = p.Start(); err == nil {
+		p.End()
 	}
-	o.stdout, o.stderr = stdout.String(), stderr.String()
-	if err != nil {
-		return o, fmt.Errorf("%w: %s", err, o.stderr)
-	}
-	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if o.code = status.ExitStatus(); status.Signaled() {
-		o.code = 128 + int(status.Signal())
-	}
-	return o, nil
+	p.Args = append(full[:1:1], args...) // as a message shows it
+	return p, err
 }
-
-// oursLine is a line of a record with a time of this machine's clock.
-var oursLine = regexp.MustCompile(`(?m)^((?:pending_)?[a-z]+_at) (\S+)$`)
 
 // passes lets time pass for the simulator, and in the records for the program.
 func (t *trial) passes(d time.Duration) error {
 	t.sim.Advance(d)
 	return t.files(func(path string, text []byte) error {
-		earlier := oursLine.ReplaceAllFunc(text, func(line []byte) []byte {
-			part := oursLine.FindSubmatch(line)
-			at, err := time.Parse(time.RFC3339Nano, string(part[2]))
-			if err != nil {
-				return line
-			}
-			return fmt.Appendf(nil, "%s %s", part[1], at.Add(-d).Format(time.RFC3339Nano))
-		})
-		if bytes.Equal(earlier, text) {
-			return nil
+		r, err := record.Decode(text)
+		if err != nil {
+			return nil // another file
+		}
+		program.Age(r, d)
+		earlier, err := r.Encode()
+		if err != nil || bytes.Equal(earlier, text) {
+			return err
 		}
 		return os.WriteFile(path, earlier, 0o600)
 	})

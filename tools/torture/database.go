@@ -3,19 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/tools/pgtest"
 )
@@ -70,43 +65,6 @@ func (d *database) close() {
 	}
 }
 
-// leaks looks for secrets in the database's log and, with a seal, in all of its files,
-// the write-ahead log among them.
-func (d *database) leaks(sealed bool) (found bool) {
-	looked, plain := 0, 0
-	for _, c := range d.all {
-		_ = filepath.WalkDir(c.Dir, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() {
-				return nil
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return nil // it was just removed
-			}
-			looked++
-			if hasSecret(b) {
-				plain++
-				if sealed || filepath.Base(path) == "log" {
-					fmt.Printf("WRONG: a secret in plain in %s\n", path)
-					found = true
-				}
-			}
-			return nil
-		})
-	}
-	fmt.Printf("Of %d files of PostgreSQL (log, tables, write-ahead log) %d have a secret in plain.\n", looked, plain)
-	if !sealed && plain == 0 {
-		fmt.Println("WRONG: without a seal some must have one; this search finds nothing")
-		return true
-	}
-	return found
-}
-
-// hasSecret reports whether there is a token or the client secret in b.
-func hasSecret(b []byte) bool {
-	return bytes.Contains(b, []byte(tokenMark)) || bytes.Contains(b, []byte(exactsim.ClientSecret))
-}
-
 // role is the name of a world's role.
 func role(world int) string { return fmt.Sprintf("world%d", world) }
 
@@ -152,43 +110,6 @@ func (p *place) settleIn(c *pgtest.Cluster) error {
 	return nil
 }
 
-// ask returns the first column of what a query finds among the sessions of the
-// connection's own role, without this one.
-func ask(c *pgconn.PgConn, column, where string) (found []string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	result := c.ExecParams(ctx, "SELECT "+column+" FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid() AND "+where, nil, nil, nil, nil).Read()
-	for _, row := range result.Rows {
-		found = append(found, string(row[0]))
-	}
-	return found, result.Err
-}
-
-// watch measures until ended is closed how long a transaction outlives its process: for
-// that time a machine that died can hold the row. A slow answer makes it no longer.
-func (t *trial) watch(session *pgconn.PgConn, ended <-chan struct{}) {
-	orphaned := map[string]time.Time{}
-	for {
-		asked := time.Now()
-		ports, _ := ask(session, "client_port", "xact_start IS NOT NULL")
-		for _, port := range ports {
-			if t.sender("127.0.0.1:"+port) != nil {
-				continue
-			}
-			if since, known := orphaned[port]; known {
-				t.held = max(t.held, asked.Sub(since))
-			} else {
-				orphaned[port] = time.Now()
-			}
-		}
-		select {
-		case <-time.After(life / 100):
-		case <-ended:
-			return
-		}
-	}
-}
-
 // disturb plays what the plan has for the database's server until ended is closed. After
 // that restored waits until it is over and the server is back.
 func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
@@ -205,34 +126,16 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 			}
 		})
 	}
-	var sessions []*pgconn.PgConn
-	session := func() *pgconn.PgConn {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		c, err := pgconn.Connect(ctx, t.address+"&passfile="+t.db.passFile)
-		if err == nil {
-			sessions = append(sessions, c)
-		} else {
-			t.blame("cannot connect to the database: %v", err)
-		}
-		return c
-	}
 	for _, m := range t.cuts {
-		if c := session(); c != nil {
-			at(m, func() {
-				// As the session of a process that refreshes is.
-				cut, err := ask(c, "pg_terminate_backend(pid)", "state = 'idle in transaction'")
-				if err == nil && len(cut) > 0 { // the server may be stopped
-					t.did(sessionsEnded)
-					t.count(string(sessionsEnded), len(cut))
-				}
-			})
-		}
-	}
-	if t.dies {
-		if c := session(); c != nil {
-			moments.Go(func() { t.watch(c, ended) })
-		}
+		at(m, func() {
+			// As the session of a process that refreshes is. There may be none, or the server may be stopped.
+			if t.cluster.Exec("torture", `DO $$ BEGIN
+				PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+t.role+`' AND state = 'idle in transaction';
+				IF NOT FOUND THEN RAISE 'none'; END IF;
+			END $$`) == nil {
+				t.count("sessions ended that held the record", 1)
+			}
+		})
 	}
 	if t.stop.mode != "" {
 		at(t.stop.moment, func() {
@@ -242,7 +145,7 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 				time.Sleep(t.stop.lasts)
 				t.did(databaseStarting)
 				err := t.cluster.Start()
-				t.must(databaseBack, err)
+				t.must("database back", err)
 				t.abandon = t.abandon || err != nil
 			})
 		})
@@ -251,8 +154,5 @@ func (t *trial) disturb(s *stage, ended <-chan struct{}) (restored func()) {
 		moments.Wait()
 		t.quiesce() // a request may have been a moment
 		starts.Wait()
-		for _, c := range sessions {
-			c.Close(context.Background())
-		}
 	}
 }

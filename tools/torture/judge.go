@@ -18,6 +18,7 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // What became of the login in a round.
@@ -29,10 +30,9 @@ const (
 
 // Reasons why a login is lost without a fault of exactauth.
 const (
-	replyLost = "a fault destroyed the reply to a refresh that was carried out"
+	replyLost = "a fault destroyed the reply to a request that was carried out"
 	killed    = "the process was ended between the server's commit and the save"
 	taken     = "signed in elsewhere"
-	loginCut  = "a sign-in was ended, or its reply destroyed, between the server's commit and the save"
 )
 
 // Notes are what is counted and is no fault.
@@ -44,17 +44,13 @@ const (
 )
 
 const (
-	tokenMark  = "stampNL001." // begins every token and code of the simulator
-	recovery   = time.Minute   // what a login may take to yield a token again
-	errorLimit = 10            // of an hour at Exact; a round is shorter
-
-	// mostHeld is how long a transaction may outlive its process. The server sees the end
-	// of a connection at once, or within a second while it waits for a lock
-	// (client_connection_check_interval).
-	mostHeld = 2 * time.Second
+	recovery   = time.Minute // what a login may take to yield a token again
+	errorLimit = 10          // of an hour at Exact; a round is shorter
 
 	// mostWait is how long a call may be held up by a machine that died. It includes what
-	// the calls of the other machine need by themselves while all worlds are at work.
+	// the calls of the other machine need by themselves while all worlds are at work. The
+	// server sees the end of a connection at once, or within a second while it waits for a
+	// lock (client_connection_check_interval).
 	mostWait = 5 * time.Second
 )
 
@@ -189,36 +185,37 @@ func (t *trial) judge(p *process, allowed []int) {
 	t.quiesce()
 	took := p.ended.Sub(p.started)
 	t.longest = max(t.longest, took)
-	stderr, name := p.stderr.String(), p.command()
-	if p.hung {
+	stderr, name := p.Err.String(), p.command()
+	if p.Hung {
 		t.blame("%q hung for %s", name, took.Round(time.Second))
 	}
 	switch {
-	case slices.Contains(allowed, p.code):
-	case p.code == 5 && t.shared() && t.refusedBefore(p.ended):
+	case slices.Contains(allowed, p.Code):
+	case p.Code == 5 && t.shared() && t.sawRequest(func(q *request) bool { return q.Outcome == exactsim.OldRefreshToken && q.replied.Before(p.ended) }):
+		// After that refusal a machine waits once for what another machine may have got.
 		t.count(waitNote, 1)
 	default:
-		t.blame("%q ended with %d", name, p.code)
+		t.blame("%q ended with %d", name, p.Code)
 	}
 	if text := crashed.FindString(stderr); text != "" {
 		t.blame("%q wrote %q on stderr", name, text)
 	}
-	if hasSecret(p.stderr.Bytes()) {
+	if program.HasSecret(p.Err.Bytes()) {
 		t.blame("%q wrote a secret on stderr", name)
 	}
-	if p.code != 0 && p.code < 128 && stderr == "" {
-		t.blame("%q ended with %d and wrote nothing on stderr", name, p.code)
+	if p.Code != 0 && p.Code < 128 && stderr == "" {
+		t.blame("%q ended with %d and wrote nothing on stderr", name, p.Code)
 	}
 	if p.login || p.args[0] != "token" {
 		return
 	}
 	token := p.token()
-	if (p.code == 0) != (token != "") && p.code < 128 {
-		t.blame("%q ended with %d and printed %d bytes", name, p.code, p.stdout.Len())
+	if (p.Code == 0) != (token != "") && p.Code < 128 {
+		t.blame("%q ended with %d and printed %d bytes", name, p.Code, p.Out.Len())
 	}
 	// A machine with a wrong clock, or that has not seen the end of a sign-in, cannot know
 	// that its token is dead.
-	if token == "" || t.clock != 0 || t.elsewhere > 0 || slices.ContainsFunc(t.all, func(p *process) bool { return p.login && p.code != 0 }) {
+	if token == "" || t.clock != 0 || t.elsewhere > 0 || slices.ContainsFunc(t.all, func(p *process) bool { return p.login && p.Code != 0 }) {
 		return
 	}
 	q := t.find(token)
@@ -240,8 +237,8 @@ func (t *trial) judge(p *process, allowed []int) {
 
 // token is what a call printed, if it is a token and a newline.
 func (p *process) token() string {
-	token, ok := strings.CutSuffix(p.stdout.String(), "\n")
-	if p.login || !ok || !strings.HasPrefix(token, tokenMark) {
+	token, ok := strings.CutSuffix(p.Out.String(), "\n")
+	if p.login || !ok || !strings.HasPrefix(token, program.TokenMark) {
 		return ""
 	}
 	return token
@@ -259,13 +256,9 @@ func (w *world) find(token string) *request {
 	return nil
 }
 
-// refusedBefore reports whether the simulator refused a used refresh token in this round
-// before a time. The machine that sent it then waits once for what another machine may
-// have got for that token.
-func (t *trial) refusedBefore(x time.Time) bool {
-	return slices.ContainsFunc(t.since(t.when(roundStarted)), func(q *request) bool {
-		return q.Outcome == exactsim.OldRefreshToken && q.replied.Before(x)
-	})
+// sawRequest reports whether there was such a request in this round.
+func (t *trial) sawRequest(such func(*request) bool) bool {
+	return slices.ContainsFunc(t.since(t.when(roundStarted)), such)
 }
 
 // judgeShared judges what can go wrong only with a login that machines share.
@@ -283,9 +276,6 @@ func (t *trial) judgeShared() {
 	if !t.dies {
 		return
 	}
-	if t.held > mostHeld {
-		t.blame("a transaction outlived its process by %s", t.held)
-	}
 	var last time.Time
 	for _, p := range t.all {
 		for _, s := range p.signals {
@@ -299,11 +289,8 @@ func (t *trial) judgeShared() {
 		slow += f.Delay
 	}
 	for _, p := range t.all {
-		if over := p.ended.Sub(last) - slow; !last.IsZero() && p.machine != 0 && over > 0 {
-			t.waited = max(t.waited, over)
-			if over > mostWait {
-				t.blame("%q went on only %s after the other machine's processes were killed", p.command(), over)
-			}
+		if over := p.ended.Sub(last) - slow; !last.IsZero() && p.machine != 0 && over > mostWait {
+			t.blame("%q went on only %s after the other machine's processes were killed", p.command(), over)
 		}
 	}
 }
@@ -314,7 +301,7 @@ func (t *trial) judgeFiles() {
 	if t.shared() {
 		name = spool.Name(profileName)
 		raw, err := t.pg.Read(context.Background(), profileName)
-		if err == nil && t.key != nil && hasSecret(raw) {
+		if err == nil && t.key != nil && program.HasSecret(raw) {
 			t.blame("the table has a secret in plain")
 		}
 	}
@@ -330,7 +317,7 @@ func (t *trial) judgeFiles() {
 			if info, err := e.Info(); err == nil && info.Mode() != 0o600 {
 				t.blame("%s has mode %s", e.Name(), info.Mode())
 			}
-			if raw, err := os.ReadFile(filepath.Join(m.state, e.Name())); err == nil && t.key != nil && hasSecret(raw) {
+			if raw, err := os.ReadFile(filepath.Join(m.state, e.Name())); err == nil && t.key != nil && program.HasSecret(raw) {
 				t.blame("%s has a secret in plain", e.Name())
 			}
 		}
@@ -382,7 +369,7 @@ func (t *trial) look() (r state, kept []state, ok bool) {
 // refresh token is current there is whole, however slow the machine.
 func (t *trial) settle(ctx context.Context) {
 	deadline := time.Now().Add(recovery)
-	asked := slices.ContainsFunc(t.all, func(p *process) bool { return p.code == 4 && !p.login }) // for a sign-in
+	asked := slices.ContainsFunc(t.all, func(p *process) bool { return p.Code == 4 && !p.login }) // for a sign-in
 	force := false
 	served, refused := make([]bool, len(t.machines)), make([]bool, len(t.machines))
 	_, kept, ok := t.look()
@@ -404,7 +391,7 @@ func (t *trial) settle(ctx context.Context) {
 			t.overdue(append(kept, r)[0], p)
 			return
 		}
-		switch p.code {
+		switch p.Code {
 		case 0:
 			clear(refused)
 			q := t.find(p.token())
@@ -464,17 +451,16 @@ func (t *trial) run(machine int, args []string) *process {
 // overdue judges a login that has neither yielded a token nor been given up for too long.
 func (t *trial) overdue(r state, last *process) {
 	tokens := r.refreshTokens()
-	whole := len(tokens) > 0 && t.sim.RefreshTokenState(tokens[0]) == exactsim.Current
-	switch took := last.ended.Sub(last.started); {
-	case whole && took > life/2:
-		t.fate = survived
-		t.count(slowNote, 1)
-	case whole:
-		t.fate = survived
-		t.blame("after %s a call of %s ends with %d, although the login is current at the simulator", recovery, took, last.code)
-	default:
+	if len(tokens) == 0 || t.sim.RefreshTokenState(tokens[0]) != exactsim.Current {
 		t.blame("after %s the login has neither yielded a token nor been given up", recovery)
 		t.abandon = true
+		return
+	}
+	t.fate = survived
+	if took := last.ended.Sub(last.started); took > life/2 {
+		t.count(slowNote, 1)
+	} else {
+		t.blame("after %s a call of %s ends with %d, although the login is current at the simulator", recovery, took, last.Code)
 	}
 }
 
@@ -486,13 +472,13 @@ func (t *trial) overdue(r state, last *process) {
 // first machine keeps what it got, and that wins in the end.
 func (t *trial) misled() {
 	granted := func(p *process) bool {
-		return slices.ContainsFunc(t.since(t.when(roundStarted)), func(q *request) bool {
+		return t.sawRequest(func(q *request) bool {
 			return q.sender != nil && q.sender.machine != p.machine && q.sender.started.Before(p.ended) && q.rotated()
 		})
 	}
 	for _, p := range t.all {
 		switch {
-		case p.code != 4 || p.login:
+		case p.Code != 4 || p.login:
 		case t.shared() && t.disturbed() && granted(p):
 			t.count(misledNote, 1)
 		default:
@@ -532,36 +518,27 @@ func (t *trial) judgeLoss(r state) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Which refresh used the record's tokens up, without its answer getting into the
-	// record? In worlds that are not strict the use alone does not end them.
-	for _, q := range slices.Backward(t.requests) {
-		if q.exchange() || !q.rotated() || !t.strict || !slices.Contains(mine, q.used) || slices.Contains(mine, q.refresh) {
-			continue
+	// Which refresh used the record's tokens up, without its answer getting into the record?
+	// In worlds that are not strict the use alone does not end them. Or which sign-in did?
+	for _, exchange := range []bool{false, true} {
+		for _, q := range slices.Backward(t.requests) {
+			if q.exchange() != exchange || !q.rotated() || slices.Contains(mine, q.refresh) || !exchange && (!t.strict || !slices.Contains(mine, q.used)) {
+				continue
+			}
+			t.fate = explained
+			switch {
+			case q.sender == outsider:
+				t.reason = taken
+			case !q.whole || q.refresh == "":
+				t.reason = replyLost
+			case t.cut(q):
+				t.reason = killed
+			default:
+				t.fate = unexplained
+				t.blame("the login is lost: the server's answer of %s arrived, and is not in the record", t.at(q.replied))
+			}
+			return
 		}
-		switch {
-		case !q.whole || q.refresh == "":
-			t.fate, t.reason = explained, replyLost
-		case t.cut(q):
-			t.fate, t.reason = explained, killed
-		default:
-			t.blame("the login is lost: the server's answer of %s arrived, and is not in the record", t.at(q.replied))
-		}
-		return
-	}
-	// None: then a sign-in ended them.
-	for _, q := range slices.Backward(t.requests) {
-		if !q.exchange() || !q.rotated() || slices.Contains(mine, q.refresh) {
-			continue
-		}
-		switch {
-		case q.sender == outsider:
-			t.fate, t.reason = explained, taken
-		case !q.whole || q.refresh == "" || t.cut(q):
-			t.fate, t.reason = explained, loginCut
-		default:
-			t.blame("the login is lost: a sign-in of %s went through, and is not in the record", t.at(q.replied))
-		}
-		return
 	}
 	t.blame("the login is lost and the server knows of nothing that ended it")
 }

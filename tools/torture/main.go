@@ -30,7 +30,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -39,6 +38,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // options are the flags, and what is made of them.
@@ -123,15 +123,7 @@ func build(o options) (string, error) {
 			return "", err
 		}
 	}
-	_, source, _, _ := runtime.Caller(0) // this file, in the module that this program was built from
-	for path, name := range programs {
-		cmd := exec.Command("go", "build", "-o", path, "github.com/exactauth/exactauth/cmd/"+name)
-		cmd.Dir = filepath.Dir(source)
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, text)
-		}
-	}
-	return path, nil
+	return path, program.Build(programs)
 }
 
 // run plays the rounds and reports.
@@ -175,7 +167,7 @@ func run(o options) int {
 		worlds = append(worlds, w)
 	}
 
-	t := table{cells: map[cell]int{}, reasons: map[string]int{}, notes: map[string]int{}}
+	t := newReport()
 	var all sync.WaitGroup
 	var output sync.Mutex
 	for i, w := range worlds {
@@ -201,14 +193,13 @@ func run(o options) int {
 	}
 	all.Wait()
 	t.print(os.Stdout, o, time.Since(began))
-	leaked := o.shared() && db.leaks(o.seal != "none")
 	switch {
-	case t.failed() || leaked:
+	case t.Count(allRounds, unexplained, 0)+t.Count(allRounds, wrongOtherwise, 0) > 0:
 		return 1
 	case ctx.Err() != nil:
 		return 130
 	}
-	if n := t.cells[cell{allRounds, rounds}]; n < o.rounds {
+	if n := t.Count(allRounds, rounds, 0); n < o.rounds {
 		return fail(fmt.Errorf("only %d of %d rounds were run", n, o.rounds))
 	}
 	return 0

@@ -9,29 +9,18 @@ import (
 	"time"
 )
 
-// event is something that the play does to a login. The simulator's events are
-// exactsim.Event.
-type event string
-
+// These events are looked for by name.
 const (
-	roundStarted      event = "round started"
-	clockStepped      event = "clock stepped"
-	diskSpoilt        event = "disk spoilt"
-	diskHealed        event = "disk healed"
-	serverClosed      event = "server closed"
-	serverBack        event = "server back"
-	signedInElsewhere event = "signed in elsewhere"
-	sessionsEnded     event = "sessions ended that held the record"
-	databaseStopped   event = "database stopped"
-	databaseStarting  event = "database starting"
-	databaseBack      event = "database back"
-	callsEnded        event = "calls ended"
+	roundStarted     = "round started"
+	databaseStopped  = "database stopped"
+	databaseStarting = "database starting"
 )
 
-// occurrence is an event of a round and its time.
-type occurrence struct {
-	event
-	at time.Time
+// event is something that the play does to a login, and its time. The simulator's events
+// are exactsim.Event.
+type event struct {
+	what string
+	at   time.Time
 }
 
 // stage connects a round's faults with the points of that round.
@@ -82,7 +71,7 @@ type trial struct {
 
 	noting sync.Mutex // guards the next four
 	all    []*process // once they have ended in the order of their start
-	events []occurrence
+	events []event
 	wrong  []string // whatever should not have happened, beside the fate
 	notes  map[string]int
 
@@ -90,27 +79,25 @@ type trial struct {
 	reason  string        // of a loss that is explained
 	errors  int           // that the server counted
 	longest time.Duration // that a process took
-	waited  time.Duration // after the other machine's processes were killed
-	held    time.Duration // that a transaction outlived its process
 	abandon bool          // the world cannot go on
 
 	story string // for a developer, if anything is wrong
 }
 
 // did notes an event.
-func (t *trial) did(e event) {
+func (t *trial) did(what string) {
 	t.noting.Lock()
 	defer t.noting.Unlock()
-	t.events = append(t.events, occurrence{e, time.Now()})
+	t.events = append(t.events, event{what, time.Now()})
 }
 
 // when returns the time of the first such event, zero if there was none.
-func (t *trial) when(e event) time.Time {
+func (t *trial) when(what string) time.Time {
 	t.noting.Lock()
 	defer t.noting.Unlock()
-	for _, o := range t.events {
-		if o.event == e {
-			return o.at
+	for _, e := range t.events {
+		if e.what == what {
+			return e.at
 		}
 	}
 	return time.Time{}
@@ -126,18 +113,18 @@ func (t *trial) play() {
 		w.sim.Inject(f)
 	}
 	if p.clock != 0 {
-		t.must(clockStepped, w.stepClock(p.clock))
+		t.must("clock stepped", w.stepClock(p.clock))
 	}
 	if p.disk.kind != diskSound {
 		s.first[p.disk.at] = append(s.first[p.disk.at], func() {
 			noRoom, err := w.spoilDisk(p.disk)
-			t.must(diskSpoilt, err)
+			t.must("disk spoilt", err)
 			t.noRoom = noRoom && p.disk.at == onStart && p.disk.lasts == 0
 		})
 	}
 	if p.down {
 		w.server.Close()
-		t.did(serverClosed)
+		t.did("server closed")
 	}
 	ended := make(chan struct{})
 	restored := t.disturb(s, ended)
@@ -153,13 +140,13 @@ func (t *trial) play() {
 			})
 		}
 	}
-	later(p.elsewhere, func() { t.must(signedInElsewhere, w.signInElsewhere()) })
+	later(p.elsewhere, func() { t.must("signed in elsewhere", w.signInElsewhere()) })
 	later(p.disk.lasts, func() {
 		w.healDisk()
-		t.did(diskHealed)
+		t.did("disk healed")
 	})
 	t.call(s)
-	t.did(callsEnded)
+	t.did("calls ended")
 	close(ended)
 	others.Wait()
 	restored()
@@ -168,17 +155,17 @@ func (t *trial) play() {
 	w.stage.Store(nil)
 	w.healDisk()
 	if p.down {
-		t.must(serverBack, w.listen())
+		t.must("server back", w.listen())
 	}
 	w.quiesce()
 	slices.SortStableFunc(t.all, func(a, b *process) int { return a.started.Compare(b.started) })
 }
 
 // must notes an event that the play could bring about, or blames the round.
-func (t *trial) must(e event, err error) {
-	t.did(e)
+func (t *trial) must(what string, err error) {
+	t.did(what)
 	if err != nil {
-		t.blame("cannot play %q: %v", e, err)
+		t.blame("cannot play %q: %v", what, err)
 	}
 }
 

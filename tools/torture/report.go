@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // print writes what a round came to: a line, and all there is if it went wrong.
@@ -24,7 +23,7 @@ func (t *trial) print(w io.Writer) {
 	if t.reason != "" {
 		outcome += ": " + t.reason
 	}
-	fmt.Fprintf(w, "round %d (%s, %s): %s\n", t.number, t.scenario, t.rotation(), outcome)
+	fmt.Fprintf(w, "round %d (%s%s): %s\n", t.number, t.scenario, t.rotation(), outcome)
 	for _, text := range t.wrong {
 		fmt.Fprintf(w, "  WRONG: %s\n", text)
 	}
@@ -33,9 +32,9 @@ func (t *trial) print(w io.Writer) {
 
 func (t traits) rotation() string {
 	if t.strict {
-		return "used tokens dead at once"
+		return "  where used tokens are dead at once"
 	}
-	return "kept until the next is used"
+	return "  where they live until the next is used"
 }
 
 // at is a time, counted from the start of the round.
@@ -61,7 +60,7 @@ func (t *trial) describe() string {
 	number := map[*process]string{nil: "a process that had ended", outsider: "another program"}
 	for i, p := range t.all {
 		number[p] = fmt.Sprintf("process %d", i+1)
-		fmt.Fprintf(&b, "  process %d: machine %d: exactauth %s: %s to %s, exit %d", i+1, p.machine, strings.Join(p.cmd.Args[1:], " "), t.at(p.started), t.at(p.ended), p.code)
+		fmt.Fprintf(&b, "  process %d: machine %d: exactauth %s: %s to %s, exit %d", i+1, p.machine, strings.Join(p.Args[1:], " "), t.at(p.started), t.at(p.ended), p.Code)
 		for _, s := range p.signals {
 			fmt.Fprintf(&b, ", %s at %s", s.Signal, t.at(s.at))
 		}
@@ -69,13 +68,13 @@ func (t *trial) describe() string {
 			fmt.Fprintf(&b, ", printed %s", token)
 		}
 		b.WriteByte('\n')
-		for line := range strings.Lines(p.stderr.String()) {
+		for line := range strings.Lines(p.Err.String()) {
 			fmt.Fprintf(&b, "    | %s\n", strings.TrimRight(line, "\n"))
 		}
 	}
 	b.WriteString("  events:\n")
-	for _, o := range t.events {
-		fmt.Fprintf(&b, "    %s %s\n", t.at(o.at), o.event)
+	for _, e := range t.events {
+		fmt.Fprintf(&b, "    %s %s\n", t.at(e.at), e.what)
 	}
 	for _, q := range t.since(t.when(roundStarted).Add(-3 * life)) {
 		fmt.Fprintf(&b, "    %s to %s %s %s by %s: %s, then fault %q, status %d, whole %t, client gave up %t, reply had %s\n",
@@ -90,95 +89,54 @@ func (t *trial) describe() string {
 			fmt.Fprintf(&b, "  its %s is %s\n", token, t.sim.RefreshTokenState(token))
 		}
 	}
-	for _, m := range t.machines {
-		files, _ := filepath.Glob(filepath.Join(m.state, "*"))
-		fmt.Fprintf(&b, "  files: %v\n", files)
-	}
 	return masked(b.String())
 }
 
-// table adds the rounds up.
-type table struct {
-	cells   map[cell]int
-	reasons map[string]int
+// report adds the rounds up.
+type report struct {
+	*program.Table
 	notes   map[string]int
 	errors  int           // the most that the server counted in one round
 	longest time.Duration // that a process took
-	waited  time.Duration // that a process was held up by a machine that had died
-	held    time.Duration // that a transaction outlived its process
 }
 
-// cell is a number in the table. A row is a scenario, a rotation or allRounds.
-type cell struct{ row, column string }
-
+// Rows and columns of the table.
 const (
 	allRounds      = "all"
 	rounds         = "rounds"
 	wrongOtherwise = "wrong otherwise"
 )
 
-func (t *table) add(r *trial) {
-	columns := []string{rounds, r.fate}
-	if r.fate != unexplained && len(r.wrong) > 0 {
-		columns = append(columns, wrongOtherwise)
-	}
-	for _, row := range []string{r.scenario, r.rotation(), allRounds} {
-		for _, column := range columns {
-			t.cells[cell{row, column}]++
-		}
-	}
-	if r.fate == explained {
-		t.reasons[r.reason]++
-	}
-	for note, n := range r.notes {
-		t.notes[note] += n
-	}
-	t.errors, t.longest = max(t.errors, r.errors), max(t.longest, r.longest)
-	t.waited, t.held = max(t.waited, r.waited), max(t.held, r.held)
+func newReport() *report {
+	return &report{Table: program.NewTable(rounds, survived, explained, unexplained, wrongOtherwise), notes: map[string]int{}}
 }
 
-func (t *table) failed() bool {
-	return t.cells[cell{allRounds, unexplained}]+t.cells[cell{allRounds, wrongOtherwise}] > 0
+func (r *report) add(t *trial) {
+	for _, row := range []string{t.scenario, allRounds, t.rotation()} {
+		r.Count(row, rounds, 1)
+		r.Count(row, t.fate, 1)
+		if t.fate != unexplained && len(t.wrong) > 0 {
+			r.Count(row, wrongOtherwise, 1)
+		}
+	}
+	if t.fate == explained {
+		t.count("lost: "+t.reason, 1)
+	}
+	for note, n := range t.notes {
+		r.notes[note] += n
+	}
+	r.errors, r.longest = max(r.errors, t.errors), max(r.longest, t.longest)
 }
 
-func (t *table) print(out io.Writer, o options, took time.Duration) {
-	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	columns := []string{rounds, survived, explained, unexplained, wrongOtherwise}
-	fmt.Fprintf(tw, "\n%-40s\t%s\t\n", "scenario", strings.Join(columns, "\t"))
-	line := func(name, row string) {
-		if t.cells[cell{row, rounds}] == 0 {
-			return
-		}
-		fmt.Fprintf(tw, "%-40s\t", name)
-		for _, column := range columns {
-			fmt.Fprintf(tw, "%d\t", t.cells[cell{row, column}])
-		}
-		fmt.Fprintln(tw)
-	}
+func (r *report) print(out io.Writer, o options, took time.Duration) {
+	var rows []string
 	for _, s := range o.scenarios() {
-		line(s.name, s.name)
+		rows = append(rows, s.name)
 	}
-	line(allRounds, allRounds)
-	for _, strict := range []bool{true, false} {
-		name := traits{strict: strict}.rotation()
-		line("  of them, "+name, name)
+	r.Print(out, "scenario", append(rows, allRounds, traits{strict: true}.rotation(), traits{}.rotation()))
+	fmt.Fprintf(out, "\nseed %d, %s, %.1f rounds a second\n", o.seed, took.Round(time.Second), float64(r.Count(allRounds, rounds, 0))/took.Seconds())
+	for _, note := range slices.Sorted(maps.Keys(r.notes)) {
+		fmt.Fprintf(out, "%7d  %s\n", r.notes[note], note)
 	}
-	tw.Flush()
-	fmt.Fprintf(out, "\nseed %d, %s, %.1f rounds a second\n", o.seed, took.Round(time.Second), float64(t.cells[cell{allRounds, rounds}])/took.Seconds())
-	for _, part := range []struct {
-		title  string
-		counts map[string]int
-	}{{"Logins lost and explained:", t.reasons}, {"On the way:", t.notes}} {
-		if len(part.counts) > 0 {
-			fmt.Fprintln(out, part.title)
-		}
-		for _, what := range slices.Sorted(maps.Keys(part.counts)) {
-			fmt.Fprintf(out, "  %5d  %s\n", part.counts[what], what)
-		}
-	}
-	if t.waited > 0 {
-		fmt.Fprintf(out, "The longest that a process went on after the other machine's were killed: %s, and a transaction after its process: %s.\n",
-			t.waited.Round(time.Millisecond), t.held.Round(time.Millisecond))
-	}
-	fmt.Fprintf(out, "The longest that a process took: %s. The most errors that the server counted in one round: %d.\n", t.longest.Round(time.Millisecond), t.errors)
+	fmt.Fprintf(out, "The longest that a process took: %s. The most errors that the server counted in one round: %d.\n", r.longest.Round(time.Millisecond), r.errors)
 }

@@ -46,7 +46,6 @@ type call struct {
 	then     *call         // starts when this one has ended
 	fileSize int           // ulimit -f, in 512 bytes; 0 is unlimited
 	blows    []blow
-	stdin    string
 }
 
 // blow is a signal to a process.

@@ -14,9 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,13 +29,13 @@ import (
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 const (
 	life = time.Second // of an access token; expires_in cannot say less
 
 	profileName = "torture"
-	redirectURI = "https://exactauth.test:8484/callback"
 	tokenPath   = "/api/oauth2/token"
 	mePath      = "/api/v1/current/Me"
 	elsewhere   = "elsewhere" // the remote address of a sign-in that is not exactauth's
@@ -160,15 +158,14 @@ func newWorld(o options, i int, db *database) (*world, error) {
 		c.Rotation = exactsim.Grace
 	}
 	w.sim = exactsim.New(c)
-	w.sim.AddCast(redirectURI)
+	w.sim.AddCast(program.RedirectURI)
 	w.addr = "127.0.0.1:0"
 	if err := w.listen(); err != nil {
 		return nil, err
 	}
-	setup := w.start(call{args: []string{"setup", "--base-url", "http://" + w.addr, "--client-id", exactsim.ClientID,
-		"--redirect-uri", redirectURI, "--listen", "none", "--client-secret-file", "-"}, stdin: exactsim.ClientSecret + "\n"}, nil)
-	if setup.wait(); setup.code != 0 {
-		return nil, fmt.Errorf("setup: exit %d: %s", setup.code, setup.stderr.String())
+	setup := w.start(call{args: program.Setup("http://" + w.addr)}, nil)
+	if setup.wait(); setup.Code != 0 {
+		return nil, fmt.Errorf("setup: exit %d: %s", setup.Code, &setup.Err)
 	}
 	return w, nil
 }
@@ -246,7 +243,7 @@ func (w *world) sender(remote string) *process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p, runs := range w.running {
-		if runs && hasPort(p.cmd.Process.Pid, port) {
+		if runs && hasPort(p.Cmd.Process.Pid, port) {
 			return p
 		}
 	}
@@ -311,7 +308,7 @@ func (c *copied) Flush() { _ = http.NewResponseController(c.ResponseWriter).Flus
 // this world's login.
 func (w *world) signInElsewhere() error {
 	form := url.Values{"grant_type": {"authorization_code"}, "client_id": {exactsim.ClientID}, "client_secret": {exactsim.ClientSecret},
-		"redirect_uri": {redirectURI}, "code": {w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI)}}
+		"redirect_uri": {program.RedirectURI}, "code": {w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, program.RedirectURI)}}
 	r := httptest.NewRequest(http.MethodPost, tokenPath, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.RemoteAddr = elsewhere
@@ -336,16 +333,11 @@ func (w *world) me(token string) int {
 // process is one exactauth process.
 type process struct {
 	call
-	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
+	*program.Process
 	started, ended time.Time
 	done           chan struct{}
 	struck         sync.WaitGroup
-
-	code    int // as a shell has it
-	killed  bool
-	hung    bool
-	signals []sentSignal
+	signals        []sentSignal
 }
 
 type sentSignal struct {
@@ -357,9 +349,7 @@ type sentSignal struct {
 func (w *world) start(c call, s *stage) *process {
 	if c.login { // as a person who pastes the code
 		c.args = []string{"login", "--no-browser", "--paste"}
-		c.stdin = w.sim.NewCode(exactsim.ClientID, exactsim.AnnaID, redirectURI) + "\n"
 	}
-	p := &process{call: c, done: make(chan struct{})}
 	limit := cmp.Or(c.timeout, patience)
 	args, flags := c.args, []string{"-v", "--timeout", limit.String()}
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") })
@@ -380,31 +370,20 @@ func (w *world) start(c call, s *stage) *process {
 	if w.shared() {
 		env = append(env, "EXACTAUTH_STORE="+w.address, "PGPASSFILE="+w.db.passFile)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit+grace)
-	p.cmd = exec.CommandContext(ctx, args[0], args[1:]...)
-	p.cmd.Env, p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = env, strings.NewReader(c.stdin), &p.stdout, &p.stderr
-	p.cmd.Cancel = func() error { // a Go program prints where it hangs
-		p.hung = true
-		return p.cmd.Process.Signal(syscall.SIGQUIT)
-	}
-	p.cmd.WaitDelay = 5 * time.Second
+	p := &process{call: c, done: make(chan struct{}),
+		Process: program.Command(limit+grace, env, program.Input(w.sim, c.args[0]), args...)}
 	w.mu.Lock() // the handler of its first request finds it
 	p.started = time.Now()
-	err := p.cmd.Start()
+	err := p.Start()
 	w.running[p] = err == nil
 	w.mu.Unlock()
 	go func() {
 		defer close(p.done)
-		defer cancel()
 		if err == nil {
-			_ = p.cmd.Wait() // the state says how it ended
-			status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-			if p.code = status.ExitStatus(); status.Signaled() {
-				p.code, p.killed = 128+int(status.Signal()), true
-			}
+			p.End()
 		} else {
-			fmt.Fprintf(&p.stderr, "torture: %v\n", err)
-			p.code = -1
+			fmt.Fprintf(&p.Err, "torture: %v\n", err)
+			p.Code = -1
 		}
 		p.ended = time.Now()
 		w.mu.Lock()
@@ -417,7 +396,7 @@ func (w *world) start(c call, s *stage) *process {
 				return
 			}
 			at := time.Now()
-			if p.cmd.Process.Signal(b.signal) == nil {
+			if p.Cmd.Process.Signal(b.signal) == nil {
 				p.signals = append(p.signals, sentSignal{b.signal, at})
 			}
 		}
@@ -435,7 +414,7 @@ func (p *process) wait() {
 // before the program handles it is one such.
 func (p *process) endedAtOnce() bool {
 	for i, s := range p.signals {
-		if s.Signal == syscall.SIGKILL || i > 0 || p.killed {
+		if s.Signal == syscall.SIGKILL || i > 0 || p.Killed {
 			return true
 		}
 	}
@@ -451,8 +430,8 @@ func (w *world) signIn() error {
 	w.requests = nil
 	w.mu.Unlock()
 	p := w.start(call{login: true}, nil)
-	if p.wait(); p.code != 0 {
-		return fmt.Errorf("exit %d: %s", p.code, p.stderr.String())
+	if p.wait(); p.Code != 0 {
+		return fmt.Errorf("exit %d: %s", p.Code, p.Err.String())
 	}
 	w.signedIn = true
 	return nil
@@ -500,29 +479,5 @@ func (w *world) store() record.Store {
 // stepClock makes the record look as it does after every machine's clock was set by step.
 // The server's date does not change.
 func (w *world) stepClock(step time.Duration) error {
-	return w.store().Update(context.Background(), profileName, func(_ context.Context, old []byte) ([]byte, error) {
-		r, err := record.Decode(old)
-		if err != nil {
-			return nil, err
-		}
-		shiftTimes(reflect.ValueOf(r).Elem(), -step)
-		return r.Encode()
-	})
-}
-
-func shiftTimes(v reflect.Value, by time.Duration) {
-	switch {
-	case v.Type() == reflect.TypeFor[time.Time]():
-		if t := v.Interface().(time.Time); !t.IsZero() {
-			v.Set(reflect.ValueOf(t.Add(by)))
-		}
-	case v.Kind() == reflect.Pointer && !v.IsNil():
-		shiftTimes(v.Elem(), by)
-	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			if v.Type().Field(i).Name != "ServerDate" && v.Field(i).CanSet() {
-				shiftTimes(v.Field(i), by)
-			}
-		}
-	}
+	return program.Update(context.Background(), w.store(), profileName, func(r *record.Record) { program.Age(r, step) })
 }
