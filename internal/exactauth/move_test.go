@@ -323,13 +323,47 @@ func TestMoveIsRefused(t *testing.T) {
 	}
 }
 
+// The mark of a refused move is taken back even if the caller's time is over: with it,
+// no call uses the login.
+func TestMoveIsRefusedAtTheEndOfItsTime(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if err := m.tell(m.here.MoveTo(ctx, &failing{Store: m.files, first: func() { cancel(errBoom) }}, elsewhere)); err == nil {
+		t.Fatal("it was moved")
+	}
+	m.clock.advance(exactLife)
+	m.live(m.here)
+}
+
+// The login has arrived when the move is cut off, and another user's replaces it there.
+// Going on with the move, the copy here is not another login that needs a decision.
+func TestMoveIsKilledAndTheLoginReplaced(t *testing.T) {
+	m := newMove(t, exactsim.Config{})
+	if err := m.move(&steps{at: 2, after: true}); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	m.clock.advance(exactLife)
+	m.SetAutoApproveUser(bobID)
+	if _, err := m.signIn(m.there, exactauth.LoginOptions{Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.move(&steps{}); err != nil {
+		t.Fatal(err)
+	}
+	m.arrived()
+}
+
 // failing is a store that fails to save a result, or does not know whether it did.
 type failing struct {
 	record.Store
 	saved, late bool
+	first       func() // if set, it is called before anything else
 }
 
 func (s *failing) Update(ctx context.Context, name string, change func(context.Context, []byte) ([]byte, error)) error {
+	if s.first != nil {
+		s.first()
+	}
 	fault := &tokenstore.Error{Op: "write", Name: "there", Err: errBoom}
 	if s.late {
 		fault.Kind = tokenstore.Late

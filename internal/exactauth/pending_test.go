@@ -1,6 +1,7 @@
 package exactauth_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -20,12 +21,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 	killed := func(t *testing.T, user string) (*world, *exactauth.Client) {
 		t.Helper()
 		w, c := signedIn(t, exactLife, exactsim.Config{})
-		w.SetAutoApproveUser(user)
-		crash := w.client()
-		crash.Store = &crashing{Store: w.store(), at: 3, before: true} // readyToLogin, redeem, saveUser
-		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
-			t.Fatal(err)
-		}
+		w.killedSignIn(user)
 		return w, c
 	}
 	t.Run("the same user", func(t *testing.T) {
@@ -51,11 +47,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
 		w.refused(c, fault.ErrLoginNeeded)
-		crash := w.client()
-		crash.Store = &crashing{Store: w.store(), at: 3, before: true}
-		if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
-			t.Fatal(err)
-		}
+		w.killedSignIn(annaID)
 		w.clock.advance(exactLife) // its access token has expired, too
 		w.live(c)
 	})
@@ -336,4 +328,109 @@ func TestWrongAccountAfterASignInThatIsSaved(t *testing.T) {
 			}
 		})
 	}
+}
+
+// killedSignIn signs user in by a process that is killed before the user is known, which
+// leaves the tokens pending.
+func (w *world) killedSignIn(user string) {
+	w.t.Helper()
+	w.SetAutoApproveUser(user)
+	crash := w.client()
+	crash.Store = &crashing{Store: w.store(), at: 3, before: true} // readyToLogin, redeem, saveUser
+	if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) || w.field("pending_refresh_token") == "" {
+		w.t.Fatalf("no tokens are pending: %v", err)
+	}
+}
+
+// A refusal of whatever kind ends a login for which a sign-in is pending, in the same call.
+func TestRefusalUsesThePendingSignIn(t *testing.T) {
+	for _, body := range []string{`{"error":"invalid_grant"}`, `{"error":"invalid_request","error_description":"The refresh token expired at 10/11/2022 9:18:20 PM"}`, oldTokenBody} {
+		t.Run(body, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.killedSignIn(annaID)
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: body})
+			if n := w.asks(func() { w.live(c) }); n != 2 {
+				t.Errorf("%d refreshes, want 2", n)
+			}
+			if w.refreshState() != exactsim.Current || w.field("user_id") != annaID {
+				t.Error("the record does not have Anna's sign-in")
+			}
+		})
+	}
+}
+
+// What Exact says of one sign-in is not taken for what it says of another: while it is
+// asked about Anna's, another process confirms that one, and Bob's becomes pending.
+func TestConfirmsTheSignInThatItAskedAbout(t *testing.T) {
+	bobMeanwhile := func(w *world) {
+		first := true
+		w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "current/Me") && first {
+				first = false
+				w.live(w.client())
+				w.killedSignIn(bobID)
+			}
+			w.Sim.ServeHTTP(rw, r)
+		})
+	}
+	t.Run("a call", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.killedSignIn(annaID)
+		bobMeanwhile(w)
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID || w.field("user_id") != annaID {
+			t.Errorf("%v, %v; want Anna", me, err)
+		}
+	})
+	t.Run("a sign-in", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		bobMeanwhile(w)
+		if login, err := w.signIn(c, exactauth.LoginOptions{}); err != nil || login.User.ID != annaID {
+			t.Errorf("%v, %v; want Anna", login.User, err)
+		}
+		if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID || w.field("user_id") != annaID {
+			t.Errorf("%v, %v; want Anna", me, err)
+		}
+	})
+}
+
+// The time that Exact may take to name the user is not taken from the time to save the
+// answer.
+func TestSavingTheUserHasItsOwnTime(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	deadlines := &deadlines{Store: c.Store, next: c.Transport}
+	c.Store, c.Transport = deadlines, deadlines
+	check := func(what string) {
+		t.Helper()
+		if deadlines.me.IsZero() || !deadlines.save.IsZero() && !deadlines.save.After(deadlines.me) {
+			t.Errorf("%s: Exact may take until %s, and the save until %s", what, deadlines.me, deadlines.save)
+		}
+		deadlines.me = time.Time{}
+	}
+	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	check("sign-in")
+	w.killedSignIn(annaID)
+	w.live(c)
+	check("token")
+}
+
+// deadlines notes until when the last request for the user and the last update may take.
+type deadlines struct {
+	record.Store
+	next     http.RoundTripper
+	me, save time.Time
+}
+
+func (d *deadlines) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(r.URL.Path, "current/Me") {
+		d.me, _ = r.Context().Deadline()
+	}
+	return d.next.RoundTrip(r)
+}
+
+func (d *deadlines) Update(ctx context.Context, name string, change record.Change) error {
+	d.save, _ = ctx.Deadline()
+	return d.Store.Update(ctx, name, change)
 }

@@ -2,13 +2,16 @@ package exactauth_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -379,9 +382,9 @@ func TestUnreachableServerSpendsNothing(t *testing.T) {
 // An untrusted server gets no request.
 func TestUntrustedServerIsSentNothing(t *testing.T) {
 	w, c := signedIn(t, shortLife, exactsim.Config{})
-	tls := newTLSFront(t, w)
-	c.Profile.BaseURL = tls
-	w.putRecord(strings.ReplaceAll(w.record(), w.url, tls))
+	front := newTLSFront(t, w)
+	c.Profile.BaseURL = front
+	w.putRecord(strings.ReplaceAll(w.record(), w.url, front))
 	w.clock.advance(shortLife)
 	w.quiet(func() { w.refused(c, fault.ErrTemporary) })
 }
@@ -569,6 +572,108 @@ func TestTriesThePreviousTokenOnce(t *testing.T) {
 			t.Error("the tokens in the record changed")
 		}
 	})
+}
+
+// "Too early" for the previous token says that the server knows it, and when to use it.
+func TestPreviousTokenIsTooEarly(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+	w.clock.advance(exactLife)
+	w.live(c)
+	previous := w.field("previous_refresh_token")
+	w.clock.advance(exactLife)
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 401, Body: oldTokenBody})
+	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody})
+	err := w.refused(c, fault.ErrTemporary)
+	if w.field("refresh_token") != previous {
+		t.Error("the record has not changed to the previous token")
+	}
+	w.untilHeld(err)
+	w.live(c)
+}
+
+// An unknown refusal may hide that the server did issue a token, whose age "not expired" is
+// then about. Without a note of that request, each further one would be an error.
+func TestUnknownRefusalMayHaveSpentTheToken(t *testing.T) {
+	unknown := exactsim.Fault{Kind: exactsim.Raw, Status: 400, Commit: true, Body: `{"error":"something_new"}`}
+	t.Run("strict", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Strict})
+		w.clock.advance(exactLife)
+		w.Inject(unknown)
+		w.untilHeld(w.refused(c, fault.ErrTemporary))
+		if err := w.refused(c, fault.ErrLoginNeeded); !strings.Contains(err.Error(), "answer was lost") {
+			t.Errorf("%v does not say that an answer was lost", err)
+		}
+	})
+	t.Run("grace", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+		w.clock.advance(exactLife)
+		w.Inject(unknown)
+		w.untilHeld(w.refused(c, fault.ErrTemporary))
+		w.untilHeld(w.refused(c, fault.ErrTemporary))
+		w.live(c)
+		if n := w.Counters(); n.TooEarly != 1 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// What surely was not sent is sent again in the same call: a refresh, and the code of a
+// sign-in, which a person would have to give again.
+func TestNotSentIsTriedAgain(t *testing.T) {
+	refused := func() (net.Conn, error) { return nil, errBoom }
+	broken := func() (net.Conn, error) { // before the TLS handshake
+		near, far := net.Pipe()
+		far.Close()
+		return near, nil
+	}
+	for name, fail := range map[string]func() (net.Conn, error){"no connection": refused, "no TLS": broken} {
+		t.Run(name, func(t *testing.T) {
+			w, c := signedIn(t, shortLife, exactsim.Config{})
+			front := newTLSFront(t, w)
+			c.Profile.BaseURL = front
+			w.putRecord(strings.ReplaceAll(w.record(), w.url, front))
+			var failures atomic.Int32
+			c.Transport = &http.Transport{
+				TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					if failures.Add(-1) >= 0 {
+						return fail()
+					}
+					return new(net.Dialer).DialContext(ctx, network, address)
+				},
+			}
+			w.clock.advance(shortLife)
+			failures.Store(2)
+			if n := w.asks(func() { w.live(c) }); n != 1 {
+				t.Errorf("%d refreshes", n)
+			}
+			failures.Store(1)
+			s := w.sit(t.Context(), c, exactauth.LoginOptions{Paste: strings.NewReader(w.NewCode(clientID, annaID, redirectURI) + "\n")})
+			if _, err := s.end(); err != nil {
+				t.Error("sign-in:", err)
+			}
+		})
+	}
+}
+
+// What was learned of the server holds for the next sign-in, too.
+func TestSignInKeepsWaitForExpiry(t *testing.T) {
+	for _, replace := range []bool{false, true} {
+		t.Run(fmt.Sprint("replace ", replace), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(share(exactLife, 970))
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: tooEarlyBody})
+			w.live(c)
+			if w.field("wait_for_expiry") == "" {
+				t.Fatal("nothing was learned")
+			}
+			if _, err := w.signIn(c, exactauth.LoginOptions{Replace: replace}); err != nil {
+				t.Fatal(err)
+			}
+			w.clock.advance(share(exactLife, 970))
+			w.quiet(func() { w.live(c) })
+		})
+	}
 }
 
 // If a restored backup replaced the record in spite of the lock, Token goes on from the
