@@ -124,11 +124,8 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 			break
 		}
 	}
-	if a.outcome != deadToken && a.outcome != oldToken {
-		return
-	}
 	// A sign-in may have ended this login and been killed before it replaced the login.
-	if rec.UsePending() || a.outcome == deadToken {
+	if a.outcome != oldToken || rec.UsePending() {
 		return
 	}
 	if rec.Refused == nil {
@@ -141,12 +138,25 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	}
 	// Exact has been seen to accept the previous token until the new one is used
 	// (forums.invantive.com 1419, 2903), and to contradict itself.
-	if !rec.Previous.IsZero() && rec.LiftedAt.IsZero() { // it was tried before the refusal was stored
-		if a := c.renew(bounded, secret, rec.Previous); a.outcome == granted || a.outcome == tooEarly {
-			used := rec.Previous
-			rec.Refresh, rec.Previous, rec.Refused = used, rec.Refresh, nil
-			c.apply(rec, used, a)
+	if rec.Previous.IsZero() {
+		return
+	}
+	switch p := c.renew(bounded, secret, rec.Previous); p.outcome {
+	case granted, tooEarly:
+		used := rec.Previous
+		rec.Refresh, rec.Previous, rec.Refused = used, rec.Refresh, nil
+		c.apply(rec, used, p)
+	case oldToken, deadToken:
+		rec.Previous = fault.Secret{} // not tried again when the refusal is lifted
+	default: // the refusal of one of the two is no reason to give up
+		if p.outcome == notSent {
+			p.sentAt = rec.LostAt
+		} else {
+			rec.Failures++ // its answer may count as an error, too
 		}
+		p.outcome, rec.Refused = refused, nil
+		p.err = fmt.Errorf("old refresh token used; of the token before it: %w", p.err)
+		c.apply(rec, rec.Previous, p)
 	}
 }
 

@@ -562,14 +562,14 @@ func TestTriesThePreviousTokenOnce(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.clock.advance(exactLife)
 		w.live(c)
-		refresh, previous := w.field("refresh_token"), w.field("previous_refresh_token")
+		refresh := w.field("refresh_token")
 		w.Revoke(clientID, annaID)
 		w.clock.advance(exactLife)
 		if n := w.asks(func() { w.refused(c, fault.ErrLoginNeeded) }); n != 2 {
 			t.Errorf("%d refreshes, want 2", n)
 		}
-		if w.field("refresh_token") != refresh || w.field("previous_refresh_token") != previous {
-			t.Error("the tokens in the record changed")
+		if w.field("refresh_token") != refresh || w.field("previous_refresh_token") != "" {
+			t.Error("the record has another refresh token, or one that was refused")
 		}
 	})
 }
@@ -589,6 +589,73 @@ func TestPreviousTokenIsTooEarly(t *testing.T) {
 	}
 	w.untilHeld(err)
 	w.live(c)
+}
+
+// One of two refresh tokens was refused and the other has no answer: that is no reason to
+// give up, and none to use up the error allowance.
+func TestPreviousTokenHasNoAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		second *exactsim.Fault // nil: there is no connection for it
+		most   int             // requests in an hour
+	}{
+		"not sent":     {nil, 9},
+		"no answer":    {&exactsim.Fault{Kind: exactsim.Drop}, 10},
+		"503":          {&exactsim.Fault{Kind: exactsim.Status}, 10},
+		"401 unknown":  {&exactsim.Fault{Kind: exactsim.Raw, Status: 401, Body: `{"message":"Unauthorized"}`}, 10},
+		"redirect 302": {&exactsim.Fault{Kind: exactsim.Redirect, Status: 302}, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, client := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			w.live(client)
+			w.clock.advance(exactLife)
+			previous := w.field("previous_refresh_token")
+			var broken atomic.Bool
+			reach := client.Transport.(*http.Transport)
+			reach.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if broken.Load() {
+					return nil, errBoom
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}
+			ask := func() (record.Token, error) {
+				w.ClearFaults()
+				w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 401, Body: oldTokenBody})
+				if c.second != nil {
+					w.Inject(*c.second)
+				}
+				return w.token(client, exactauth.Want{})
+			}
+			if c.second == nil {
+				w.inFront(func(rw http.ResponseWriter, r *http.Request) {
+					broken.Store(true)
+					w.Sim.ServeHTTP(rw, r)
+				})
+			}
+			var err error
+			if n := w.asks(func() {
+				for range 60 {
+					broken.Store(false)
+					if _, err = ask(); !errors.Is(err, fault.ErrTemporary) {
+						t.Fatal("got", err)
+					}
+					w.clock.advance(time.Minute)
+				}
+			}); n > c.most {
+				t.Errorf("%d requests in an hour", n)
+			}
+			if w.field("previous_refresh_token") != previous || w.refreshState() != exactsim.Current {
+				t.Error("a refresh token is lost")
+			}
+			if c.second == nil && w.field("lost_at") != "" {
+				t.Error("the record says that an answer was lost")
+			}
+			w.ClearFaults()
+			broken.Store(false)
+			w.untilHeld(err)
+			w.live(client)
+		})
+	}
 }
 
 // An unknown refusal may hide that the server did issue a token, whose age "not expired" is
