@@ -135,10 +135,7 @@ func lastPage(profile string, user record.User, err error) callback.Page {
 // and a code is spent: no client secret, a store that cannot be written, another
 // client's profile.
 func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault.Secret, err error) {
-	err = c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
-		if err := c.mayReplace(rec, o); err != nil {
-			return nil, err
-		}
+	err = c.updateToSignIn(ctx, o, func(_ context.Context, rec *record.Record) (*record.Record, error) {
 		if rec != nil && c.owns(rec) {
 			secret = rec.ClientSecret
 		}
@@ -155,6 +152,33 @@ func (c *Client) readyToLogin(ctx context.Context, o LoginOptions) (secret fault
 	}
 	return secret, err
 }
+
+// updateToSignIn is update for a change by a sign-in. The tokens of an earlier sign-in
+// whose user is unknown must not be overwritten: if they are of the login's user, they are
+// all that is left of the login, and the new ones may be another user's. So Token finds
+// out first whose they are.
+func (c *Client) updateToSignIn(ctx context.Context, o LoginOptions, change func(context.Context, *record.Record) (*record.Record, error)) error {
+	settled := func(ctx context.Context, rec *record.Record) (*record.Record, error) {
+		if err := c.mayReplace(rec, o); err != nil {
+			return nil, err
+		}
+		if rec != nil && rec.Pending != nil && !o.Replace {
+			return nil, errPending
+		}
+		return change(ctx, rec)
+	}
+	err := c.update(ctx, settled)
+	if !errors.Is(err, errPending) {
+		return err
+	}
+	_, why := c.Token(ctx, Want{})
+	if err = c.update(ctx, settled); errors.Is(err, errPending) {
+		err = fault.With(cmp.Or(why, errPending), ErrSaved)
+	}
+	return err
+}
+
+var errPending = fault.New(fault.ErrTemporary, "a newer sign-in is saved, and it is not known yet whose it is")
 
 // mayReplace says why a sign-in must not change rec, which is nil if there is no record,
 // or returns nil.
@@ -176,12 +200,8 @@ func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
 // so beside a login the tokens are pending until their user is known.
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
 	var issued record.Tokens
-	var earlier *record.Tokens // of a sign-in whose user is not known yet
 	pending := false
-	err := c.update(ctx, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
-		if err := c.mayReplace(rec, o); err != nil {
-			return nil, err
-		}
+	err := c.updateToSignIn(ctx, o, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 		defer cancel()
 		var a answer
@@ -201,7 +221,6 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		}
 		rec.Generation++
 		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
-			earlier = rec.Pending
 			rec.Pending, pending = &issued, true
 			// What happened before is of no matter to them.
 			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
@@ -223,7 +242,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	// The save has a time limit of its own: a server that hung must not undo a sign-in.
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), userLimit)
 	defer cancel()
-	switch err := c.saveUser(saving, issued, earlier, login.User, o); {
+	switch err := c.saveUser(saving, issued, login.User, o); {
 	case errors.Is(err, fault.ErrConfig) && pending:
 		return Login{}, err
 	case pending && cmp.Or(login.UserError, err) != nil:
@@ -236,9 +255,8 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 }
 
 // saveUser stores whose the issued tokens are, if that is known, and replaces the login by
-// them if they are pending, unless they are another user's. Then the earlier sign-in is
-// pending again: if it is the same user's, it has ended the login's own tokens.
-func (c *Client) saveUser(ctx context.Context, issued record.Tokens, earlier *record.Tokens, user record.User, o LoginOptions) error {
+// them if they are pending, unless they are another user's.
+func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record.User, o LoginOptions) error {
 	var taken error
 	var holder record.User
 	err := c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
@@ -252,7 +270,7 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, earlier *re
 		case rec.Pending != nil && rec.Pending.Refresh.Reveal() == token:
 			if user.Differs(rec.User) && !o.Replace {
 				taken = fault.With(takenBy(rec.User, user), fault.ErrConfig)
-				rec.Pending = earlier // the generation still counts them
+				rec.Pending = nil // the generation still counts them
 				return rec, nil
 			}
 			rec.UsePending()

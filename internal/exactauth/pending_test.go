@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -358,6 +359,72 @@ func TestRefusalUsesThePendingSignIn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Another user signs in while it is unknown whose an earlier sign-in is. At Exact that one
+// has ended the login, so it must not be lost.
+func TestSignInOfAnotherUserBesideAPendingOne(t *testing.T) {
+	hers := func(t *testing.T, w *world, c *exactauth.Client) {
+		t.Helper()
+		for range 2 {
+			if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID || w.field("user_id") != annaID {
+				t.Errorf("%v, %v; want Anna", me, err)
+			}
+			w.clock.advance(exactLife)
+		}
+	}
+	t.Run("Exact says whose it is", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.killedSignIn(annaID)
+		w.SetAutoApproveUser(bobID)
+		if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.As(err, new(*exactauth.TakenError)) {
+			t.Errorf("got %v, want a TakenError", err)
+		}
+		hers(t, w, c)
+	})
+	t.Run("Exact says it later", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.killedSignIn(annaID)
+		before := w.record()
+		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
+		exchanges := w.Counters().Exchanges
+		_, err := c.Login(t.Context(), exactauth.LoginOptions{Paste: strings.NewReader(""), Show: func(exactauth.Invitation) { t.Error("the address was shown") }})
+		if !errors.Is(w.tell(err), fault.ErrTemporary) || !errors.Is(err, exactauth.ErrSaved) {
+			t.Errorf("got %v", err)
+		}
+		if w.record() != before || w.Counters().Exchanges != exchanges {
+			t.Error("something was spent or changed")
+		}
+		w.ClearFaults()
+		hers(t, w, c)
+	})
+	t.Run("both at a time", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		sitting := w.onLoopback("http://127.0.0.1:%s/callback")
+		s := w.sit(t.Context(), sitting, exactauth.LoginOptions{})
+		w.register(clientSecret, redirectURI)
+		w.killedSignIn(annaID)
+		w.register(clientSecret, s.RedirectURI)
+		w.SetAutoApproveUser(bobID)
+		page, err := callbacktest.Browser{}.Open(t, http.MethodGet, s.answer())
+		if err != nil {
+			t.Fatal(page, err)
+		}
+		if _, err := s.end(); !errors.As(err, new(*exactauth.TakenError)) {
+			t.Errorf("got %v, want a TakenError", err)
+		}
+		hers(t, w, c)
+	})
+	t.Run("with Replace", func(t *testing.T) {
+		w, c := signedIn(t, exactLife, exactsim.Config{})
+		w.killedSignIn(annaID)
+		w.SetAutoApproveUser(bobID)
+		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
+		if _, err := w.signIn(c, exactauth.LoginOptions{Replace: true}); err != nil || w.field("pending_refresh_token") != "" {
+			t.Errorf("got %v", err)
+		}
+		w.live(c)
+	})
 }
 
 // What Exact says of one sign-in is not taken for what it says of another: while it is

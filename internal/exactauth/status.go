@@ -54,7 +54,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 		s.Problem = err
 		s.SignedIn = !errors.Is(err, fault.ErrLoginNeeded)
 	case rec.Pending != nil && rec.Pending.Alive(now):
-		s.Problem = fault.New(fault.ErrTemporary, "a newer sign-in is saved, and it is not known yet whose it is")
+		s.Problem = errPending
 	case now.After(s.RefreshExpiresAt):
 		s.SignedIn = false
 		s.Problem = fault.New(fault.ErrLoginNeeded, "its refresh token was not used for 30 days and has expired")
