@@ -3,6 +3,7 @@ package exactauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -361,6 +362,21 @@ func TestRefusalUsesThePendingSignIn(t *testing.T) {
 	}
 }
 
+// The clock was set back behind a sign-in whose user is unknown: the token before it looks
+// alive, and the server has ended it.
+func TestPendingSignInAndAClockThatWasSetBack(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	w.clock.advance(exactLife / 2)
+	w.killedSignIn(annaID)
+	skew := -exactLife / 4
+	c.Now = func() time.Time { return w.clock.now().Add(skew) }
+	if tok, err := w.token(c, exactauth.Want{}); err == nil && !w.AccessTokenLive(tok.Access.Reveal()) {
+		t.Error("a dead token was returned")
+	}
+	w.clock.advance(2 * exactLife)
+	w.live(c)
+}
+
 // Another user signs in while it is unknown whose an earlier sign-in is. At Exact that one
 // has ended the login, so it must not be lost.
 func TestSignInOfAnotherUserBesideAPendingOne(t *testing.T) {
@@ -500,4 +516,38 @@ func (d *deadlines) RoundTrip(r *http.Request) (*http.Response, error) {
 func (d *deadlines) Update(ctx context.Context, name string, change record.Change) error {
 	d.save, _ = ctx.Deadline()
 	return d.Store.Update(ctx, name, change)
+}
+
+// While a call waits for the lock, another process signs the user in, and then the store
+// fails: the token that the call has read before is dead.
+func TestSignInDuringAWaitThatFails(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprint("killed ", killed), func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(share(exactLife, 970)) // alive, and due
+			c.Store = &failsOnce{Store: w.store(), first: func() {
+				if killed {
+					w.killedSignIn(annaID)
+				} else if _, err := w.signIn(w.client(), exactauth.LoginOptions{}); err != nil {
+					t.Error(err)
+				}
+			}}
+			w.live(c)
+		})
+	}
+}
+
+// failsOnce is a store whose first update fails, after first was called.
+type failsOnce struct {
+	record.Store
+	first func()
+}
+
+func (s *failsOnce) Update(ctx context.Context, name string, change record.Change) error {
+	if first := s.first; first != nil {
+		s.first = nil
+		first()
+		return &tokenstore.Error{Op: "lock", Name: name, Err: errBoom}
+	}
+	return s.Store.Update(ctx, name, change)
 }

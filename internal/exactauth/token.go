@@ -74,8 +74,14 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 					c.notice(fmt.Sprintf("the new token was requested %s ago and has expired: the answer was slow, or this machine slept", now.Sub(next.RequestedAt).Round(time.Second)))
 				}
 				rec = next
-			} else if ctx.Err() == nil && call.suffices(rec) {
-				call.failed, err = err, nil // the stored token is still good enough
+			} else if ctx.Err() == nil {
+				// A sign-in may have been saved during the wait for the lock; or the stored
+				// token is still good enough.
+				if newer, loadErr := c.load(ctx); loadErr == nil {
+					rec, call.failed, err = newer, err, nil
+				} else if call.suffices(rec) {
+					call.failed, err = err, nil
+				}
 			}
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return record.Token{}, context.Cause(ctx) // new tokens are saved
@@ -243,7 +249,7 @@ func (c *tokenCall) next(r *record.Record) step {
 // token that was issued during the call is: there is no better one.
 func (c *tokenCall) suffices(r *record.Record) bool {
 	now := c.now()
-	if !r.Alive(now) || r.Unproven {
+	if !r.Alive(now) || r.Unproven || r.Pending != nil {
 		return false
 	}
 	return c.renewed || r.RequestedAt.After(c.began) || !c.want.Force && r.ExpiresAt().Sub(now) >= c.want.MinValid
