@@ -40,7 +40,7 @@ func TestArrows(t *testing.T) {
 		"internal/exactauth":            {"internal/callback", "internal/config", "internal/exactapi", "internal/fault", "internal/record"},
 		"internal/callback":             {"internal/config", "internal/fault", "internal/record", "internal/trust"},
 		"internal/config":               {"internal/durable", "internal/fault", "internal/trust"},
-		"internal/term":                 {"internal/fault"},
+		"internal/term":                 {"internal/fault", "internal/handover"},
 		"internal/durable":              {},
 		"internal/trust":                {"internal/fault"},
 		"internal/handover":             {},

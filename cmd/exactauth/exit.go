@@ -324,6 +324,7 @@ func exitCodesTopic() *cobra.Command {
 	}
 	text += `  129  ended because the terminal went away (SIGHUP)
   130  ended by Ctrl-C (SIGINT)
+  131  ended by Ctrl-\ (SIGQUIT)
   143  ended by SIGTERM
 
 When memory, threads or open files run out, the Go runtime may end the program with

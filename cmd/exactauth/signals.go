@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"github.com/exactauth/exactauth/internal/term"
 )
 
 // interrupted is the cause of a context that a signal ended.
@@ -14,7 +16,9 @@ type interrupted struct{ signal syscall.Signal }
 
 func (e *interrupted) Error() string { return "ended by " + e.signal.String() }
 
-// interrupts are the signals that end the program: SIGINT, SIGTERM and SIGHUP.
+// interrupts are the signals that end the program: SIGINT, SIGTERM and SIGHUP, and with a
+// terminal SIGQUIT (Ctrl-\). Elsewhere the Go runtime answers that: by its report one can
+// find out why a program hangs.
 type interrupts struct {
 	// inherited are those of them that a program run in our place gets, too. The others
 	// our parent had ignored, as nohup does with the hangup and a shell with the Ctrl-C
@@ -30,6 +34,9 @@ type interrupts struct {
 func catchInterrupts(ctx context.Context) (context.Context, *interrupts) {
 	s := &interrupts{came: make(chan os.Signal, 2), handled: make(chan struct{})}
 	s.inherited = slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
+	if term.IsTerminal(os.Stdin) {
+		s.inherited = append(s.inherited, syscall.SIGQUIT)
+	}
 	caught := append([]os.Signal{os.Interrupt, syscall.SIGTERM}, s.inherited...) // a hangup only if it was not ignored
 	signal.Notify(s.came, caught...)
 	// A reader of our output that has gone must not end the program: a line of the log

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -97,6 +98,12 @@ func openTerminal() (us, them *os.File, err error) {
 	them, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
 	return us, them, err
 }
+
+// noTerminal opens a terminal without making it that of this process's session.
+const noTerminal = syscall.O_NOCTTY
+
+// startSession has cmd start in a session of its own, with its terminal.
+func startSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} }
 
 // terminalModes returns which of the modes that a shell's prompt relies on are on.
 func terminalModes(us *os.File) (string, error) {

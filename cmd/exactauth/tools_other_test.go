@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -23,5 +24,9 @@ func cmdTmpfs(ts *testscript.TestScript, _ bool, _ []string) { ts.Fatalf("no tmp
 func openTerminal() (us, them *os.File, err error) {
 	return nil, nil, errors.New("no terminal for tests here")
 }
+
+const noTerminal = 0
+
+func startSession(*exec.Cmd) {}
 
 func terminalModes(*os.File) (string, error) { return "", errors.New("no terminal for tests here") }

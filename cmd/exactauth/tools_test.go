@@ -182,9 +182,13 @@ func togetherMain() {
 //
 // as -tty NAME CMD [ARG...] runs CMD on a terminal that is TTY_COLUMNS wide, and writes
 // to NAME.modes which of "echo" and "lines" the terminal has in the end.
+//
+// as -shell NAME CMD [ARG...] does so in a session of the terminal's, as a login shell
+// runs, and writes the terminal's path to NAME.tty.
 func asMain() {
 	args := os.Args[1:]
-	onTerminal := args[0] == "-tty"
+	inSession := args[0] == "-shell"
+	onTerminal := args[0] == "-tty" || inSession
 	if onTerminal {
 		args = args[1:]
 	}
@@ -208,6 +212,10 @@ func asMain() {
 		us, them, err = openTerminal()
 		check(err)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = them, them, them
+		if inSession {
+			startSession(cmd)
+			check(os.WriteFile(name+".tty", []byte(them.Name()), 0o600))
+		}
 		check(cmd.Start())
 		them.Close()
 		in = us
@@ -265,6 +273,24 @@ func replaceSelf(args []string) {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(127)
+}
+
+// cmdModes: modes NAME MODES waits until the terminal of "as -shell NAME" has these of
+// "echo" and "lines".
+func cmdModes(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: modes NAME MODES")
+	}
+	tty, err := os.OpenFile(ts.ReadFile(args[0]+".tty"), os.O_RDWR|noTerminal, 0)
+	ts.Check(err)
+	defer tty.Close()
+	pollUntil(ts, func() error {
+		got, err := terminalModes(tty)
+		if err == nil && got != args[1] {
+			err = fmt.Errorf("the terminal has %q, want %q", got, args[1])
+		}
+		return err
+	})
 }
 
 // cmdScreen: screen NAME writes to NAME.screen what a person finally sees on the terminal

@@ -124,6 +124,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"ended-within":  cmdEndedWithin,
 	"type":          cmdType,
 	"screen":        cmdScreen,
+	"modes":         cmdModes,
 	"fields":        cmdFields,
 	"value":         cmdValue,
 	"remember":      cmdRemember,
@@ -438,7 +439,7 @@ func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP}
+var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT}
 
 // cmdSignal: signal NAME SIGNAL [again] signals what "as NAME" runs, once or
 // until it has ended.

@@ -28,19 +28,17 @@ func (t *Terminal) Ask(ctx context.Context, question string) (string, error) {
 
 // AskSecret asks a question and does not show the line that is typed.
 func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(t.Err, question)
-	fd := int(t.In.Fd())
-	before, err := term.GetState(fd)
+	ask := func() { fmt.Fprint(t.Err, question) }
+	ask()
+	restore, err := silence(t.In, true, ask)
 	if err != nil {
 		return "", err
 	}
+	defer restore() // after an error the read goes on
 	line, err := answer(ctx, func() (string, error) {
-		b, err := term.ReadPassword(fd)
+		b, err := term.ReadPassword(int(t.In.Fd()))
 		return string(b), err
 	})
-	if err != nil {
-		_ = term.Restore(fd, before) // the read goes on, with the echo off
-	}
 	t.Say("")
 	return line, err
 }

@@ -13,7 +13,8 @@ func (t *Terminal) Paste() (lines io.Reader, restore func(), err error) {
 	if !IsTerminal(t.In) {
 		return t.In, func() {}, nil
 	}
-	restore, t.echoes, err = pasteMode(t.In)
+	t.echoes = pasteIsShown
+	restore, err = silence(t.In, false, func() {})
 	if err != nil {
 		return nil, nil, fmt.Errorf("terminal: %w", err)
 	}

@@ -4,9 +4,15 @@ package term
 
 import (
 	"os"
+	"os/signal"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/exactauth/exactauth/internal/handover"
 )
+
+const pasteIsShown = false
 
 func takesEscapes(*os.File) bool { return true }
 
@@ -21,20 +27,62 @@ func inForeground(terminal *os.File) bool {
 	return err == nil && group == own
 }
 
-// pasteMode takes a terminal out of line mode, which cuts lines at 1024 bytes on macOS
-// and at 4096 on Linux: the address of a sign-in can be longer. It also turns the echo
-// off, so that the code does not stay in the scrollback. Ctrl-C keeps its meaning.
-func pasteMode(f *os.File) (restore func(), echoes bool, err error) {
+// silence turns a terminal's echo off until restore is called, so that a secret is not
+// seen, and a code does not stay in the scrollback. Without lines it turns the line mode
+// off, too, which cuts lines at 1024 bytes on macOS and at 4096 on Linux: the address of
+// a sign-in can be longer. Ctrl-C keeps its meaning. While the job is stopped (Ctrl-Z)
+// the terminal has its modes back, because not every shell restores them; resumed is
+// called when the terminal is silent again.
+func silence(f *os.File, lines bool, resumed func()) (restore func(), err error) {
 	fd := int(f.Fd())
-	before, err := unix.IoctlGetTermios(fd, ioctlGetTermios)
-	if err != nil {
-		return nil, false, err
+	var before, silent *unix.Termios // nil while the terminal is not silent
+	set := func(silently bool) (err error) {
+		switch {
+		case !inForeground(f), !silently && before == nil: // in the background the modes are the shell's, and to set them would stop the job
+			return nil
+		case !silently:
+			err, before = unix.IoctlSetTermios(fd, ioctlSetTermios, before), nil
+			return err
+		case before == nil:
+			if before, err = unix.IoctlGetTermios(fd, ioctlGetTermios); err != nil {
+				return err
+			}
+			modes := *before
+			silent = &modes
+			silent.Lflag &^= unix.ECHO
+			if !lines {
+				silent.Lflag &^= unix.ICANON
+				silent.Cc[unix.VMIN], silent.Cc[unix.VTIME] = 1, 0
+			}
+		}
+		return unix.IoctlSetTermios(fd, ioctlSetTermios, silent)
 	}
-	raw := *before
-	raw.Lflag &^= unix.ICANON | unix.ECHO
-	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(fd, ioctlSetTermios, &raw); err != nil {
-		return nil, false, err
+	if err := set(true); err != nil {
+		return nil, err
 	}
-	return func() { _ = unix.IoctlSetTermios(fd, ioctlSetTermios, before) }, false, nil
+	signals, over := make(chan os.Signal, 4), make(chan struct{})
+	signal.Notify(signals, unix.SIGCONT)
+	if handover.CanStop() {
+		signal.Ignore(unix.SIGTSTP) // so that Notify sets a handler a second time, too
+		signal.Notify(signals, unix.SIGTSTP)
+	}
+	go func() {
+		defer close(over)
+		for s := range signals {
+			if s == unix.SIGTSTP {
+				_ = set(false)
+				handover.Stop()
+			}
+			if err := set(true); err == nil && before != nil && s == unix.SIGCONT {
+				resumed()
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		handover.DefaultSignals([]os.Signal{unix.SIGTSTP}) // Go's handler, which stays, would not stop us
+		close(signals)
+		<-over
+		_ = set(false)
+	}), nil
 }

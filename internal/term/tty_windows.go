@@ -4,7 +4,10 @@ import (
 	"os"
 
 	"golang.org/x/sys/windows"
+	"golang.org/x/term"
 )
+
+const pasteIsShown = true
 
 // takesEscapes makes a console understand escape sequences, which older ones do only
 // on request.
@@ -19,5 +22,9 @@ func takesEscapes(f *os.File) bool {
 
 func inForeground(*os.File) bool { return true }
 
-// pasteMode changes nothing: a console takes lines that are long enough, and shows them.
-func pasteMode(*os.File) (restore func(), echoes bool, err error) { return func() {}, true, nil }
+// silence changes nothing: a console takes lines that are long enough, and shows what is
+// pasted. restore restores what reading a password has changed.
+func silence(f *os.File, _ bool, _ func()) (restore func(), err error) {
+	before, err := term.GetState(int(f.Fd()))
+	return func() { _ = term.Restore(int(f.Fd()), before) }, err
+}
