@@ -85,6 +85,7 @@ func (a *app) place(ctx context.Context, p config.Settings) (*place, error) {
 	a.opened = append(a.opened, l.shared.Close)
 	l.raw, l.direct = l.shared, opened(l.shared)
 	l.spool = spool.New(l.direct, opened(l.files), exactauth.Latest, a.Note)
+	l.spool.Drop(exactauth.Ended)
 	l.records = l.spool
 	return l, nil
 }

@@ -47,6 +47,17 @@ func Newer(left, stored []byte) bool {
 	return !bytes.Equal(Latest(left, stored), stored)
 }
 
+// Ended reports whether what a machine has of a record, mine, is of no use any more,
+// since the stored record was made anew or its login has ended.
+func Ended(mine, stored []byte) bool {
+	r, err := record.Decode(mine)
+	if err != nil {
+		return false
+	}
+	other, err := record.Decode(stored)
+	return err == nil && (r.ID != other.ID || !other.SignedIn() && !r.Later(other))
+}
+
 func sameClient(a, b *record.Record) bool {
 	return a.BaseURL == b.BaseURL && a.ClientID == b.ClientID
 }

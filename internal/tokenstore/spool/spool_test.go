@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/exactauth/exactauth/internal/record"
@@ -89,11 +90,15 @@ func has(t *testing.T, machine string, s record.Store, text string) {
 	}
 }
 
-// nothingSpooled looks for secrets: all texts here begin with "secret".
-func nothingSpooled(t *testing.T, dir string) {
+// nothingWaits reads what this machine has. Nothing in it waits for the shared store.
+func nothingWaits(t *testing.T, dir, want string) {
 	t.Helper()
-	if b, err := os.ReadFile(filepath.Join(dir, "a.kept")); !errors.Is(err, fs.ErrNotExist) && (err != nil || bytes.Contains(b, []byte("secret"))) {
-		t.Errorf("%q is spooled, %v", b, err)
+	b, err := os.ReadFile(filepath.Join(dir, "a.kept"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if waiting, _ := spool.Waiting(b); waiting != nil || want == "" && bytes.Contains(b, []byte("secret")) || want != "" && string(b) != "saved in the shared store\n"+want {
+		t.Errorf("%q is on the machine; want %q, saved", b, want)
 	}
 }
 
@@ -122,7 +127,7 @@ func TestReadSettles(t *testing.T) {
 	s.loses, s.away = false, false
 	has(t, "one", one, "secret 2.")
 	has(t, "two", two, "secret 2.")
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "secret 2.")
 }
 
 // An update that changes nothing still brings the spooled record to the shared store.
@@ -137,7 +142,7 @@ func TestUnchangedSettles(t *testing.T) {
 		t.Error(err)
 	}
 	has(t, "two", two, "secret 2.")
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "secret 2.")
 }
 
 // If another machine has changed the record since, the spooled one is dropped.
@@ -151,7 +156,7 @@ func TestSpooledTooLate(t *testing.T) {
 	has(t, "one", one, "secret 3..")
 	set(t, one, "secret 4...")
 	has(t, "two", two, "secret 4...")
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "secret 4...")
 }
 
 // A read within a change, as in a refresh, does not wait for the Update that runs the
@@ -241,7 +246,7 @@ func TestSettleDeleted(t *testing.T) {
 	if err := one.Settle(t.Context(), "a"); err != nil {
 		t.Errorf("Settle: %v", err)
 	}
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "")
 }
 
 // A spooled record that another machine has deleted does not come back; a spooled
@@ -323,7 +328,7 @@ func TestReadWithinDelete(t *testing.T) {
 			t.Errorf("%s reads %q, %v", name, b, err)
 		}
 	}
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "")
 }
 
 // A deletion that fails keeps the spooled record: the one in the shared store may be
@@ -348,5 +353,114 @@ func TestDeleteWhileAway(t *testing.T) {
 			t.Errorf("%s reads %q, %v", name, b, err)
 		}
 	}
-	nothingSpooled(t, dir)
+	nothingWaits(t, dir, "")
+}
+
+// A shared store that has lost what it had taken, as a failover can, gets it back: by a
+// read, or by the next update, which begins with it.
+func TestTakenAndLost(t *testing.T) {
+	unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
+	for name, next := range map[string]func(t *testing.T, one *spool.Store) string{
+		"read": func(t *testing.T, one *spool.Store) string {
+			has(t, "one", one, "secret 2.")
+			return "secret 2."
+		},
+		"an update without a change": func(t *testing.T, one *spool.Store) string {
+			if err := one.Update(t.Context(), "a", unchanged); err != nil {
+				t.Error(err)
+			}
+			return "secret 2."
+		},
+		"an update": func(t *testing.T, one *spool.Store) string {
+			err := one.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+				return append(bytes.Clone(old), " and 3"...), nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			return "secret 2. and 3"
+		},
+		"settle": func(t *testing.T, one *spool.Store) string {
+			if err := one.Settle(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+			return "secret 2."
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, two, s, dir := machines(t)
+			var warnings []string
+			one := spool.New(s, tokenstore.NewFiles(dir, nil), longer, func(text string) { warnings = append(warnings, text) })
+			set(t, one, "secret 1")
+			set(t, one, "secret 2.")
+			set(t, s, "secret 1") // by the failover
+			has(t, "two", two, "secret 1")
+			if len(warnings) > 0 {
+				t.Errorf("warnings %q", warnings)
+			}
+			want := next(t, one)
+			has(t, "two", two, want)
+			has(t, "one", one, want)
+			if len(warnings) != 1 || !strings.Contains(warnings[0], "had lost changes of record a") {
+				t.Errorf("warnings %q", warnings)
+			}
+		})
+	}
+}
+
+// What was taken is not printed while the shared store is away, since other machines may
+// have changed it; and it is not brought back where it was deleted.
+func TestTakenIsNotAuthority(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, one, "secret 1")
+	s.away = true
+	if b, err := one.Read(t.Context(), "a"); !errors.Is(err, errAway) {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+	s.away = false
+	if err := two.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := one.Read(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Read of what was deleted = %q, %v", b, err)
+	}
+	nothingWaits(t, dir, "")
+	set(t, one, "secret 1")
+	if err := two.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	err := one.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+		if old != nil {
+			t.Errorf("change was called with %q", old)
+		}
+		return nil, record.ErrUnchanged
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	nothingWaits(t, dir, "")
+}
+
+// What the shared record has made useless does not stay on the machine.
+func TestUselessIsDropped(t *testing.T) {
+	one, two, _, dir := machines(t)
+	one.Drop(func(mine, shared []byte) bool {
+		return string(mine) == "secret 1" && bytes.HasPrefix(shared, []byte("ended"))
+	})
+	set(t, one, "secret 1")
+	set(t, two, "other, longer")
+	has(t, "one", one, "other, longer")
+	nothingWaits(t, dir, "secret 1") // it is no longer of use, but costs a read nothing
+	set(t, two, "ended, longer than both")
+	has(t, "one", one, "ended, longer than both")
+	nothingWaits(t, dir, "")
+}
+
+// The shared store has the result, so a copy that cannot be saved is no error.
+func TestCopyCannotBeSaved(t *testing.T) {
+	one, _, s, dir := machines(t)
+	set(t, one, "secret 1")
+	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, longer, nil)
+	set(t, k, "secret 2.")
+	has(t, "one", one, "secret 2.")
 }
