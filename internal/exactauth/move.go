@@ -104,11 +104,13 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 			}
 			if mine && there.MovedTo == "" && there.SignedIn() {
 				later := moving.SignedIn() && moving.IssuedAfter(there)
-				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !resumed) {
+				// An earlier call has brought it there if it was the record's first login.
+				arrived := resumed && there.ID == moving.ID
+				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !arrived) {
 					return nil, fault.Wrap(fault.ErrConfig, takenBy(there.User, moving.User), "in %s", where)
 				}
-				// An earlier call may have got this far, and other machines refreshed since;
-				// or a whole team has signed in there already.
+				// Other machines have refreshed since it arrived; or a whole team has signed
+				// in there already.
 				if !later {
 					decided = true
 					return nil, record.ErrUnchanged

@@ -635,3 +635,27 @@ func TestMoveOntoAnotherUser(t *testing.T) {
 	m.live(m.here)
 	m.live(m.there)
 }
+
+// A move that is killed before it looks at the other store, where another user's login is:
+// going on with it, as at first, neither login replaces the other.
+func TestMoveOntoAnotherUserIsKilled(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprint("after it ", after), func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			m.there.ClientSecret = giveSecret(clientSecret)
+			m.SetAutoApproveUser(bobID)
+			if _, err := m.signIn(m.there, exactauth.LoginOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			m.move(&steps{at: 1, after: after})
+			for range 2 {
+				if err := m.move(&steps{}); !errors.As(err, new(*exactauth.TakenError)) {
+					t.Errorf("%v; want a TakenError", err)
+				}
+			}
+			m.clock.advance(exactLife)
+			m.live(m.here)
+			m.live(m.there)
+		})
+	}
+}

@@ -62,7 +62,7 @@ type Record struct {
 	MovedTo string
 
 	Tokens                // zero without a login
-	Previous fault.Secret // the refresh token before; kept until refresh has worked once
+	Previous fault.Secret // the refresh token before; kept until refresh has worked once, or Exact has refused both
 
 	// Pending holds the tokens of a sign-in while it is unknown whether its user may
 	// replace this login. If it is the same user's, the server has ended the login's own
