@@ -270,3 +270,16 @@ func TestFileOnAReadOnlyFileSystem(t *testing.T) {
 	_, err = trust.File(file)
 	judge(t, err, "")
 }
+
+func TestReadRefusesWhatIsTooLarge(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	for _, size := range []int{0, 64 << 10, 64<<10 + 1} {
+		if err := os.WriteFile(file, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := trust.Read(t.Context(), file, trust.Secret)
+		if tooLarge := size > 64<<10; (err != nil) != tooLarge || !tooLarge && len(b) != size {
+			t.Errorf("%d bytes: %d are read, %v", size, len(b), err)
+		}
+	}
+}
