@@ -42,6 +42,7 @@ type database struct {
 	stopped bool
 	holder  *pgx.Conn // of a row
 	host    string    // in addresses, if it is not the server's
+	standby *pgtest.Cluster
 }
 
 // cmdPostgres acts on the script's PostgreSQL. "postgres new" makes it, and sets
@@ -90,6 +91,32 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	case "bouncer": // SETTING...: puts a PgBouncer into DB, in front of the server
 		db.host = db.Bouncer(w.t, args...)
 		ts.Setenv("DB", db.address(false))
+	case "standby": // starts a standby, and puts both servers into DB
+		want(0)
+		own, err := url.Parse(db.URL("", ""))
+		ts.Check(err)
+		db.standby = db.Standby(w.t)
+		other, err := url.Parse(db.standby.URL("", ""))
+		ts.Check(err)
+		db.host = own.Host + "," + other.Host
+		ts.Setenv("DB", db.address(false)+"&target_session_attrs=read-write")
+	case "behind": // from now on the standby gets nothing
+		want(0)
+		ts.Check(db.Exec(db.name, `DO $$ BEGIN
+			WHILE NOT (SELECT bool_and(flush_lsn >= pg_current_wal_flush_lsn()) FROM pg_stat_replication) LOOP PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01); END LOOP;
+		END $$`))
+		ts.Check(db.standby.Exec(db.name, `ALTER SYSTEM SET primary_conninfo = ''`, `SELECT pg_reload_conf()`))
+		pollUntil(ts, func() error {
+			if len(db.query(ts, `SELECT FROM pg_stat_replication`)) > 0 {
+				return errors.New("the standby is connected")
+			}
+			return nil
+		})
+	case "failover": // kills the server, and has the standby take its place
+		want(0)
+		ts.Check(db.Stop(pgtest.Crash))
+		ts.Check(db.standby.Promote())
+		db.Cluster = db.standby
 	case "sql": // STATEMENT...: as the superuser
 		ts.Check(db.Exec(db.name, args...))
 	case "wait": // STATEMENT: until it returns a row
@@ -126,6 +153,13 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		w.sim.Advance(d)
 		for _, name := range db.query(ts, `SELECT convert_to(name, 'UTF8') FROM exactauth_records`) {
 			db.put(ts, string(name), older(ts, db.record(ts, string(name)), d))
+		}
+		copies, err := filepath.Glob(filepath.Join(w.work, "state*", "*.kept"))
+		ts.Check(err)
+		for _, file := range copies {
+			b, err := os.ReadFile(file)
+			ts.Check(err)
+			ts.Check(os.WriteFile(file, older(ts, b, d), 0o600))
 		}
 	case "clean": // means that no secret is in the tables, the write-ahead log, any other file of the server, or its log
 		want(0)

@@ -129,9 +129,10 @@ func TestFailover(t *testing.T) {
 
 // A commit counts once a synchronous standby has it, whatever the role's default is. The
 // result of one that does not confirm in time is kept on the machine, and offered again.
-func TestStandbyDoesNotConfirm(t *testing.T) {
+// If the standby takes over without having got it, the machine brings it back.
+func TestStandbyIsBehind(t *testing.T) {
 	t.Parallel()
-	primary, standby, pair, _ := replicated(t)
+	primary, standby, pair, second := replicated(t)
 	pgtest.Check(t, primary.Exec("postgres", `ALTER ROLE `+roleOf(pair)+` SET synchronous_commit = 'local'`))
 	configure(t, primary, "synchronous_standby_names", "*")
 	dir := t.TempDir()
@@ -148,6 +149,13 @@ func TestStandbyDoesNotConfirm(t *testing.T) {
 		t.Errorf("%d notes that the result is kept on the machine; want 1", notes)
 	}
 	want(t, open(t, pair), "a", "2")
+	update(t, machine(open(t, pair), dir), set("3"))
+	pgtest.Check(t, primary.Stop(pgtest.Crash))
+	pgtest.Check(t, standby.Promote())
+	want(t, open(t, second), "a", "1")
+	want(t, machine(open(t, pair), dir), "a", "3")
+	update(t, machine(open(t, pair), dir), same)
+	want(t, open(t, second), "a", "3")
 }
 
 // The server restarts again and again while the processes of a machine change the record:
