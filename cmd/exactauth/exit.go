@@ -225,6 +225,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.Is(err, exactauth.ErrSaved):
 		return fmt.Sprintf(`do not sign in again; ask for a token, which looks once more: "exactauth token%s"`, p)
+	case errors.Is(err, exactauth.ErrUnsaved):
+		return fmt.Sprintf(`what Exact answered could not be saved; fix the store, then retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
 	case errors.As(err, &store):
 		return storeHint(store.Kind, p)
 	case errors.As(err, &moved) && moved.Underway:
@@ -300,8 +302,8 @@ func storeHint(kind tokenstore.Kind, p string) string {
 		return fmt.Sprintf(`nothing was spent or changed; unlock the keyring or bring the key back, then retry; if the key is lost for good: "exactauth logout --forget%s", then setup and login`, p)
 	case tokenstore.Seal:
 		return fmt.Sprintf(`nothing was spent or changed; put back the record that exactauth stored there last, or start over: "exactauth logout --forget%s", then setup and login`, p)
-	case tokenstore.Late: // after a request to Exact, or without one
-		return fmt.Sprintf(`the change could not be saved; if Exact had just sent tokens, they are lost; fix the store and retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
+	case tokenstore.Late:
+		return "nothing was spent, but the change may not be saved; fix what the message names (disk space, owner, permissions, mount), then retry"
 	}
 	return "nothing was spent or changed; fix what the message names (disk space, owner, permissions, mount), then retry"
 }

@@ -37,6 +37,10 @@ var ErrRemembered = errors.New("remembered refusal")
 // user's.
 var ErrSaved = errors.New("sign-in saved")
 
+// ErrUnsaved is wrapped by the error of a store that did not save what Exact answered to a
+// refresh or to the code of a sign-in.
+var ErrUnsaved = errors.New("answer not saved")
+
 // LifeError is wrapped by a fault.ErrConfig: the caller wants a token with more life than
 // a new token has, or with less than none.
 type LifeError struct {

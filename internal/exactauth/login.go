@@ -232,7 +232,9 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		}
 		return fresh, nil
 	})
-	if err != nil {
+	if err != nil && !issued.Refresh.IsZero() {
+		return Login{}, fault.With(err, ErrUnsaved)
+	} else if err != nil {
 		return Login{}, err
 	}
 	login := Login{Token: c.token(issued), RefreshExpiresAt: issued.RefreshExpiresAt()}

@@ -65,6 +65,9 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 	if errors.Is(err, errRenewed) {
 		return c.load(ctx)
 	}
+	if err != nil && sent {
+		err = fault.With(err, ErrUnsaved)
+	}
 	if err == nil && sent && c.renewed {
 		// In this time a kill would have lost the login: from the reply's last byte to durable.
 		c.log().Debug("saved the new tokens", "after", c.now().Sub(rec.RepliedAt))

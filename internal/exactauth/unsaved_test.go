@@ -1,0 +1,56 @@
+package exactauth_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/record"
+)
+
+// forgetful is a store that loses the results of its updates from the one numbered at on.
+type forgetful struct {
+	record.Store
+	at, n int
+}
+
+func (s *forgetful) Update(ctx context.Context, name string, change record.Change) error {
+	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+		changed, err := change(ctx, old)
+		if s.n++; err == nil && s.n >= s.at {
+			return nil, errBoom
+		}
+		return changed, err
+	})
+}
+
+// Only an error after Exact's answer to a refresh or a code says that an answer could not
+// be saved.
+func TestUnsaved(t *testing.T) {
+	token := func(w *world, c *exactauth.Client) error { _, err := w.token(c, exactauth.Want{}); return err }
+	login := func(w *world, c *exactauth.Client) error {
+		_, err := w.signIn(c, exactauth.LoginOptions{})
+		return err
+	}
+	for name, c := range map[string]struct {
+		at   int
+		call func(*world, *exactauth.Client) error
+		want bool
+	}{
+		"the mark of a refresh":   {1, token, false},
+		"the answer to a refresh": {2, token, true},
+		"the answer to a code":    {2, login, true},
+		"a sign-out":              {1, func(w *world, c *exactauth.Client) error { _, err := c.Logout(w.t.Context()); return err }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, client := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			client.Store = &forgetful{Store: w.store(), at: c.at}
+			if err := c.call(w, client); !errors.Is(err, errBoom) || errors.Is(err, exactauth.ErrUnsaved) != c.want {
+				t.Errorf("%v, an unsaved answer: %v; want %v", err, !c.want, c.want)
+			}
+		})
+	}
+}
