@@ -464,3 +464,76 @@ func TestCopyCannotBeSaved(t *testing.T) {
 	set(t, k, "secret 2.")
 	has(t, "one", one, "secret 2.")
 }
+
+// A save that the shared store has refused for sure leaves nothing on the machine: the
+// change has failed, and its caller has been told so.
+func TestRefusedSaveIsNotKept(t *testing.T) {
+	one, _, s, dir := machines(t)
+	set(t, one, "secret 1")
+	boom := errors.New("boom")
+	for _, failure := range []error{boom, &tokenstore.Error{Kind: tokenstore.Database, Op: "write", Name: "shared", Err: boom}} {
+		k := spool.New(refusing{s, failure}, tokenstore.NewFiles(dir, nil), longer, nil)
+		err := k.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) { return []byte("secret 2."), nil })
+		if !errors.Is(err, boom) {
+			t.Errorf("Update: %v", err)
+		}
+		nothingWaits(t, dir, "secret 1")
+		has(t, "one", one, "secret 1")
+	}
+}
+
+// refusing is a store that refuses every result.
+type refusing struct {
+	record.Store
+	why error
+}
+
+func (s refusing) Update(ctx context.Context, name string, change record.Change) error {
+	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
+		if _, err := change(ctx, old); err != nil {
+			return nil, err
+		}
+		return nil, s.why
+	})
+}
+
+// The call whose result the shared store did not take offers it again.
+func TestOfferedAgain(t *testing.T) {
+	s := &shared{Files: tokenstore.NewFiles(t.TempDir(), nil), loses: true}
+	dir := t.TempDir()
+	warned := 0
+	one := spool.New(s, tokenstore.NewFiles(dir, nil), longer, func(string) {
+		warned++
+		s.loses = false
+	})
+	err := one.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) { return []byte("secret 1"), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "the shared store", s, "secret 1")
+	nothingWaits(t, dir, "secret 1")
+	if warned != 1 {
+		t.Errorf("%d warnings", warned)
+	}
+}
+
+// A spooled record is not the later one because it is spooled.
+func TestSpooledIsCompared(t *testing.T) {
+	one, two, s, dir := machines(t)
+	set(t, one, "secret 1")
+	s.loses = true
+	set(t, one, "secret 2.")
+	s.loses = false
+	set(t, two, "secret 3..")
+	err := one.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+		if string(old) != "secret 3.." {
+			t.Errorf("change was called with %q", old)
+		}
+		return nil, record.ErrUnchanged
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	has(t, "two", two, "secret 3..")
+	nothingWaits(t, dir, "")
+}
