@@ -62,9 +62,10 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	}
 	defer root.Close()
 	b, err := s.read(root, name)
-	if s.newer != nil && errors.Is(err, fs.ErrNotExist) {
-		// A first record whose writer was killed before the rename.
-		if left, unread := s.read(root, name+roomSuffix); unread == nil && s.newer(name, left, nil) {
+	if s.newer != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		// Of a writer that was killed before the rename. The record may look as if nothing
+		// were to be changed, so that no Update follows that would take this one up.
+		if left, unread := s.read(root, name+roomSuffix); unread == nil && s.newer(name, left, b) {
 			b, err = left, nil
 		}
 	}

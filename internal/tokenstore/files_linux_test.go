@@ -121,8 +121,8 @@ func TestFilesTakesUpTheRoom(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "a.tmp"), []byte(test.left), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if b, err := s.Read(t.Context(), "a"); test.record == "" && (err != nil || string(b) != test.want) {
-			t.Errorf("%q without a record: Read = %q, %v", test.left, b, err) // a first call would not sign in again
+		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != test.want {
+			t.Errorf("%q beside %q, before an Update: Read = %q, %v", test.left, test.record, b, err) // or a call would ask for a sign-in
 		}
 		err := s.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
 			if string(old) != test.want {

@@ -32,22 +32,23 @@ func TestSupervise(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		verdict verdict
-		code    int
-		stderr  string
+		errno  unix.Errno
+		kill   bool
+		code   int
+		stderr string
 	}{
 		"made":   {},
-		"failed": {verdict: verdict{errno: unix.EIO}, code: 1, stderr: "/bin/cat: " + file + ": Input/output error\n"},
-		"killed": {verdict: verdict{kill: true}, code: 137},
+		"failed": {errno: unix.EIO, code: 1, stderr: "/bin/cat: " + file + ": Input/output error\n"},
+		"killed": {kill: true, code: 137},
 	} {
 		p := program.Command(patience, []string{"LC_ALL=C"}, "", "/bin/cat", file)
 		seen := 0
-		err := runSupervised(p, func(n *notification) verdict {
+		err := runSupervised(p, func(n *notification) (unix.Errno, bool) {
 			if c2, ok := callOf(n, dir); ok && c2.String() == "read file" {
 				seen++
-				return c.verdict
+				return c.errno, c.kill
 			}
-			return verdict{}
+			return 0, false
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -60,8 +61,8 @@ func TestSupervise(t *testing.T) {
 
 // A part of the faults, the same in each run as far as the threads of a program let it be.
 func TestInject(t *testing.T) {
-	if os.Getenv("EXACTAUTH_TEST_INJECT") == "" {
-		t.Skip("takes half a minute, and can find what is open in the program: set EXACTAUTH_TEST_INJECT=1")
+	if testing.Short() {
+		t.Skip("takes half a minute")
 	}
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go command to build exactauth with")
@@ -74,7 +75,7 @@ func TestInject(t *testing.T) {
 
 // need skips the test where the kernel does not report system calls.
 func need(t *testing.T) {
-	err := runSupervised(program.Command(patience, nil, "", "/bin/true"), func(*notification) verdict { return verdict{} })
+	err := runSupervised(program.Command(patience, nil, "", "/bin/true"), func(*notification) (unix.Errno, bool) { return 0, false })
 	switch {
 	case err == nil:
 	case slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "seccomp"):

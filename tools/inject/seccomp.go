@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,33 +19,35 @@ import (
 	"github.com/exactauth/exactauth/tools/program"
 )
 
-// kind is a system call of interest, and the errors that it can fail with.
+// kind is a system call of interest: the argument with a descriptor, and the one with a path
+// below that, if it has one; and the errors that it can fail with.
 type kind struct {
-	name   string
-	errnos []unix.Errno
+	name     string
+	fd, path int
+	errnos   []unix.Errno
 }
 
 // kinds are the system calls that the program changes files, locks and connections
 // with, and those that it reads files with. It has no others: Go's os package uses the
-// calls with "at" only, and gofrs/flock locks with flock.
+// calls with "at" only.
 func kinds() map[int32]kind {
 	return map[int32]kind{
-		unix.SYS_OPENAT:     {"openat", []unix.Errno{unix.EMFILE, unix.EIO, unix.EACCES, unix.EINTR}},
-		unix.SYS_READ:       {"read", []unix.Errno{unix.EIO}},
-		unix.SYS_WRITE:      {"write", []unix.Errno{unix.ENOSPC, unix.EIO}},
-		unix.SYS_PWRITE64:   {"pwrite", []unix.Errno{unix.ENOSPC, unix.EIO}},
-		unix.SYS_FSYNC:      {"fsync", []unix.Errno{unix.EIO, unix.ENOSPC, unix.EINTR}},
-		unix.SYS_FTRUNCATE:  {"ftruncate", []unix.Errno{unix.EIO, unix.EPERM}},
-		unix.SYS_FLOCK:      {"flock", []unix.Errno{unix.ENOLCK, unix.EINTR, unix.EIO}},
-		unix.SYS_RENAMEAT:   {"renameat", []unix.Errno{unix.EBUSY, unix.EPERM, unix.EIO, unix.ENOSPC}},
-		unix.SYS_LINKAT:     {"linkat", []unix.Errno{unix.EPERM, unix.EIO}},
-		unix.SYS_UNLINKAT:   {"unlinkat", []unix.Errno{unix.EBUSY, unix.EPERM, unix.EIO}},
-		unix.SYS_MKDIRAT:    {"mkdirat", []unix.Errno{unix.ENOSPC, unix.EACCES}},
-		unix.SYS_FCHMOD:     {"fchmod", []unix.Errno{unix.EPERM, unix.EIO}},
-		unix.SYS_FCHMODAT:   {"fchmodat", []unix.Errno{unix.EPERM, unix.EIO}},
-		unix.SYS_NEWFSTATAT: {"fstatat", []unix.Errno{unix.EIO, unix.EACCES}},
-		unix.SYS_SOCKET:     {"socket", []unix.Errno{unix.EMFILE}},
-		unix.SYS_CONNECT:    {"connect", []unix.Errno{unix.ECONNREFUSED, unix.EADDRNOTAVAIL}},
+		unix.SYS_OPENAT:     {"openat", 0, 1, []unix.Errno{unix.EMFILE, unix.EIO, unix.EACCES, unix.EINTR}},
+		unix.SYS_READ:       {"read", 0, 0, []unix.Errno{unix.EIO}},
+		unix.SYS_WRITE:      {"write", 0, 0, []unix.Errno{unix.ENOSPC, unix.EIO}},
+		unix.SYS_PWRITE64:   {"pwrite", 0, 0, []unix.Errno{unix.ENOSPC, unix.EIO}},
+		unix.SYS_FSYNC:      {"fsync", 0, 0, []unix.Errno{unix.EIO, unix.ENOSPC, unix.EINTR}},
+		unix.SYS_FTRUNCATE:  {"ftruncate", 0, 0, []unix.Errno{unix.EIO, unix.EPERM}},
+		unix.SYS_FLOCK:      {"flock", 0, 0, []unix.Errno{unix.ENOLCK, unix.EINTR, unix.EIO}},
+		unix.SYS_RENAMEAT:   {"renameat", 2, 3, []unix.Errno{unix.EBUSY, unix.EPERM, unix.EIO, unix.ENOSPC}},
+		unix.SYS_LINKAT:     {"linkat", 2, 3, []unix.Errno{unix.EPERM, unix.EIO}},
+		unix.SYS_UNLINKAT:   {"unlinkat", 0, 1, []unix.Errno{unix.EBUSY, unix.EPERM, unix.EIO}},
+		unix.SYS_MKDIRAT:    {"mkdirat", 0, 1, []unix.Errno{unix.ENOSPC, unix.EACCES}},
+		unix.SYS_FCHMOD:     {"fchmod", 0, 0, []unix.Errno{unix.EPERM, unix.EIO}},
+		unix.SYS_FCHMODAT:   {"fchmodat", 0, 1, []unix.Errno{unix.EPERM, unix.EIO}},
+		unix.SYS_NEWFSTATAT: {"fstatat", 0, 1, []unix.Errno{unix.EIO, unix.EACCES}},
+		unix.SYS_SOCKET:     {"socket", 0, 0, []unix.Errno{unix.EMFILE}},
+		unix.SYS_CONNECT:    {"connect", 0, 0, []unix.Errno{unix.ECONNREFUSED, unix.EADDRNOTAVAIL}},
 	}
 }
 
@@ -101,15 +102,12 @@ func install(argv []string) error {
 	return syscall.Exec(argv[0], argv, os.Environ())
 }
 
-// verdict is what becomes of a system call: it fails with an errno, or the process is
+// decision says what becomes of a system call: it fails with an errno, or the process is
 // killed, or it is made.
-type verdict struct {
-	errno unix.Errno
-	kill  bool
-}
+type decision func(*notification) (errno unix.Errno, kill bool)
 
 // runSupervised runs a process and asks decide about each of its system calls of interest.
-func runSupervised(p *program.Process, decide func(*notification) verdict) error {
+func runSupervised(p *program.Process, decide decision) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -139,7 +137,7 @@ func runSupervised(p *program.Process, decide func(*notification) verdict) error
 }
 
 // supervise returns when the process and its children have ended.
-func supervise(listener int, decide func(*notification) verdict, kill func() error) error {
+func supervise(listener int, decide decision, kill func() error) error {
 	for {
 		ready := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 		if _, err := unix.Poll(ready, -1); err == unix.EINTR {
@@ -158,13 +156,13 @@ func supervise(listener int, decide func(*notification) verdict, kill func() err
 		default:
 			return err
 		}
-		v := decide(n)
-		if v.kill {
+		failure, killed := decide(n)
+		if killed {
 			_ = kill() // another thread may have ended the process
 			continue
 		}
-		r := response{id: n.id, errno: -int32(v.errno)}
-		if v.errno == 0 {
+		r := response{id: n.id, errno: -int32(failure)}
+		if failure == 0 {
 			r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
 		}
 		if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r)); err != 0 && err != unix.ENOENT {
@@ -201,24 +199,22 @@ func (c call) alike(d call) bool {
 // program has no say in: the runtime's own files, the system's, stderr.
 func callOf(n *notification, dir string) (c call, ok bool) {
 	c.kind = kinds()[n.nr]
-	switch int(n.nr) {
-	case unix.SYS_SOCKET, unix.SYS_CONNECT:
+	fd := n.args[c.fd]
+	c.on = pathOf(n, fd)
+	switch socket := strings.HasPrefix(c.on, "socket:"); {
+	case c.name == "socket", socket && c.name != "read":
 		c.on = "socket"
 		return c, true
-	case unix.SYS_OPENAT, unix.SYS_UNLINKAT, unix.SYS_MKDIRAT, unix.SYS_FCHMODAT, unix.SYS_NEWFSTATAT:
-		c.on = pathAt(n, n.args[0], n.args[1])
-	case unix.SYS_RENAMEAT, unix.SYS_LINKAT:
-		c.on = pathAt(n, n.args[2], n.args[3])
-	default:
-		c.on = pathOf(n, n.args[0])
-		if c.name == "write" && (int32(n.args[0]) == 1 || strings.HasPrefix(c.on, "socket:")) {
-			c.on = map[bool]string{true: "stdout", false: "socket"}[int32(n.args[0]) == 1]
-			return c, true
-		}
+	case c.name == "write" && int32(fd) == 1:
+		c.on = "stdout"
+		return c, true
+	case c.path > 0:
+		c.on = pathAt(n, c.on, n.args[c.path])
 	}
-	system := regexp.MustCompile(`^(/proc|/sys|/etc|/usr)/|^/.dockerenv|^[^/]`) // a pipe, an eventfd, stderr, reads of a socket have no /
-	if system.MatchString(c.on) || c.on == "" {
-		return c, false
+	for _, top := range []string{"/proc/", "/sys/", "/etc/", "/usr/", "/.dockerenv"} {
+		if strings.HasPrefix(c.on, top) || !filepath.IsAbs(c.on) { // a pipe, an eventfd, stderr, reads of a socket
+			return c, false
+		}
 	}
 	if inside, found := strings.CutPrefix(c.on, dir+"/"); found {
 		c.on = inside
@@ -236,9 +232,8 @@ func pathOf(n *notification, fd uint64) string {
 	return path
 }
 
-// pathAt returns the path that a call names with a directory's descriptor and the
-// address of a string.
-func pathAt(n *notification, fd, address uint64) string {
+// pathAt returns the path that a call names with a directory and the address of a string.
+func pathAt(n *notification, dir string, address uint64) string {
 	var name []byte
 	if mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid)); err == nil {
 		defer mem.Close()
@@ -249,5 +244,5 @@ func pathAt(n *notification, fd, address uint64) string {
 	if filepath.IsAbs(string(name)) {
 		return string(name)
 	}
-	return filepath.Join(pathOf(n, fd), string(name))
+	return filepath.Join(dir, string(name))
 }

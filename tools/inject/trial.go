@@ -185,10 +185,10 @@ func (t *trial) play(dir string) (err error) {
 }
 
 // decide counts a system call, and has the fault strike it.
-func (t *trial) decide(n *notification) verdict {
+func (t *trial) decide(n *notification) (errno unix.Errno, kill bool) {
 	c, ok := callOf(n, t.dir)
 	if !ok {
-		return verdict{}
+		return 0, false
 	}
 	t.calls = append(t.calls, c)
 	if c.alike(t.at) {
@@ -199,9 +199,9 @@ func (t *trial) decide(n *notification) verdict {
 	case t.struck == nil && c.alike(t.at) && t.seen > t.nth:
 		t.struck = &c
 	default:
-		return verdict{}
+		return 0, false
 	}
-	return verdict{t.fault.errno, t.fault.errno == 0}
+	return t.fault.errno, t.fault.errno == 0
 }
 
 // lastsFor reports whether the fault that struck one call strikes a later one too. Out

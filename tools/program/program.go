@@ -13,7 +13,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -97,6 +99,25 @@ func (p *Process) End() {
 	if p.Code = status.ExitStatus(); status.Signaled() {
 		p.Code, p.Killed = 128+int(status.Signal()), true
 	}
+}
+
+// crashed finds what the Go runtime prints when a program crashes or races.
+var crashed = regexp.MustCompile(`(?m)^(panic: |goroutine \d+ \[|fatal error: |WARNING: DATA RACE)`)
+
+// Faults returns what no process may do, whatever happens to it.
+func (p *Process) Faults(allowed []int) (found []string) {
+	add := func(is bool, what string, args ...any) {
+		if is {
+			found = append(found, fmt.Sprintf("%q ", strings.Join(p.Args[1:], " "))+fmt.Sprintf(what, args...))
+		}
+	}
+	crash := crashed.FindString(p.Err.String())
+	add(p.Hung, "hung")
+	add(!slices.Contains(allowed, p.Code), "ended with %d, want one of %d", p.Code, allowed)
+	add(p.Code > 0 && p.Code < 128 && p.Err.Len() == 0, "ended with %d and wrote nothing on stderr", p.Code)
+	add(crash != "", "wrote %q on stderr", crash)
+	add(HasSecret(p.Err.Bytes()), "wrote a secret on stderr")
+	return found
 }
 
 // Update changes a record in a store.

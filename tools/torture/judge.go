@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -177,34 +176,18 @@ func (t *trial) allowed(p *process) []int {
 	return append(codes, 4)
 }
 
-// crashed finds what the Go runtime prints when a program crashes or races.
-var crashed = regexp.MustCompile(`(?m)^(panic: |goroutine \d+ \[|fatal error: |WARNING: DATA RACE)`)
-
 // judge judges one process that has ended.
 func (t *trial) judge(p *process, allowed []int) {
 	t.quiesce()
-	took := p.ended.Sub(p.started)
-	t.longest = max(t.longest, took)
-	stderr, name := p.Err.String(), p.command()
-	if p.Hung {
-		t.blame("%q hung for %s", name, took.Round(time.Second))
-	}
-	switch {
-	case slices.Contains(allowed, p.Code):
-	case p.Code == 5 && t.shared() && t.sawRequest(func(q *request) bool { return q.Outcome == exactsim.OldRefreshToken && q.replied.Before(p.ended) }):
-		// After that refusal a machine waits once for what another machine may have got.
+	t.longest = max(t.longest, p.ended.Sub(p.started))
+	name := p.command()
+	// After that refusal a machine waits once for what another machine may have got.
+	if p.Code == 5 && t.shared() && !slices.Contains(allowed, 5) && t.sawRequest(func(q *request) bool { return q.Outcome == exactsim.OldRefreshToken && q.replied.Before(p.ended) }) {
 		t.count(waitNote, 1)
-	default:
-		t.blame("%q ended with %d", name, p.Code)
+		allowed = append(allowed, 5)
 	}
-	if text := crashed.FindString(stderr); text != "" {
-		t.blame("%q wrote %q on stderr", name, text)
-	}
-	if program.HasSecret(p.Err.Bytes()) {
-		t.blame("%q wrote a secret on stderr", name)
-	}
-	if p.Code != 0 && p.Code < 128 && stderr == "" {
-		t.blame("%q ended with %d and wrote nothing on stderr", name, p.Code)
+	for _, what := range p.Faults(allowed) {
+		t.blame("%s", what)
 	}
 	if p.login || p.args[0] != "token" {
 		return
