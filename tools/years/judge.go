@@ -44,6 +44,7 @@ type memory struct {
 	owner    string            // the user whose tokens may be handed out
 	known    bool              // the record says whose the login is
 	person   bool              // a person has to look after the login
+	visits   int               // that it took so far
 	count    map[string]int
 	states   map[string]bool
 }
@@ -88,7 +89,7 @@ var rules = []struct {
 	{ended, "an answer that arrived is in a record for as long as the server takes its token", func(w *world, p *process, _ *request) string {
 		all := refreshTokens(w.records())
 		return when(w.known && slices.ContainsFunc(w.requests, func(q *request) bool {
-			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
+			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
 		}), "it is in none")
 	}},
 	{ended, "a login is lost by an event that no program can prevent", func(w *world, p *process, _ *request) string {
@@ -228,6 +229,14 @@ func (p *process) unsaved() bool {
 	return errors.As(p.err, &store) && store.Kind == tokenstore.Late
 }
 
+// displaced reports whether another user's sign-in took the place of q's before Exact had
+// said whose it was. A record has room for one that is not known.
+func (w *world) displaced(q *request) bool {
+	return q.exchange() && slices.ContainsFunc(w.requests, func(x *request) bool {
+		return x.exchange() && x.rotated() && x.user != q.user && x.Time.After(q.Time) && (x.sender == nil || !x.sender.taken())
+	})
+}
+
 // brought returns the request whose answer had an access token, nil if there is none.
 func (w *world) brought(access string) *request {
 	i := slices.IndexFunc(w.requests, func(q *request) bool { return access != "" && q.access == access })
@@ -282,7 +291,7 @@ func (w *world) explain(p *process) (cause string, explained bool) {
 	mine, all := refreshTokens(w.records(p.m)), refreshTokens(w.records())
 	switch {
 	case slices.ContainsFunc(mine, w.usable):
-		return falsely, slices.ContainsFunc(w.requests, func(q *request) bool { return q.misled && slices.Contains(mine, q.used) })
+		return falsely, slices.ContainsFunc(w.requests, func(q *request) bool { return q.misled && (q.used == "" || slices.Contains(mine, q.used)) })
 	case len(mine) == 0 && len(all) > 0:
 		return elsewise, true
 	case len(mine) == 0:
@@ -309,6 +318,8 @@ func (w *world) explain(p *process) (cause string, explained bool) {
 			return "the process or machine died between the server's act and the save", true
 		case w.living[q.sender]:
 			return onTheWay, true
+		case w.displaced(q):
+			return "another user signed in before Exact had said whose either sign-in was", true
 		default: // what arrived and is not saved breaks a rule of its own
 			return "the answer to a refresh or sign-in did not arrive, or the store could not save it", !q.whole || q.sender.unsaved()
 		}
@@ -316,40 +327,25 @@ func (w *world) explain(p *process) (cause string, explained bool) {
 	return outside, !w.outside.IsZero()
 }
 
-// needPerson has a person look after the login, less and less often, until it works again.
-// A person first does what the program's hints say, and then signs in.
+// needPerson has a person look after the login until it works again.
 func (w *world) needPerson(cause string) {
-	if w.person {
-		return
+	if !w.person {
+		w.person, w.visits = true, 0
+		w.count["lost, explained: "+cause]++
 	}
-	w.person = true
-	w.count["lost, explained: "+cause]++
-	pause := 8*hour + time.Duration(w.started%slots)
-	w.all.Go(func() {
-		for try := 0; w.needed(); try++ {
-			time.Sleep(pause)
-			pause = min(2*pause, aDay+pause%slots)
-			if try == 20 {
-				w.do(func() { w.blame("a person can bring the login back", "not in 20 visits") })
-			}
-			for _, deed := range w.hints() {
-				<-w.start(w.machines[0], deed).done
-			}
-		}
-	})
 }
 
-func (w *world) needed() (yes bool) {
-	w.do(func() { yes = w.person && w.fine() })
-	return yes
-}
-
-// hints are what a person does who sees the last error.
-func (w *world) hints() (todo []process) {
+// look is a person's visit, who does what the hint of the last error says, and signs in
+// where there is none.
+func (w *world) look() {
+	var todo []process
 	w.do(func() {
 		latched := w.alive() && slices.ContainsFunc(w.records(w.machines[0]), func(r *record.Record) bool { return r.Refused != nil })
+		w.visits++
 		switch force := w.started%2 == 0; {
-		case !w.person:
+		case !w.person || !w.fine():
+		case w.visits > 20:
+			w.blame("a person can bring the login back", "not in 20 visits")
 		case w.moving():
 			todo = []process{deeds[movesLogin]}
 		case latched && force:
@@ -360,7 +356,9 @@ func (w *world) hints() (todo []process) {
 			todo = []process{{what: "login", user: w.owner}}
 		}
 	})
-	return todo
+	for _, deed := range todo {
+		<-w.start(w.machines[0], deed).done
+	}
 }
 
 // remember adds the state of the world to those that were seen.

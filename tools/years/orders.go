@@ -42,7 +42,9 @@ func (w *world) expiry() {
 			w.blame("a live login has a token again about the life of one later", "it has none")
 		}
 	})
-	w.all.Wait() // for the person, too, who must succeed
+	time.Sleep(bound + hour)
+	w.look() // which must succeed
+	w.all.Wait()
 }
 
 // orders tries two processes at one expiry in every order of their steps in which so many

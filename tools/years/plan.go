@@ -49,6 +49,7 @@ const (
 	forces       kind = "a person calls token --force-refresh"
 	setsUp       kind = "a person runs setup again"
 	movesLogin   kind = "a person moves the login to the shared store"
+	looks        kind = "a person looks after the login"
 
 	crash        kind = "killed"
 	powerCut     kind = "power cut"
@@ -86,7 +87,7 @@ type habit struct {
 // A login is used seldom all the year, and much for a while. What is idle costs no time, so
 // the years are long and the busy times short.
 var (
-	allYear = []habit{{7 * aDay, 1, year}, {7 * aDay, 1, year}, {7 * aDay, 1, year}, {aDay, 1, year}, {month, 1, year}}
+	allYear = []habit{{7 * aDay, 1, year}, {7 * aDay, 1, year}, {7 * aDay, 2, year}, {7 * aDay, 1, year}, {aDay, 1, year}, {aDay, 2, year}, {month, 1, year}}
 	busy    = [][]habit{
 		{{aDay, 1, month}, {aDay, 3, month}},
 		{{hour / 4, 1, 2 * aDay}, {hour / 4, 3, aDay}},
@@ -182,16 +183,17 @@ func draw(seed uint64, n int) *plan {
 			e.want.MinValid = pick(r, time.Minute, 5*time.Minute, 590*time.Second)
 		}
 	}
+	*add(looks, p.begin.Add(hour)) = event{kind: looks, at: p.begin.Add(hour), every: 11 * hour, lasts: year}
 	use(pick(r, allYear...), p.begin.Add(between(r, hour, aDay)))
 	anyTime := func() time.Time { return p.begin.Add(between(r, hour, year)) }
 	from, much := anyTime().Truncate(time.Minute), pick(r, busy...) // at the same minute, as crontabs do
 	for _, h := range much {
 		use(h, from)
 	}
-	for range r.IntN(12) {
-		at := pick(r, anyTime(), from.Add(between(r, 0, much[0].lasts)))
+	for range r.IntN(20) {
+		at := pick(r, anyTime(), from.Add(between(r, 0, much[0].lasts/2)))
 		// They come together: what one leaves behind the next one finds.
-		for range pick(r, 1, 1, 2, 3, 4) {
+		for range pick(r, 1, 2, 2, 3, 4) {
 			p.drawAccident(r, add("", at))
 			at = at.Add(pick(r, 0, 0, between(r, 0, time.Minute), between(r, 0, hour), between(r, 0, aDay)))
 		}

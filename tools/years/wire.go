@@ -133,7 +133,13 @@ func (w *world) serve(q *request, r *http.Request, body []byte, e event) *http.R
 	rec := httptest.NewRecorder()
 	w.send(rec, r)
 	w.sim.ClearFaults()
-	if q.Event = w.event; r.URL.Path == tokenPath {
+	q.Event = w.event
+	q.misled = q.Fault != "" && q.Status/100 == 4 && (usable || r.URL.Path != tokenPath)
+	if q.rotated() || q.misled {
+		w.requests = append(w.requests, q)
+		w.requests = w.requests[max(0, len(w.requests)-100):]
+	}
+	if r.URL.Path == tokenPath {
 		said := strings.ReplaceAll(rec.Body.String(), "%21", "!") // as a form has it
 		for _, token := range w.sim.Secrets()[known:] {
 			switch refresh := w.sim.RefreshTokenState(token) != exactsim.Unknown; {
@@ -143,13 +149,8 @@ func (w *world) serve(q *request, r *http.Request, body []byte, e event) *http.R
 				q.access = token
 			}
 		}
-		q.misled = q.Fault != "" && q.Status/100 == 4 && usable
 		if g, ok := w.sim.Grant(exactsim.ClientID, q.user); ok && q.Outcome == exactsim.TooEarly && time.Since(g.IssuedAt)+w.apart() > life/20*19 {
 			w.bad = time.Now() // by another machine's clock it was time
-		}
-		if q.rotated() || q.misled {
-			w.requests = append(w.requests, q)
-			w.requests = w.requests[max(0, len(w.requests)-100):]
 		}
 		w.count["requests"]++
 		if q.Outcome != "" {

@@ -190,7 +190,9 @@ func (p *process) client() *exactauth.Client {
 
 // joined is the shared store as a process sees it.
 func (p *process) joined() record.Store {
-	return spool.New(p.w.shared.open(p), p.m.disk.open(p), exactauth.Latest, nil)
+	s := spool.New(p.w.shared.open(p), p.m.disk.open(p), exactauth.Latest, nil)
+	s.Drop(exactauth.Ended)
+	return s
 }
 
 func (p *process) upTo(most time.Duration) (d time.Duration) {
@@ -238,6 +240,7 @@ func (p *process) step(at string) event {
 	w := p.w
 	p.pass(p.life, p.latency(at))
 	for sleep, on := w.during(asleep, p.m); on; sleep, on = w.during(asleep, p.m) {
+		p.exitIfOver()
 		p.stop(sleep.until())
 	}
 	p.exitIfOver()
@@ -342,12 +345,13 @@ func (w *world) run() {
 	w.armed = nil
 	// Hours without trouble pass, and then each machine must have a token.
 	time.Sleep(max(time.Until(w.end), 0) + bound + hour)
-	for _, m := range w.machines {
-		for range 2 { // the first may find a loss
+	for range 3 { // the first may find a loss
+		for _, m := range w.machines {
 			<-w.start(m, process{what: "token"}).done
-			w.all.Wait()
 		}
+		w.look()
 	}
+	w.all.Wait()
 }
 
 // begins sets up and signs in on the first machine.
@@ -362,7 +366,7 @@ func (w *world) begins() {
 func (w *world) happen(e event) {
 	m, over := w.machines[e.machine], false
 	w.do(func() {
-		if over = !w.fine(); e.kind != calls {
+		if over = !w.fine(); e.every == 0 {
 			w.note(nil, "", e.String())
 		}
 		switch e.kind {
@@ -381,6 +385,8 @@ func (w *world) happen(e event) {
 		for i := range e.n {
 			w.start(m, process{what: "token", nth: i, want: e.want, patience: e.patience})
 		}
+	case e.kind == looks:
+		w.look()
 	case e.kind == elsewhere:
 		w.signInElsewhere()
 	case e.kind == revoked:
