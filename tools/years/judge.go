@@ -117,7 +117,7 @@ var rules = []struct {
 	}},
 	{ended, "a forced token is new, and one that must be good for a time is", func(w *world, p *process, _ *request) string {
 		q := w.brought(p.token)
-		if q == nil || p.m.stepped.After(q.Time) || p.m.stepped.After(p.started) || !q.Time.Before(p.started) {
+		if q == nil || p.m.stepped.After(q.Time) || p.m.stepped.After(p.started) || !q.Time.Before(p.started.Add(-w.apart())) {
 			return ""
 		}
 		left := time.Until(q.Time.Add(life))

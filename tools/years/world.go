@@ -385,7 +385,7 @@ func (w *world) happen(e event) {
 		for i := range e.n {
 			w.start(m, process{what: "token", nth: i, want: e.want, patience: e.patience})
 		}
-	case e.kind == looks:
+	case e.kind == looks && time.Since(e.at) < hour: // not all the visits that a sleeping machine missed
 		w.look()
 	case e.kind == elsewhere:
 		w.signInElsewhere()
