@@ -443,6 +443,42 @@ func TestSignInOfAnotherUserBesideAPendingOne(t *testing.T) {
 	})
 }
 
+// A sign-in at the wrong account has taken the place of a login that was lost, and Exact
+// does not say whose it is. So its refresh does not show that the next sign-in, whose user
+// Exact does not say either, is another user's.
+func TestSignInBesideOneOfAnUnknownUser(t *testing.T) {
+	for name, displaced := range map[string]string{"of another user": bobID, "of the same user": annaID} {
+		t.Run(name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
+			saved := func(user string) {
+				w.SetAutoApproveUser(user)
+				if _, err := w.signIn(c, exactauth.LoginOptions{}); !errors.Is(err, exactauth.ErrSaved) {
+					t.Fatal(err)
+				}
+				w.clock.advance(exactLife)
+				w.refused(c, fault.ErrTemporary)
+			}
+			w.Revoke(clientID, annaID)
+			saved(displaced)
+			if w.field("unproven") == "" || w.field("pending_refresh_token") != "" {
+				t.Fatal("the sign-in has not taken the place of the login")
+			}
+			saved(annaID)
+			w.ClearFaults()
+			for range 3 {
+				if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
+					t.Errorf("%v, %v; want Anna", me, err)
+				}
+				w.clock.advance(exactLife)
+			}
+			if w.field("pending_refresh_token") != "" || w.field("unproven") != "" {
+				t.Error("a sign-in is still pending")
+			}
+		})
+	}
+}
+
 // What Exact says of one sign-in is not taken for what it says of another: while it is
 // asked about Anna's, another process confirms that one, and Bob's becomes pending.
 func TestConfirmsTheSignInThatItAskedAbout(t *testing.T) {

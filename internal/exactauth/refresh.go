@@ -209,8 +209,9 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		rec.Failures, rec.Failure, rec.Forbidden = 0, "", false
 		rec.Refused, rec.LiftedAt = nil, time.Time{}
-		// A sign-in of the same user would have ended this login.
-		rec.Pending = nil
+		if !rec.Unproven { // a sign-in of the same user would have ended this login
+			rec.Pending = nil
+		}
 		rec.Generation++
 		c.renewed, c.othersMark = true, time.Time{}
 		c.renewals++
@@ -308,7 +309,7 @@ func redate(r *record.Record, now, serverNow time.Time) {
 // place of one that has ended, they are refused until a person signs in.
 func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Record, error) {
 	unknown, why := &r.Tokens, "its login has ended"
-	if r.Pending != nil {
+	if r.Pending != nil && (r.Pending.Alive(c.now()) || r.Refused != nil) {
 		unknown, why = r.Pending, "a newer sign-in is saved"
 	}
 	if !unknown.Alive(c.now()) { // it can be asked after a refresh
@@ -361,6 +362,9 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
 		default:
 			rec.User, rec.Unproven, rec.Refused = user, false, nil
+			if rec.Pending != nil && !rec.Pending.Alive(c.now()) {
+				rec.Pending = nil // another user's: it did not end these tokens, which are newer
+			}
 			return rec, nil
 		}
 		rec.Refused = &record.Refusal{Text: text, At: c.now(), Client: c.fingerprint(rec)}
