@@ -112,9 +112,9 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 
 	found := scan(seen.body)
 	switch {
-	case err == nil && isToken(token.AccessToken):
+	case err == nil && record.IsToken(token.AccessToken):
 		a.outcome, a.access = granted, fault.NewSecret(token.AccessToken)
-		if refresh := cmp.Or(found.refresh, token.RefreshToken); isToken(refresh) {
+		if refresh := cmp.Or(found.refresh, token.RefreshToken); record.IsToken(refresh) {
 			a.refresh = fault.NewSecret(refresh)
 		}
 		a.life = time.Duration(token.ExpiresIn) * time.Second
@@ -274,17 +274,11 @@ func (f *reply) set(key json.Token, value any) {
 }
 
 func (f *reply) token(text string) string {
-	if !isToken(text) {
+	if !record.IsToken(text) {
 		f.odd = f.odd || text != ""
 		return ""
 	}
 	return text
-}
-
-// isToken reports whether text can be a token: printable ASCII (RFC 6749, A.12 and
-// A.17). Anything else could act on a terminal or end the line of a header.
-func isToken(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // scalar returns the text of a string or number, "" of anything else.

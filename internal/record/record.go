@@ -184,6 +184,17 @@ func (r *Record) IssuedAfter(other *Record) bool {
 	return a.ServerDate.After(b.ServerDate)
 }
 
+// IsToken reports whether text can be a token: printable ASCII (RFC 6749, A.12 and
+// A.17). Anything else could act on a terminal or end the line of a header.
+func IsToken(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return text != ""
+}
+
 func (r *Record) newest() *Tokens { return cmp.Or(r.Pending, &r.Tokens) }
 
 // MaxLife is the longest life that a token can have in a record. Pauses are multiples
@@ -191,7 +202,7 @@ func (r *Record) newest() *Tokens { return cmp.Or(r.Pending, &r.Tokens) }
 const MaxLife = 366 * 24 * time.Hour
 
 func (t *Tokens) complete() bool {
-	return !t.Access.IsZero() && !t.Refresh.IsZero() && t.Life > 0 && t.Life <= MaxLife && t.Life%time.Second == 0 &&
+	return IsToken(t.Access.Reveal()) && IsToken(t.Refresh.Reveal()) && t.Life > 0 && t.Life <= MaxLife && t.Life%time.Second == 0 &&
 		!t.RequestedAt.IsZero() && !t.RepliedAt.Before(t.RequestedAt)
 }
 
@@ -203,6 +214,8 @@ func (r *Record) complaint() string {
 		return "base URL or client id is missing"
 	case r.Tokens != (Tokens{}) && !r.complete():
 		return "the login in it is incomplete"
+	case !r.Previous.IsZero() && !IsToken(r.Previous.Reveal()):
+		return "the previous refresh token in it is none"
 	case r.Pending != nil && !r.Pending.complete():
 		return "the sign-in in it is incomplete"
 	case r.Refused != nil && r.Refused.At.IsZero():

@@ -36,14 +36,39 @@ func usual() *record.Record {
 func full() *record.Record {
 	r := usual()
 	pending := tokens("pending", "pending!")
+	r.ClientSecret = fault.NewSecret("abcDEF123456\r\n 100% \x00\x7f\xff")
 	r.MovedTo = "postgres://exact@db/exact%20online"
 	r.Pending = &pending
 	r.Unproven, r.WaitForExpiry = true, true
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = at.Add(2*time.Second), at.Add(3*time.Second), at.Add(6*time.Second), at.Add(4*time.Second), at.Add(5*time.Second)
-	r.Failures, r.Failure, r.Forbidden = 3, "it did <not>\r\nanswer: 100% \x00\x7f\xff é \\", true
+	r.Failures, r.Failure, r.Forbidden = 3, "it did <not> answer: 100% é \\", true
 	r.Refused = &record.Refusal{Config: true, Text: "text", At: at, Client: "abcdef"}
 	r.LiftedAt = at.Add(7 * time.Second)
 	return r
+}
+
+// Another user of a shared store may have written the record, and its texts are shown on a
+// terminal, and its tokens in headers.
+func TestWhatIsShownIsPrintable(t *testing.T) {
+	t.Parallel()
+	r := full()
+	r.Failure = "it did\r\nnot \x1b[2Janswer\u202e\u3164"
+	if b := encoded(t, r); !bytes.Contains(b, []byte("failure it did  not [2Janswer\n")) {
+		t.Errorf("%s", b)
+	}
+	text := string(encoded(t, full()))
+	for _, odd := range []string{"%1B[2J", "\u202e", "\u3164", "%0D%0AX-Evil: 1", "\xff"} {
+		for line := range strings.Lines(text) {
+			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+			if value == "" || strings.HasSuffix(key, "secret") || strings.HasPrefix(line, "exactauth ") {
+				continue
+			}
+			bad := strings.Replace(text, line, key+" "+value+odd+"\n", 1)
+			if _, err := record.Decode([]byte(bad)); !errors.Is(err, fault.ErrRecord) {
+				t.Errorf("%s with %q: %v", key, odd, err)
+			}
+		}
+	}
 }
 
 func encoded(tb testing.TB, r *record.Record) []byte {
@@ -167,7 +192,9 @@ func TestDecodeRefuses(t *testing.T) {
 	} {
 		damaged := strings.Replace(text, edit, with, 1)
 		if edit == "client_secret a" {
-			damaged = strings.Replace(text, "client_secret abcDEF123456", "client_secret ", 1)
+			before, after, _ := strings.Cut(text, edit)
+			_, after, _ = strings.Cut(after, "\n")
+			damaged = before + with + "\n" + after
 		}
 		if r, err := record.Decode([]byte(damaged)); damaged == text || !errors.Is(err, fault.ErrRecord) {
 			t.Errorf("%q for %q: %+v, %v", with, edit, r, err)
@@ -223,13 +250,14 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Whatever a server says gets through a record unchanged.
+// Whatever a server says gets through a record, without what a terminal would obey.
 func FuzzText(f *testing.F) {
 	f.Add("a\nb%0A\x00", " ")
 	f.Fuzz(func(t *testing.T, text, secret string) {
 		r := usual()
 		r.Failure, r.User.FullName, r.ClientSecret = text, text, fault.NewSecret(secret)
 		got, err := record.Decode(encoded(t, r))
+		r.Failure, r.User.FullName = fault.Visible(text), fault.Visible(text)
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v", got, err)
 		}

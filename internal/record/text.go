@@ -187,8 +187,10 @@ func (f *form) field(key, value string, read func(text string) bool) {
 	}
 }
 
+// text is text that people see, also of a record that another user of a shared store may
+// have written.
 func (f *form) text(key string, v *string) {
-	f.field(key, *v, func(s string) bool { *v = s; return true })
+	f.field(key, fault.Visible(*v), func(s string) bool { *v = s; return fault.Visible(s) == s })
 }
 
 func (f *form) secret(key string, v *fault.Secret) {
