@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -247,6 +248,51 @@ func TestSecretOnADescriptor(t *testing.T) {
 		if info, err := trust.Secret(fmt.Sprintf("%s/%d", dir, r.Fd())); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
 			t.Errorf("%s: %v", dir, err)
 		}
+	}
+}
+
+// What another user has is not trusted because a descriptor of this process leads there.
+func TestFileOnADescriptor(t *testing.T) {
+	top := tree(t, "d/ 755 61001:61001\nd/f 644 61001:61001\nown 600 0:0\n")
+	t.Chdir(top)
+	descriptor := func(name string) uintptr {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f.Fd()
+	}
+	for path, want := range map[string]string{
+		fmt.Sprintf("/dev/fd/%d", descriptor("own")):       "",
+		fmt.Sprintf("/dev/fd/%d", descriptor("d/f")):       "belongs to user 61001",
+		fmt.Sprintf("/proc/self/fd/%d/f", descriptor("d")): "belongs to user 61001",
+		"/proc/self/fd/../../self/cwd/d/f":                 "belongs to user 61001",
+		"/proc/self/fd/..":                                 "",
+	} {
+		if _, err := trust.File(path); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v; want %q", path, err, want)
+		}
+	}
+}
+
+// In a user namespace all other users are one, to whom also the root directory belongs.
+func TestFileInAUserNamespace(t *testing.T) {
+	if os.Getenv("EXACTAUTH_TEST_NAMESPACE") != "" {
+		_, err := trust.File(os.Getenv("EXACTAUTH_TEST_NAMESPACE"))
+		fmt.Println("judged:", err)
+		return
+	}
+	top := tree(t, "f 644 61001:61001")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFileInAUserNamespace$", "-test.v")
+	cmd.Env = append(os.Environ(), "EXACTAUTH_TEST_NAMESPACE="+filepath.Join(top, "f"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
+		t.Skip("no user namespace can be made here: ", err)
+	}
+	if err != nil || !strings.Contains(string(out), "belongs to user") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

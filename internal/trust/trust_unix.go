@@ -18,7 +18,10 @@ import (
 // root can have put it there or can change it, and fs.ErrNotExist if there is nothing,
 // whoever the directories belong to: what does not exist says nothing.
 func File(path string) (fs.FileInfo, error) {
-	info, _, err := follow(path)
+	info, inherited, err := follow(path)
+	if err == nil && inherited && info.Mode().IsRegular() {
+		err = judge(path, info, nil)
+	}
 	return info, err
 }
 
@@ -49,7 +52,8 @@ func Secret(path string) (fs.FileInfo, error) {
 
 // follow goes from the root directory to the end of path, and judges each directory,
 // link and file on the way. inherited means that the path is a descriptor of this
-// process, such as a shell's <(command): whoever started the program chose it.
+// process, such as a shell's <(command): whoever started the program chose it. What is
+// below a descriptor is found by its link.
 func follow(path string) (info fs.FileInfo, inherited bool, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -59,8 +63,8 @@ func follow(path string) (info fs.FileInfo, inherited bool, err error) {
 	if info, err = os.Lstat(at); err != nil {
 		return nil, false, err
 	}
-	// In a user namespace root is a user without a number there. Whoever owns the root
-	// directory decides about the whole system.
+	// In a user namespace root is a user without a number there, as all other users are.
+	// Whoever owns the root directory decides about what leads to a file.
 	trusted := []int{0, os.Geteuid(), owner(info)}
 	found := judge(at, info, trusted)
 	seen := at // info is about it
@@ -73,7 +77,7 @@ func follow(path string) (info fs.FileInfo, inherited bool, err error) {
 		case name == "..":
 			at = filepath.Dir(at)
 			continue
-		case at == "/proc" && name == "self" && len(names) > 1 && names[0] == "fd":
+		case at == "/proc" && name == "self" && len(names) == 2 && names[0] == "fd" && names[1] != "..":
 			info, err = os.Stat(path)
 			return info, true, cmp.Or(err, found)
 		}
@@ -110,6 +114,9 @@ func follow(path string) (info fs.FileInfo, inherited bool, err error) {
 // to it. In a directory with the sticky bit a file is changed by its owner only.
 func judge(path string, info fs.FileInfo, trusted []int) error {
 	uid, mode := owner(info), info.Mode()
+	if mode.IsRegular() {
+		trusted = []int{0, os.Geteuid()}
+	}
 	if !slices.Contains(trusted, uid) {
 		us := os.Geteuid()
 		fix := fmt.Sprintf("if it is yours: sudo chown -h %d %s", us, path)
