@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -39,9 +38,8 @@ func TestScriptsBehindTheFront(t *testing.T) {
 		}
 		scripts = append(scripts, some...)
 	}
-	params := scriptParams("")
+	params := scriptParams(t, "")
 	params.Files = scripts
-	params.Deadline = time.Now().Add(5 * time.Minute)
 	params.Setup = func(e *testscript.Env) error {
 		e.Setenv("PATH", dir+string(filepath.ListSeparator)+e.Getenv("PATH"))
 		return setupScript(e)

@@ -183,7 +183,7 @@ func leaksOf(t *testing.T, script string) string {
 	t.Run("group", func(t *testing.T) {
 		testscript.RunT(&scriptT{T: t, report: func(_ *testing.T, format string, args ...any) {
 			found = append(found, fmt.Sprintf(format, args...))
-		}}, scriptParams(dir))
+		}}, scriptParams(t, dir))
 	})
 	return strings.Join(found, "\n")
 }

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"testing"
 
-	"time"
-
 	"github.com/exactauth/exactauth/internal/callback/callbacktest"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,10 +41,11 @@ func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil && required("curl") {
 		t.Fatalf("EXACTAUTH_TEST_REQUIRE: %v", err)
 	}
-	testscript.RunT(&scriptT{T: t, report: (*testing.T).Errorf}, scriptParams(filepath.Join("testdata", "script")))
+	testscript.RunT(&scriptT{T: t, report: (*testing.T).Errorf}, scriptParams(t, filepath.Join("testdata", "script")))
 }
 
-func scriptParams(dir string) testscript.Params {
+func scriptParams(t *testing.T, dir string) testscript.Params {
+	deadline, _ := t.Deadline() // so that the log of a program that hangs is printed
 	return testscript.Params{
 		Dir:                 dir,
 		Setup:               setupScript,
@@ -54,7 +53,7 @@ func scriptParams(dir string) testscript.Params {
 		Condition:           scriptCondition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(5 * time.Minute), // a program that hangs is a failure
+		Deadline:            deadline,
 	}
 }
 
