@@ -89,7 +89,8 @@ var rules = []struct {
 	{ended, "an answer that arrived is in a record for as long as the server takes its token", func(w *world, p *process, _ *request) string {
 		all := refreshTokens(w.records())
 		return when(w.known && slices.ContainsFunc(w.requests, func(q *request) bool {
-			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
+			refused := slices.ContainsFunc(w.requests, func(x *request) bool { return x.misled && x.used == q.refresh })
+			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !refused && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
 		}), "it is in none")
 	}},
 	{ended, "a login is lost by an event that no program can prevent", func(w *world, p *process, _ *request) string {
