@@ -377,6 +377,22 @@ func TestPendingSignInAndAClockThatWasSetBack(t *testing.T) {
 	w.live(c)
 }
 
+// The clock was set back after the answer to a refresh was lost. The time of the loss is
+// then no measure for when Exact allows the next refresh.
+func TestLostAnswerAndAClockThatWasSetBack(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{Rotation: exactsim.Grace})
+	w.clock.advance(exactLife)
+	crash := w.client()
+	crash.Store = &crashing{Store: w.store(), at: 2}
+	if _, err := w.token(crash, exactauth.Want{}); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	c.Now = func() time.Time { return w.clock.now().Add(-23 * time.Hour) }
+	w.refused(c, fault.ErrTemporary)
+	w.clock.advance(exactLife)
+	w.live(c)
+}
+
 // Another user signs in while it is unknown whose an earlier sign-in is. At Exact that one
 // has ended the login, so it must not be lost.
 func TestSignInOfAnotherUserBesideAPendingOne(t *testing.T) {

@@ -254,7 +254,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 				from = spentAt
 			}
 			open := from.Add(rec.Life/20*19 + rec.Life/50)
-			if !open.After(now) {
+			if !open.After(now) || from.After(now) { // in vain so far, or the clock was set back since
 				open = now.Add(rec.Life / 20 * 19)
 			}
 			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", fault.Clock(from)), open.Sub(now))
