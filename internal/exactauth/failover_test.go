@@ -104,7 +104,7 @@ func TestFailoverAndAnotherMachineFirst(t *testing.T) {
 	p.live(p.a)
 }
 
-// A person who signed out, or began anew, is not overruled by what a machine has. What it
+// A person who signed out, or began again, is not overruled by what a machine has. What it
 // has of that login does not stay there.
 func TestSignOutCountsMoreThanACopy(t *testing.T) {
 	for name, end := range map[string]func(p *pair) error{

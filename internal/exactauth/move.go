@@ -48,7 +48,7 @@ func Newer(left, stored []byte) bool {
 }
 
 // Ended reports whether what a machine has of a record, mine, is of no use any more,
-// since the stored record was made anew or its login has ended.
+// since the stored record was made again or its login has ended.
 func Ended(mine, stored []byte) bool {
 	r, err := record.Decode(mine)
 	if err != nil {

@@ -49,7 +49,7 @@ type Record struct {
 	BaseURL, ClientID string       // the record is never used with others
 	ClientSecret      fault.Secret // zero if it comes from elsewhere
 
-	// ID tells the record from one of the same name that was made before or after it.
+	// ID differs from that of a record of the same name that was made before or after it.
 	ID string
 
 	// Generation is raised whenever the server issues tokens and when a login ends,

@@ -466,7 +466,7 @@ func TestCopyCannotBeSaved(t *testing.T) {
 }
 
 // A save that the shared store has refused for sure leaves nothing on the machine: the
-// change has failed, and its caller has been told so.
+// change has failed, and its caller knows.
 func TestRefusedSaveIsNotKept(t *testing.T) {
 	one, _, s, dir := machines(t)
 	set(t, one, "secret 1")
