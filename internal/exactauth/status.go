@@ -66,7 +66,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // seals it like the tokens. Without a secret, keep says whether the stored secret stays.
 // The login in the record stays, unless it is another client's: then fault.ErrConfig is
 // wrapped and nothing is changed. A secret that is given lifts a stored refusal, even if it
-// is the same: the person who gives it may have put something right at Exact. As with
+// is the same: the person who enters it may have put something right at Exact. As with
 // Want.Force, that is one request in the life of a token.
 func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep bool) (err error) {
 	defer c.named(&err)

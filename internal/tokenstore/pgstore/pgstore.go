@@ -276,7 +276,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return nil
 	case is(err, undefinedTable):
 		return nil
-	case committing: // and nobody knows whether it was carried out
+	case committing: // it may have been carried out
 		return &tokenstore.Error{Kind: tokenstore.Late, Op: "delete", Name: s.place(name), Err: cause(err)}
 	}
 	return s.notLocked(ctx, "delete", name, began, err)

@@ -83,6 +83,14 @@ func set(t *testing.T, s record.Store, text string) {
 	}
 }
 
+// keep sets a text that the shared store does not take.
+func keep(t *testing.T, s *shared, one record.Store, text string) {
+	t.Helper()
+	s.loses = true
+	set(t, one, text)
+	s.loses = false
+}
+
 func has(t *testing.T, machine string, s record.Store, text string) {
 	t.Helper()
 	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != text {
@@ -135,9 +143,7 @@ func TestUnchangedSettles(t *testing.T) {
 	one, two, s, dir := machines(t)
 	unchanged := func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged }
 	set(t, one, "secret 1")
-	s.loses = true
-	set(t, one, "secret 2.")
-	s.loses = false
+	keep(t, s, one, "secret 2.")
 	if err := one.Update(t.Context(), "a", unchanged); err != nil {
 		t.Error(err)
 	}
@@ -149,9 +155,7 @@ func TestUnchangedSettles(t *testing.T) {
 func TestSpooledTooLate(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, one, "secret 1")
-	s.loses = true
-	set(t, one, "secret 2.")
-	s.loses = false
+	keep(t, s, one, "secret 2.")
 	set(t, two, "secret 3..")
 	has(t, "one", one, "secret 3..")
 	set(t, one, "secret 4...")
@@ -164,9 +168,7 @@ func TestSpooledTooLate(t *testing.T) {
 func TestReadWithinUpdate(t *testing.T) {
 	one, _, s, _ := machines(t)
 	set(t, one, "secret 1")
-	s.loses = true
-	set(t, one, "secret 2.")
-	s.loses = false
+	keep(t, s, one, "secret 2.")
 	err := one.Update(t.Context(), "a", func(ctx context.Context, old []byte) ([]byte, error) {
 		if string(old) != "secret 2." {
 			t.Errorf("change was called with %q", old)
@@ -207,24 +209,15 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// full is a store that cannot save the result of a change.
-type full struct{ record.Store }
-
-func (s full) Update(ctx context.Context, name string, change record.Change) error {
-	return s.Store.Update(ctx, name, func(ctx context.Context, old []byte) ([]byte, error) {
-		if _, err := change(ctx, old); err != nil {
-			return nil, err
-		}
-		return nil, &tokenstore.Error{Op: "write", Name: "kept", Err: errors.New("full"), Kind: tokenstore.Late}
-	})
-}
+// errFull is the error of a store that cannot save the result of a change.
+var errFull = &tokenstore.Error{Op: "write", Name: "kept", Err: errors.New("full"), Kind: tokenstore.Late}
 
 // If neither store takes the record, the error has both reasons, in one line.
 func TestSettleNowhere(t *testing.T) {
 	one, _, s, dir := machines(t)
 	s.loses = true
 	set(t, one, "secret 1")
-	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, longer, nil)
+	k := spool.New(s, refusing{tokenstore.NewFiles(dir, nil), errFull}, longer, nil)
 	err := k.Settle(t.Context(), "a")
 	var fault *tokenstore.Error
 	if !errors.As(err, &fault) || err.Error() != "write shared: away; write kept: full" {
@@ -237,9 +230,7 @@ func TestSettleNowhere(t *testing.T) {
 func TestSettleDeleted(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, two, "secret 1")
-	s.loses = true
-	set(t, one, "secret 2, longer")
-	s.loses = false
+	keep(t, s, one, "secret 2, longer")
 	if err := s.Delete(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -317,9 +308,7 @@ func TestReadWithinDelete(t *testing.T) {
 		}
 	}
 	one := spool.New(watched{s, read}, watched{here, read}, longer, nil)
-	s.loses = true
-	set(t, one, "secret spooled alone")
-	s.loses = false
+	keep(t, s, one, "secret spooled alone")
 	if err := one.Delete(t.Context(), "a"); err != nil || reads == 0 {
 		t.Fatalf("%v, read %d times meanwhile", err, reads)
 	}
@@ -460,7 +449,7 @@ func TestUselessIsDropped(t *testing.T) {
 func TestCopyCannotBeSaved(t *testing.T) {
 	one, _, s, dir := machines(t)
 	set(t, one, "secret 1")
-	k := spool.New(s, full{tokenstore.NewFiles(dir, nil)}, longer, nil)
+	k := spool.New(s, refusing{tokenstore.NewFiles(dir, nil), errFull}, longer, nil)
 	set(t, k, "secret 2.")
 	has(t, "one", one, "secret 2.")
 }
@@ -521,9 +510,7 @@ func TestOfferedAgain(t *testing.T) {
 func TestSpooledIsCompared(t *testing.T) {
 	one, two, s, dir := machines(t)
 	set(t, one, "secret 1")
-	s.loses = true
-	set(t, one, "secret 2.")
-	s.loses = false
+	keep(t, s, one, "secret 2.")
 	set(t, two, "secret 3..")
 	err := one.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
 		if string(old) != "secret 3.." {
