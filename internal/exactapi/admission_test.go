@@ -110,23 +110,46 @@ func TestSecretTwice(t *testing.T) {
 	t.Parallel()
 	upstream := newEcho(t, nil)
 	s := serve(t, exactapi.TransportConfig{BaseURL: upstream.URL})
+	host := strings.TrimPrefix(s.origin, "http://")
 	escaped := fmt.Sprintf("%%%X", s.secret[0]) + s.secret[1:]
-	for name, target := range map[string]string{
-		"path twice":           "/" + s.secret + "/" + s.secret + "/api/v1/x",
-		"path and key":         "/" + s.secret + "/api/v1/x('" + s.secret + "')",
-		"path and query":       "/" + s.secret + "/api/v1/x?key=" + s.secret,
-		"path, escaped":        "/" + s.secret + "/api/v1/" + escaped,
-		"path, escaped twice":  "/" + s.secret + "/api/v1/" + strings.Replace(escaped, "%", "%25", 1),
-		"query, escaped":       "/" + s.secret + "/api/v1/x?" + escaped,
-		"query, escaped twice": "/" + s.secret + "/api/v1/x?" + strings.Replace(escaped, "%", "%25", 1),
-		"in small letters":     "/" + s.secret + "/api/v1/x?" + strings.ToLower(s.secret),
-		"header and path":      "/api/v1/" + s.secret,
-		"header and query":     "/api/v1/x?" + s.secret,
+	get := func(target string, headers ...string) string {
+		return "GET " + target + " HTTP/1.1\r\n" + strings.Join(append(headers, ""), "\r\n")
+	}
+	wide := fmt.Sprintf("%%u00%X", s.secret[0]) + s.secret[1:]
+	for name, request := range map[string]string{
+		"path twice":           get("/" + s.secret + "/" + s.secret + "/api/v1/x"),
+		"path and key":         get("/" + s.secret + "/api/v1/x('" + s.secret + "')"),
+		"path and query":       get("/" + s.secret + "/api/v1/x?key=" + s.secret),
+		"path, escaped":        get("/" + s.secret + "/api/v1/" + escaped),
+		"path, escaped twice":  get("/" + s.secret + "/api/v1/" + strings.Replace(escaped, "%", "%25", 1)),
+		"query, escaped":       get("/" + s.secret + "/api/v1/x?" + escaped),
+		"query, escaped twice": get("/" + s.secret + "/api/v1/x?" + strings.Replace(escaped, "%", "%25", 1)),
+		"after a bad escape":   get("/" + s.secret + "/api/v1/x?a=%zz&b=" + escaped),
+		"before a bad escape":  get("/" + s.secret + "/api/v1/x?" + escaped + "%"),
+		"escaped as by IIS":    get("/" + s.secret + "/api/v1/x?" + wide),
+		"in small letters":     get("/" + s.secret + "/api/v1/x?" + strings.ToLower(s.secret)),
+		"header and path":      get("/api/v1/" + s.secret),
+		"header and query":     get("/api/v1/x?" + s.secret),
+		"header that passes":   get("/api/v1/x", "User-Agent: x "+s.secret),
+		"header, escaped":      get("/api/v1/x", "X-ExactOnline-Client: %zz"+escaped),
+		"second of a header":   get("/api/v1/x", "Accept: */*", "Accept: "+s.secret),
+		"method":               s.secret + get("/api/v1/x")[len("GET"):],
+		"method, small":        strings.ToLower(s.secret) + get("/api/v1/x")[len("GET"):],
 	} {
-		resp, body := s.raw("GET " + target + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(s.origin, "http://") + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n")
+		resp, body := s.raw(request + "Host: " + host + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n")
 		if resp.StatusCode != http.StatusBadRequest || readRefusal(t, body).Code != "secret" || strings.Contains(body, s.secret) {
 			t.Errorf("%s: status %d: %s", name, resp.StatusCode, body)
 		}
+	}
+	// What a client without the secret sends, misspelt secrets too, is not logged.
+	for _, first := range []string{s.secret, "X" + s.secret[1:]} {
+		if resp, body := s.raw(first + " /api/v1/x HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("no Bearer: status %d: %s", resp.StatusCode, body)
+		}
+	}
+	// Nor is an odd method of a client with the secret.
+	if resp, body := s.raw("X" + s.secret[1:] + " /api/v1/x HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("an odd method: status %d: %s", resp.StatusCode, body)
 	}
 	if n := len(upstream.requests()); n > 0 {
 		t.Errorf("%d of them reached the server", n)
@@ -339,6 +362,11 @@ func TestMethodOverride(t *testing.T) {
 			if status, _, body, err := s.try(context.Background(), method, "/docs/x?a=b&"+strings.Replace(name, "M", "%4D", 1)+"=DELETE", nil, nil); err != nil || status != http.StatusMethodNotAllowed {
 				t.Errorf("%s with parameter %s: status %d: %s, %v", method, name, status, body, err)
 			}
+		}
+	}
+	for _, query := range []string{"a=1;_method=DELETE", ";_method=DELETE", "_method=DELETE;a=1", "%u005fmethod=DELETE", "%_meth%4Fd=DELETE", "a=1;x-http-method-override=PUT"} {
+		if resp, body := s.raw("GET /" + s.secret + "/docs/x?" + query + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(s.origin, "http://") + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s: status %d: %s", query, resp.StatusCode, body)
 		}
 	}
 	if n := len(upstream.requests()); n != 1 {

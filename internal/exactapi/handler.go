@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log"
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -152,6 +154,9 @@ func (x *exchange) WriteHeader(status int) {
 // Unwrap is for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
+// passedMethods are the methods that pass, unless the proxy only reads.
+const passedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, MERGE"
+
 // admit decides whether a request is passed on, and removes the secret from its
 // path. The order counts: a client without the secret learns nothing of the rest.
 func (x *exchange) admit(r *http.Request) *Refusal {
@@ -168,11 +173,18 @@ func (x *exchange) admit(r *http.Request) *Refusal {
 		return &Refusal{Status: http.StatusUnauthorized, Code: "secret", Message: "the proxy's secret is missing or wrong",
 			Hint: "use the address that the proxy printed when it started, or its secret as Authorization: Bearer"}
 	}
-	if x.hasSecret(r.URL.Path) || x.hasSecret(r.URL.RawQuery) { // from where it would reach the log, or Exact
-		return &Refusal{Status: http.StatusBadRequest, Code: "secret", Message: "the proxy's secret is in the address a second time, or in its query"}
+	shown := []string{r.Method, r.URL.Path, r.URL.RawQuery} // to the log, or to Exact
+	for name, values := range r.Header {
+		if slices.Contains(toExact, name) {
+			shown = append(shown, values...)
+		}
+	}
+	if slices.ContainsFunc(shown, x.hasSecret) {
+		return &Refusal{Status: http.StatusBadRequest, Code: "secret",
+			Message: "the proxy's secret is in the address a second time, in its query, or in the method or a header that Exact would get"}
 	}
 	x.path = r.URL.Path
-	methods, code, message := "GET, HEAD, POST, PUT, PATCH, DELETE, MERGE", "method", r.Method+" is not passed on"
+	methods, code, message := passedMethods, "method", r.Method+" is not passed on"
 	if x.cfg.ReadOnly {
 		methods, code, message = "GET, HEAD", "read_only", "this proxy only reads: GET and HEAD"
 	}
@@ -214,7 +226,7 @@ func (h *Handler) isSecret(s string) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(h.cfg.Secret.Reveal())) == 1
 }
 
-// hasSecret reports whether the secret is in a part of an address, in capitals or not
+// hasSecret reports whether the secret is in a part of a request, in capitals or not
 // and escaped up to three times.
 func (h *Handler) hasSecret(text string) bool {
 	secret := strings.ToLower(h.cfg.Secret.Reveal())
@@ -222,11 +234,21 @@ func (h *Handler) hasSecret(text string) bool {
 		if strings.Contains(strings.ToLower(text), secret) {
 			return true
 		}
-		if plain, err := url.PathUnescape(text); err == nil {
-			text = plain
-		}
+		text = unescape(text)
 	}
 	return false
+}
+
+// escaped is an escaped byte, also as IIS reads it: %41, %u0041.
+var escaped = regexp.MustCompile("%(?:[uU]00)?[0-9A-Fa-f]{2}")
+
+// unescape decodes what is well escaped and leaves the rest as it is: a server may do so,
+// where those of package net/url return an error.
+func unescape(text string) string {
+	return escaped.ReplaceAllStringFunc(text, func(code string) string {
+		plain, _ := hex.DecodeString(code[len(code)-2:])
+		return string(plain)
+	})
 }
 
 // fromElsewhere reports whether a browser sent the request on behalf of a page
@@ -257,16 +279,11 @@ func overridesMethod(r *http.Request) bool {
 			return true
 		}
 	}
-	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {
+	separates := func(c rune) bool { return c == '&' || c == ';' } // some servers take both
+	return slices.ContainsFunc(strings.FieldsFunc(r.URL.RawQuery, separates), func(parameter string) bool {
 		name, _, _ := strings.Cut(parameter, "=")
-		if plain, err := url.QueryUnescape(name); err == nil {
-			name = plain
-		}
-		if isOverride(name) {
-			return true
-		}
-	}
-	return false
+		return isOverride(unescape(name))
+	})
 }
 
 // checkPath accepts the addresses of Exact's REST API, /api/v1/, and of attachments and
@@ -321,14 +338,17 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.Host = ""
 	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: a filter may contain a semicolon
 	out.Trailer = nil
-	// Not Accept-Encoding: the transport asks for gzip and unpacks it, because links must
-	// be legible. The clients of picqer/exact-php-client send X-ExactOnline-Client.
-	keep(out.Header, "Accept", "Accept-Charset", "Accept-Language", "Cache-Control", "Content-Disposition", "Content-Encoding",
-		"Content-Language", "Content-Md5", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
-		"If-Unmodified-Since", "Pragma", "Prefer", "Range", "User-Agent",
-		"Dataserviceversion", "Maxdataserviceversion", "Mindataserviceversion", "Odata-Maxversion", "Odata-Version", "X-Http-Method",
-		"X-Exactonline-Applicationkey", "X-Exactonline-Client")
+	keep(out.Header, toExact...)
 }
+
+// toExact are the headers of a request that pass. Accept-Encoding does not: the transport
+// asks for gzip and unpacks it, because links must be legible. The clients of
+// picqer/exact-php-client send X-ExactOnline-Client.
+var toExact = []string{"Accept", "Accept-Charset", "Accept-Language", "Cache-Control", "Content-Disposition", "Content-Encoding",
+	"Content-Language", "Content-Md5", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
+	"If-Unmodified-Since", "Pragma", "Prefer", "Range", "User-Agent",
+	"Dataserviceversion", "Maxdataserviceversion", "Mindataserviceversion", "Odata-Maxversion", "Odata-Version", "X-Http-Method",
+	"X-Exactonline-Applicationkey", "X-Exactonline-Client"}
 
 // keep deletes all headers but those whose canonical names match a pattern: a name, or
 // the beginning of names and "*".
@@ -385,15 +405,18 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	refusal.write(x, x.transport.now())
 }
 
-// log writes the access log. Until the client has shown the secret not even the
-// path is logged: it may be a misspelt secret.
+// log writes the access log. Until the client has shown the secret nothing of its request
+// is logged, since anything may be a misspelt secret; later no method but one that passes.
 func (x *exchange) log(r *http.Request, took time.Duration, whole bool) {
 	if x.cfg.Log == nil {
 		return
 	}
-	path := "-"
+	method, path := "-", "-"
 	if x.path != "" {
 		path = fault.Printable(x.path)
+		if slices.Contains(strings.Split(passedMethods, ", "), r.Method) {
+			method = r.Method
+		}
 	}
 	known := func(is bool, a slog.Attr) slog.Attr {
 		if !is {
@@ -403,7 +426,7 @@ func (x *exchange) log(r *http.Request, took time.Duration, whole bool) {
 	}
 	code := x.Header().Get(errorHeader)
 	x.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request",
-		slog.String("method", r.Method), slog.String("path", path), slog.Int("status", x.status), slog.Int64("ms", took.Milliseconds()),
+		slog.String("method", method), slog.String("path", path), slog.Int("status", x.status), slog.Int64("ms", took.Milliseconds()),
 		known(x.waited >= time.Millisecond, slog.Int64("waited_ms", x.waited.Milliseconds())),
 		known(x.minuteLeft >= 0, slog.Int("minute_left", x.minuteLeft)),
 		known(x.dayLeft >= 0, slog.Int("day_left", x.dayLeft)),
