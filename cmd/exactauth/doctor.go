@@ -35,10 +35,11 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long: `Checks everything that a sign-in and a refresh need: the configuration, the store of
 the tokens and who else can read it, the lock, the seal, the login itself, the port
 and the browser for the next sign-in. Without --offline it also checks the connection
-to Exact Online, the clock, and whether Exact knows the app and its redirect URI.
+to Exact Online, the clock, whether Exact knows the app and its redirect URI, and, if
+there is a live token, whether Exact lets the user use its API.
 
-It spends nothing: it fetches and uses no token and causes no error at Exact. Each
-check is one line; a check that warns or fails has a second line with the fix.
+It fetches no token. Each check is one line; a check that warns or fails has a second
+line with the fix.
 
 The exit code is 0 if no check fails, otherwise that of the first failure.`,
 		Example: `  exactauth doctor
@@ -97,8 +98,8 @@ func (a *app) doctor(ctx context.Context, offline bool) error {
 		}
 		e.secret(ctx, p, c, reachable)
 		e.signIn(ctx, p, offline)
-		if !offline {
-			e.network(ctx, p)
+		if !offline && e.network(ctx, p) && reachable {
+			e.user(ctx, c)
 		}
 	}
 	if ctx.Err() != nil {
@@ -269,12 +270,13 @@ func (e *examination) signIn(ctx context.Context, p config.Settings, offline boo
 	}
 }
 
-// network takes the way to Exact as a sign-in does, one step after the other.
-func (e *examination) network(ctx context.Context, p config.Settings) {
+// network takes the way to Exact as a sign-in does, one step after the other. It reports
+// whether Exact answered.
+func (e *examination) network(ctx context.Context, p config.Settings) (answered bool) {
 	u, err := url.Parse(p.BaseURL)
 	if err != nil {
 		e.fail("network", "", err) // Settle has checked it
-		return
+		return false
 	}
 	host := u.Hostname()
 	proxy, _ := http.ProxyFromEnvironment(&http.Request{URL: u}) // config.Environment has checked it
@@ -286,7 +288,7 @@ func (e *examination) network(ctx context.Context, p config.Settings) {
 		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
 			e.fail("DNS", "check the network and its name server (/etc/resolv.conf); behind a proxy set HTTPS_PROXY",
 				fmt.Errorf("%w: the name %s is not found", fault.ErrTemporary, host))
-			return
+			return false
 		}
 		e.ok("DNS", "%s is found", host)
 	}
@@ -302,7 +304,7 @@ func (e *examination) network(ctx context.Context, p config.Settings) {
 			fix = "check this machine's clock and its list of authorities (package ca-certificates)"
 		}
 		e.fail("Exact Online", fix, err)
-		return
+		return false
 	}
 	// Exact's tokens live for ten minutes, and certificates have dates too.
 	switch off := probe.LocalDate.Sub(probe.ServerDate).Round(time.Second); {
@@ -322,6 +324,25 @@ func (e *examination) network(ctx context.Context, p config.Settings) {
 	default:
 		e.fail("app", "an app works only in the country that it was registered in: exactauth setup -p "+p.Name+
 			" --region CODE; an app that was registered again has another client id and secret", probe.Refused)
+	}
+	return true
+}
+
+// user asks Exact who is signed in, which shows what Exact does not allow the user or the
+// app. It uses a token only if one is live: to fetch one spends a refresh token.
+func (e *examination) user(ctx context.Context, c *exactauth.Client) {
+	t, live := c.Live(ctx)
+	if !live {
+		e.ok("user", `not asked, since no token is live; "exactauth whoami" fetches one`)
+		return
+	}
+	switch me, err := c.Me(ctx, t); {
+	case errors.Is(err, fault.ErrTemporary):
+		e.warn("user", e.hint(err), "%v", err)
+	case err != nil:
+		e.fail("user", "", err)
+	default:
+		e.ok("user", "Exact lets %s use its API", me)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
@@ -73,7 +74,7 @@ func (c exitCode) words() (name, meaning string) {
 		exitLogin:         {"login_needed", "a person must sign in: exactauth login"},
 		exitTemporary:     {"temporary", "temporary (network, server, limit): try again later, nothing is lost"},
 		exitStore:         {"store", "the store or the configuration's file cannot be used (full, locked, no permission, no key, database unreachable, damaged record)"},
-		exitForbidden:     {"forbidden", "Exact does not allow it: a right or a licence must be changed there"},
+		exitForbidden:     {"forbidden", "Exact does not allow it: a right, a scope, a division or a licence must be changed there"},
 		exitNotExecutable: {"not_executable", `the command after "exec --", "proxy --" or "sandbox --" cannot be executed`},
 		exitNotFound:      {"not_found", `the command after "exec --", "proxy --" or "sandbox --" is not found`},
 	}[c]
@@ -240,7 +241,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, fault.ErrDenied):
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.Is(err, fault.ErrForbidden):
-		hint := "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
+		hint := forbiddenHint(err, p)
 		if errors.As(err, &later) {
 			hint += fmt.Sprintf(`; then "exactauth token --force-refresh%s", or retry in %s`, p, rough(time.Until(later.Until)))
 		}
@@ -306,6 +307,23 @@ func storeHint(kind tokenstore.Kind, p string) string {
 		return "nothing was spent, but the change may not be saved; fix what the message names (disk space, owner, permissions, mount), then retry"
 	}
 	return "nothing was spent or changed; fix what the message names (disk space, owner, permissions, mount), then retry"
+}
+
+// forbiddenHint says where what Exact does not allow can be changed.
+func forbiddenHint(err error, p string) string {
+	switch {
+	case errors.Is(err, exactapi.ErrAppScope):
+		return `the app's owner can change that in the App Center: Manage app, "Data and security review", add the scope and wait for Exact's approval; a testing app needs none`
+	case errors.Is(err, exactapi.ErrDivisionScope):
+		return "the user who signed in can change that in Exact Online: My Exact Online, Security centre, Manage companies"
+	case errors.Is(err, exactapi.ErrDivision):
+		return fmt.Sprintf(`list the divisions that the user can open: "exactauth whoami --divisions%s"; an administrator of Exact Online can add others: Master data > Users`, p)
+	case errors.Is(err, exactapi.ErrUser):
+		return "an administrator of Exact Online can change that: Master data > Users"
+	case errors.Is(err, exactapi.ErrLicence):
+		return "the owner of the Exact Online licence can change that with Exact"
+	}
+	return "an administrator of Exact Online can change that: user and rights under Master data > Users, the licence with Exact"
 }
 
 // rough rounds a duration up, to seconds or minutes.

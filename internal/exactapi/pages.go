@@ -10,7 +10,6 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -133,37 +132,6 @@ func readPage[T any](ctx context.Context, c *Client, address string) (records []
 		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL)
 	}
 	return *page.Results, page.Next, nil
-}
-
-// Refused returns the error for an answer of the API that is a refusal. It has
-// Exact's words: the Reason header and the message of the OData error. The body of
-// a 401 can be an HTML page (picqer/exact-php-client#343), which is left out.
-func Refused(resp *http.Response, body []byte) error {
-	var odata struct {
-		Error struct {
-			Message struct {
-				Value string `json:"value"`
-			} `json:"message"`
-		} `json:"error"`
-	}
-	_ = json.Unmarshal(body, &odata) // a body that is not OData has no message
-	refused := &fault.ServerError{
-		Status:      resp.StatusCode,
-		Code:        fault.Printable(resp.Header.Get("Reason")),
-		Description: fault.Printable(odata.Error.Message.Value),
-	}
-	if refused.Description == "" && strings.HasPrefix(http.DetectContentType(body), "text/plain") {
-		refused.Description = fault.Printable(string(body))
-	}
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized:
-		return fault.Wrap(fault.ErrLoginNeeded, refused, "Exact does not accept the access token")
-	case resp.StatusCode == http.StatusForbidden:
-		return fault.Wrap(fault.ErrForbidden, refused, "Exact does not allow it")
-	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode/100 == 3:
-		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
-	}
-	return refused
 }
 
 // Division is a company that the user can open.

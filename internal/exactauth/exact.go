@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 )
@@ -182,6 +183,9 @@ func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body.Close()
 	r.repliedAt = r.now()
 	r.header = resp.Header
+	if reason := exactapi.Reason(resp); reason != "" { // it may be in the status line
+		r.header.Set("Reason", reason)
+	}
 	if err != nil && scanObject(r.body).refresh == "" { // of a form, the last field may be cut
 		return nil, err
 	}
@@ -351,9 +355,9 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 	switch {
 	case passing, f.gateway, status/100 != 4 && !f.failed:
 		return unanswered, why(kind)
-	case slices.ContainsFunc([]string{"BlockedUser", "InactiveUser", "BlockedCustomer", "LicenseExpired"}, func(s string) bool {
-		return strings.HasPrefix(reason, s)
-	}):
+	}
+	switch _, cause := exactapi.Forbidden(reason + "\n" + f.text); cause {
+	case exactapi.ErrUser, exactapi.ErrLicence:
 		return forbidden, why(kind)
 	}
 	return refused, why(kind)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/callback"
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 )
@@ -308,7 +309,8 @@ func (c *Client) codeError(a answer) error {
 	case refused:
 		return fault.Wrap(fault.ErrLoginNeeded, a.err, "Exact did not accept the code: it is older than 3 minutes, was used before, or %s is not the registered redirect URI", c.Profile.RedirectURI)
 	case forbidden:
-		return fault.Wrap(fault.ErrForbidden, a.err, "Exact does not let this user sign in to the app")
+		meaning, kind := exactapi.Forbidden(a.err.Error())
+		return fault.Wrap(kind, a.err, "Exact does not let this user sign in to the app: %s", meaning)
 	case badClient:
 		return fault.Wrap(fault.ErrConfig, a.err, "Exact does not accept client id, client secret or redirect URI %s", c.Profile.RedirectURI)
 	case tooEarly:

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 )
@@ -91,6 +92,15 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 			return record.Token{}, err
 		}
 	}
+}
+
+// Live returns the stored access token if it is live, and sends nothing.
+func (c *Client) Live(ctx context.Context) (record.Token, bool) {
+	rec, err := c.load(ctx)
+	if err != nil || !(&tokenCall{Client: c, began: c.now()}).suffices(rec) {
+		return record.Token{}, false
+	}
+	return c.token(rec.Tokens), true
 }
 
 // token returns what callers get of these tokens.
@@ -288,7 +298,7 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 func heldError(r *record.Record) error {
 	kind := fault.ErrTemporary
 	if r.Forbidden {
-		kind = fault.ErrForbidden
+		_, kind = exactapi.Forbidden(r.Failure)
 	}
 	return fault.Wrap(kind, &fault.WaitError{For: "the next attempt is due", Until: r.RetryAt}, "no new token: %s; the login is kept", r.Failure)
 }
