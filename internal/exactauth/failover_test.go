@@ -74,7 +74,8 @@ func TestFailoverLosesCommits(t *testing.T) {
 }
 
 // If another machine is first to find what the failover left, Exact refuses its refresh,
-// since the refresh token was used before. That is remembered, until the machine that
+// since the refresh token was used before. The answer to the refresh that used it up is
+// awaited once, and then the refusal is remembered, until the machine that
 // has the later tokens comes: they count more than changes.
 func TestFailoverAndAnotherMachineFirst(t *testing.T) {
 	p := newPair(t)
@@ -83,6 +84,8 @@ func TestFailoverAndAnotherMachineFirst(t *testing.T) {
 	p.live(p.a)
 	had := p.field("access_token")
 	p.failover(earlier)
+	_, err := p.token(p.b, exactauth.Want{})
+	p.untilHeld(err)
 	for range 2 {
 		if _, err := p.token(p.b, exactauth.Want{}); !errors.Is(err, fault.ErrLoginNeeded) {
 			t.Fatalf("b: %v", err)

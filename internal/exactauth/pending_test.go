@@ -251,6 +251,47 @@ func TestAnswerUnderWayElsewhereIsAwaitedOnce(t *testing.T) {
 	}
 }
 
+// The machine whose answer is under way can have sent under this call's own mark.
+func TestAnswerUnderWayElsewhereUnderOwnMark(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	other, there := w.client(), tokenstore.NewFiles(t.TempDir(), nil)
+	other.Store = there
+	replace := func(with string) record.Change {
+		return func(context.Context, []byte) ([]byte, error) { return []byte(with), nil }
+	}
+	c.Shared = true
+	c.Store = &between{Store: w.store(), at: 2, do: func() { // its session ends when it has the answer
+		if err := there.Update(t.Context(), profileName, replace(w.record())); err != nil {
+			t.Fatal(err)
+		}
+		w.live(other)
+	}}
+	w.clock.advance(exactLife)
+	w.refused(c, fault.ErrTemporary)
+	saved, err := there.Read(t.Context(), profileName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store().Update(t.Context(), profileName, replace(string(saved))); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet(func() { w.live(c) })
+}
+
+// between is a store that has something happen right before one of its updates.
+type between struct {
+	record.Store
+	at int
+	do func()
+}
+
+func (s *between) Update(ctx context.Context, name string, change record.Change) error {
+	if s.at--; s.at == 0 {
+		s.do()
+	}
+	return s.Store.Update(ctx, name, change)
+}
+
 // Two people sign in at the same time, and it is not known yet whose the login of the first
 // is. The record then names the user of the tokens that it has.
 func TestSignInThatAnotherOvertook(t *testing.T) {

@@ -49,14 +49,11 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 		case c.mustMark(rec):
 			if !rec.SpentAt.IsZero() {
 				rec.LostAt = rec.SpentAt // the process that marked it never got an answer
-				c.othersMark = rec.SpentAt
 			}
 			c.marked = c.now()
 			rec.SpentAt = c.marked
 		default:
-			if !rec.SpentAt.Equal(c.marked) {
-				c.othersMark = rec.SpentAt
-			}
+			c.sentUnder = rec.SpentAt
 			c.send(ctx, rec)
 			sent, c.lifted = true, c.lifting
 		}
@@ -213,7 +210,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 			rec.Pending = nil
 		}
 		rec.Generation++
-		c.renewed, c.othersMark = true, time.Time{}
+		c.renewed = true
 		c.renewals++
 
 	case notSent:
@@ -261,11 +258,12 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		}
 
 	case oldToken:
-		// The process that marked the record may be alive: the server of a shared store can
-		// end its session, and with it the lock, while its answer is on the way.
-		if until := c.othersMark.Add(rec.Life / 8); c.Shared && !c.othersMark.IsZero() && now.Before(until) && rec.AwaitedAt.IsZero() {
+		// A process that sent under this mark, whoever made it, may be alive: the server of a
+		// shared store can end its session, and with it the lock, while its answer is on the way.
+		longest := rec.Life / 8
+		if left := min(c.sentUnder.Add(longest).Sub(now), longest); c.Shared && left > 0 && rec.AwaitedAt.IsZero() {
 			rec.AwaitedAt, rec.Refused = now, nil
-			hold(fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer may still be under way to another machine", fault.Clock(c.othersMark)), until.Sub(now))
+			hold("its refresh token was used before, and the answer to that refresh may still be under way to another machine", left)
 			return
 		}
 		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"

@@ -191,11 +191,11 @@ type tokenCall struct {
 	secretFetched bool
 	secret        fault.Secret // of the client, if it does not come from the record
 
-	marked     time.Time // when this call marked the record because it is about to refresh
-	othersMark time.Time // the mark of another process that had no answer when this call sent
-	renewed    bool      // this call got new tokens
-	renewals   int       // how often
-	failed     error     // why this call got none; nothing was spent
+	marked    time.Time // when this call marked the record because it is about to refresh
+	sentUnder time.Time // the mark, its own or another process's, when this call sent
+	renewed   bool      // this call got new tokens
+	renewals  int       // how often
+	failed    error     // why this call got none; nothing was spent
 
 	lifting, lifted bool // this call is about to ask, or has asked, in spite of a refusal
 }
