@@ -72,7 +72,12 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	out := identity{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, nil}
 	if divisions {
 		out.Divisions = &[]division{}
-		list, err := exactapi.Divisions(ctx, c.API(t), me.Division)
+		api, end, err := a.api(p, c)
+		if err != nil {
+			return err
+		}
+		defer end()
+		list, err := exactapi.Divisions(ctx, api, me.Division)
 		var refused *fault.ServerError
 		switch {
 		case errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound):

@@ -108,7 +108,7 @@ func (g *gate) until(reached func(*division) bool) {
 // A request that would wait too long is refused at once.
 func TestQueueIsBounded(t *testing.T) {
 	now := time.Now()
-	g := newGate(func() time.Time { return now })
+	g := newGate(func() time.Time { return now }, inSilence)
 	w, err := g.wait(t.Context(), "/api/v1/1/a", false)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestFirstComeFirstServed(t *testing.T) {
 	now := time.Now()
-	g := newGate(func() time.Time { return now })
+	g := newGate(func() time.Time { return now }, inSilence)
 	first, err := g.wait(t.Context(), "/api/v1/1/a", false)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 // A client that requests ever new addresses does not fill the memory.
 func TestMemoryIsBounded(t *testing.T) {
 	now := time.Now()
-	g := newGate(func() time.Time { return now })
+	g := newGate(func() time.Time { return now }, inSilence)
 	for i := range 3 * mostKnown {
 		w, err := g.wait(t.Context(), fmt.Sprintf("/api/v1/%d/x%d", i, i), false)
 		if err != nil {

@@ -44,14 +44,15 @@ const (
 	// mostKnown limits the divisions, and the endpoints, that a gate remembers.
 	mostKnown = 4096
 
-	minuteLimit = "minute_limit" // a Refusal's code
+	minuteLimit, held = "minute_limit", "held" // codes of a Refusal
 )
 
 // gate lets requests go as Exact's limits allow: per division and minute, per
 // division and day, per endpoint and error. Requests to one endpoint, and those
 // that wait for the same minute, go in the order in which they came.
 type gate struct {
-	now func() time.Time
+	now     func() time.Time
+	waiting func(ctx context.Context, until time.Time) (over func())
 
 	mu        sync.Mutex
 	closed    bool
@@ -95,8 +96,8 @@ type turn struct {
 	ready    chan error // gets one value: nil is the permission
 }
 
-func newGate(now func() time.Time) *gate {
-	return &gate{now: now, divisions: map[string]*division{}, endpoints: map[string]*endpoint{}}
+func newGate(now func() time.Time, waiting func(context.Context, time.Time) func()) *gate {
+	return &gate{now: now, waiting: waiting, divisions: map[string]*division{}, endpoints: map[string]*endpoint{}}
 }
 
 // countedBy returns the division and the endpoint that a path counts for. "beta"
@@ -125,8 +126,9 @@ func countedBy(path string) (divisionName, endpointKey string) {
 
 // wait returns when a request to path may be sent; done must then be called. It waits
 // for the next minute, and for other requests to the same endpoint whose end may be
-// an error too many. The error is a *Refusal, or the cause of ctx's end. A request
-// that is sent again goes before those that came after it.
+// an error too many. The error is a *Refusal, at once if the minute ends after ctx, or
+// the cause of ctx's end. A request that is sent again goes before those that came
+// after it.
 func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error) {
 	name, key := countedBy(path)
 	g.mu.Lock()
@@ -149,23 +151,41 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 		d.queue = append(d.queue, t)
 	}
 	g.dispatch(d)
+	var until time.Time
+	if d.full() && slices.Contains(d.queue, t) {
+		until = d.minute.end
+	}
+	limit := d.exceeded(now)
 	g.mu.Unlock()
 
+	if !until.IsZero() {
+		if !lastsFor(ctx, until.Sub(now)) && limit != nil {
+			g.leave(t)
+			return nil, limit
+		}
+		defer g.waiting(ctx, until)()
+	}
 	select {
 	case err := <-t.ready:
 		return t, err
 	case <-ctx.Done():
+		g.leave(t)
+		return nil, context.Cause(ctx)
 	}
+}
+
+// leave removes a request that does not wait any longer.
+func (g *gate) leave(t *turn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	d := t.division
 	if i := slices.Index(d.queue, t); i >= 0 {
 		d.queue = slices.Delete(d.queue, i, i+1)
-		e.users--
+		t.endpoint.users--
 		g.dispatch(d)
 	} else if <-t.ready == nil { // its turn came at the same moment
 		g.release(t)
 	}
-	return nil, context.Cause(ctx)
 }
 
 // done ends a turn: resp came at the time received, or is nil if no answer came. It
@@ -184,7 +204,10 @@ func (g *gate) done(t *turn, resp *http.Response, received time.Time) (minuteLef
 			e.errors = append(e.errors, received)
 		case http.StatusTooManyRequests:
 			if !reported {
-				e.heldTill = received.Add(cmp.Or(fault.RetryAfter(resp.Header.Get("Retry-After"), received), unnamedHold))
+				named := fault.RetryAfter(resp.Header.Get("Retry-After"), received)
+				e.heldTill = received.Add(cmp.Or(named, unnamedHold))
+				exceeded = e.hold()
+				exceeded.named = named > 0
 			} else if exceeded = d.exceeded(now); exceeded != nil {
 				exceeded.also = limitHeaders(resp.Header)
 			}
@@ -267,9 +290,13 @@ func (g *gate) refusal(d *division, e *endpoint, now time.Time) *Refusal {
 		return r
 	}
 	if now.Before(e.heldTill) {
-		return tooMany("held", e.heldTill, "%s: Exact answered 429 and named no limit; no requests are sent for a while", e.key)
+		return e.hold()
 	}
 	return nil
+}
+
+func (e *endpoint) hold() *Refusal {
+	return tooMany(held, e.heldTill, "%s: Exact answered 429 and named no limit; no requests are sent for a while", e.key)
 }
 
 func tooMany(code string, until time.Time, format string, args ...any) *Refusal {

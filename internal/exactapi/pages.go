@@ -10,21 +10,35 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
+
+// ErrUncertain is the kind of an error after which Exact may or may not have carried
+// out the request. A caller must not send the request again by itself.
+var ErrUncertain = errors.New("not known whether Exact carried it out")
+
+// errLost is wrapped by the error of an answer that broke off.
+var errLost = errors.New("the answer broke off")
 
 // Client sends requests to one server's REST API, and a token to no other server.
 type Client struct {
 	BaseURL string       // scheme and host, as "https://start.exactonline.nl"
 	HTTP    *http.Client // its cookies and redirects are not used
 	Token   fault.Secret // sent with each request; zero if HTTP's transport adds a token
+	Header  http.Header  // further headers of the requests of Records; optional
 	Log     *slog.Logger // gets one line for each answer, at level Debug; optional
+
+	pauses []time.Duration // before each repetition of a page whose answer broke off
 }
 
 // Do sends a request, follows no redirect, and returns the answer whatever its
-// status. The error is the cause of the context's end if that was cancelled, what a
-// [Transport] decided (a *Refusal, an error of its token source), or a
+// status. The error, also that of reading the body, is the cause of the context's end
+// if that was cancelled, what a [Transport] decided (a *Refusal, an error of its token
+// source), an ErrUncertain for a request that changes data and was sent, or a
 // fault.ErrTemporary; it does not contain the address, whose query can hold names.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if !below(c.BaseURL, req.URL) {
@@ -38,29 +52,53 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		Timeout:       c.HTTP.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := plain.Do(req)
+	var sent atomic.Bool
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
+	resp, err := plain.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, c.failed(req.Context(), err, "cannot reach %s")
+		return nil, c.failed(req, err, sent.Load(), "cannot reach "+c.BaseURL)
 	}
 	if c.Log != nil {
-		c.Log.Debug("asked the API", "path", req.URL.Path, "status", resp.StatusCode)
+		c.Log.Debug("asked the API", "method", req.Method, "path", req.URL.Path, "status", resp.StatusCode)
 	}
+	resp.Body = &answerBody{resp.Body, func(err error) error {
+		if err = c.failed(req, err, true, "the answer of "+c.BaseURL+" broke off"); ctx.Err() == nil {
+			err = fault.With(err, errLost)
+		}
+		return err
+	}}
 	return resp, nil
 }
 
 // failed returns the error of a request or of an answer's body.
-func (c *Client) failed(ctx context.Context, err error, format string) error {
+func (c *Client) failed(req *http.Request, err error, sent bool, what string) error {
 	var refusal *Refusal
 	var source sourceError
-	switch {
+	switch ctx := req.Context(); {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
 	case errors.As(err, &refusal):
 		return refusal
 	case errors.As(err, &source):
 		return source.error
+	case sent && !isRead(req.Method):
+		return fault.Wrap(ErrUncertain, fault.Transport(err), "%s: the connection was lost before the whole answer came; Exact may have carried the request out", req.Method)
 	}
-	return fault.Wrap(fault.ErrTemporary, fault.Transport(err), format, c.BaseURL)
+	return fault.Wrap(fault.ErrTemporary, fault.Transport(err), "%s", what)
+}
+
+// answerBody is an answer's body whose errors are those of a Client.
+type answerBody struct {
+	io.ReadCloser
+	failed func(error) error
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = b.failed(err)
+	}
+	return n, err
 }
 
 // Records returns the records of a collection of the API, page after page: a page
@@ -95,6 +133,28 @@ func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, er
 // largestPage bounds the body of one page, in bytes.
 const largestPage = 64 << 20
 
+// get returns an answer with its whole body, and requests it again if it breaks off.
+func (c *Client) get(req *http.Request) (resp *http.Response, body []byte, err error) {
+	for pauses := c.pauses; ; pauses = pauses[1:] {
+		if resp, err = c.Do(req); err != nil {
+			return nil, nil, err
+		}
+		body, err = io.ReadAll(io.LimitReader(resp.Body, largestPage))
+		resp.Body.Close()
+		switch {
+		case !errors.Is(err, errLost):
+			return resp, body, err
+		case len(pauses) == 0 && resp.StatusCode == http.StatusOK:
+			return nil, nil, err
+		case len(pauses) == 0:
+			return resp, body, nil // its status says more
+		}
+		if err := fault.Pause(req.Context(), pauses[0]); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
 // readPage requests a page in one of the two JSON forms of a collection: {"d":[…]},
 // which has no further page, and {"d":{"results":[…],"__next":"…"}} (OData 2.0,
 // JSON format).
@@ -104,16 +164,14 @@ func readPage[T any](ctx context.Context, c *Client, address string) (records []
 		return nil, "", fault.New(fault.ErrTemporary, "%s sends a link that is no address", c.BaseURL)
 	}
 	req.Header.Set("Accept", "application/json") // the default is Atom XML
-	resp, err := c.Do(req)
+	for name, values := range c.Header {
+		req.Header[name] = values
+	}
+	resp, body, err := c.get(req)
 	if err != nil {
 		return nil, "", err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, largestPage))
-	switch {
-	case err != nil && (resp.StatusCode == http.StatusOK || errors.Is(ctx.Err(), context.Canceled)):
-		return nil, "", c.failed(ctx, err, "the answer of %s broke off")
-	case resp.StatusCode != http.StatusOK:
+	if resp.StatusCode != http.StatusOK {
 		return nil, "", Refused(resp, body)
 	}
 	var answer struct {

@@ -22,6 +22,7 @@ type Refusal struct {
 	Until   time.Time // from when the same request can succeed; zero if unknown
 
 	passing bool        // it ends by itself, though Until is unknown
+	named   bool        // Exact's Retry-After named Until
 	also    http.Header // further headers of the answer
 }
 
@@ -30,6 +31,16 @@ func (r *Refusal) Error() string { return r.Message }
 
 // Is reports that a refusal which ends by itself is of the kind fault.ErrTemporary.
 func (r *Refusal) Is(kind error) bool { return kind == fault.ErrTemporary && r.retryable() }
+
+// As lets a caller find when to retry as a *fault.WaitError.
+func (r *Refusal) As(target any) bool {
+	wait, ok := target.(**fault.WaitError)
+	if !ok || r.Until.IsZero() {
+		return false
+	}
+	*wait = &fault.WaitError{For: r.Message, Until: r.Until, Waits: r.Code == minuteLimit}
+	return true
+}
 
 // retryable reports whether the same request can succeed later without a person.
 func (r *Refusal) retryable() bool { return r.passing || !r.Until.IsZero() }

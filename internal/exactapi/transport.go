@@ -2,7 +2,8 @@
 // token and within Exact's limits. Its three parts work without each other:
 //
 //   - [Transport] is an [http.RoundTripper] that adds the token, waits for Exact's
-//     limits, and gets another token once when Exact refuses the first one.
+//     limits, gets another token once when Exact refuses the first one, and can repeat
+//     a GET.
 //   - [Client] and [Records] read collections, page after page.
 //   - [Handler] is a reverse proxy on a loopback address, for programs that cannot
 //     sign in and for jobs that outlive a token.
@@ -40,6 +41,16 @@ type TransportConfig struct {
 	// and requests wait for it.
 	Token func(ctx context.Context) (record.Token, error)
 
+	// Repeat sends a GET or HEAD twice more, after pauses, if the answer is a 408 or a
+	// 5xx or does not come, and later if it is a 429 with a Retry-After. Other methods
+	// are never repeated: Exact may have carried them out. A proxy leaves this to its
+	// clients.
+	Repeat bool
+
+	// Waiting is called before each wait, and over after it: for a limit that ends at
+	// until, or for an answer if until is zero. Nil is allowed.
+	Waiting func(ctx context.Context, until time.Time) (over func())
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -47,11 +58,13 @@ type TransportConfig struct {
 // Transport sends requests to one server, each with a live token and when Exact's
 // limits allow it. It is safe for concurrent use.
 type Transport struct {
-	base   string
-	next   *http.Transport
-	now    func() time.Time
-	tokens *tokens
-	gate   *gate
+	base    string
+	next    *http.Transport
+	now     func() time.Time
+	waiting func(ctx context.Context, until time.Time) (over func())
+	tokens  *tokens
+	gate    *gate
+	pauses  []time.Duration // before each repetition of a GET
 }
 
 // NewTransport returns a transport, or an error if the base URL is not scheme and
@@ -63,8 +76,22 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Transport{cfg.BaseURL, newNext(), cfg.Now, newTokens(cfg.Token, cfg.Now), newGate(cfg.Now)}, nil
+	if cfg.Waiting == nil {
+		cfg.Waiting = inSilence
+	}
+	t := &Transport{base: cfg.BaseURL, next: newNext(), now: cfg.Now, waiting: cfg.Waiting, tokens: newTokens(cfg.Token, cfg.Now), gate: newGate(cfg.Now, cfg.Waiting)}
+	if cfg.Repeat {
+		t.pauses = []time.Duration{time.Second, 3 * time.Second}
+	}
+	return t, nil
 }
+
+// Client returns a client that sends its requests with t.
+func (t *Transport) Client() *Client {
+	return &Client{BaseURL: t.base, HTTP: &http.Client{Transport: t}, pauses: t.pauses}
+}
+
+func inSilence(context.Context, time.Time) (over func()) { return func() {} }
 
 // newNext returns a transport that differs from Go's own in its limits: of the time
 // to a first byte there is one, of the time of a body there is none.
@@ -136,7 +163,7 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 		return nil, fault.New(fault.ErrConfig, "an address that is not below %s gets no token", t.base)
 	}
 	ctx := req.Context()
-	renewed := false
+	renewed, pauses := false, t.pauses
 	for minutes := 1; ; {
 		began := time.Now()
 		turn, err := t.gate.wait(ctx, req.URL.Path, sent > 0)
@@ -150,7 +177,21 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 			return nil, err
 		}
 		sent++
+		over := t.waiting(ctx, time.Time{})
 		resp, limit, err := t.once(req, sent > 1, token, turn, r)
+		over()
+		if len(pauses) > 0 && isRead(req.Method) && repeatable(req) {
+			if pause := t.pause(resp, pauses[0]); pause > 0 && lastsFor(ctx, pause) && ctx.Err() == nil {
+				pauses = pauses[1:]
+				if resp != nil {
+					discard(resp)
+				}
+				if err := fault.Pause(ctx, pause); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -168,18 +209,61 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 				return resp, nil
 			}
 			renewed = true
-		case limit != nil:
-			if limit.Code != minuteLimit || minutes == mostMinutes || !repeatable(req) {
-				discard(resp)
-				return nil, limit
-			}
-			minutes++
-		default:
+		case limit == nil, limit.Code == held && t.pauses == nil: // a proxy's client gets Exact's own answer
 			return resp, nil
+		case minutes == mostMinutes || !repeatable(req) || limit.Code != minuteLimit && !limit.named:
+			discard(resp)
+			return nil, limit
+		default:
+			minutes++
 		}
 		discard(resp)
+		if limit != nil && limit.named {
+			if err := t.await(ctx, limit); err != nil {
+				return nil, err
+			}
+		}
 	}
 }
+
+// await waits until a limit ends. It returns the limit at once if that would be too
+// late.
+func (t *Transport) await(ctx context.Context, limit *Refusal) error {
+	wait := limit.Until.Sub(t.now())
+	if wait > longestQueue || !lastsFor(ctx, wait) {
+		return limit
+	}
+	defer t.waiting(ctx, limit.Until)()
+	return fault.Pause(ctx, wait)
+}
+
+// lastsFor reports whether ctx lasts for d.
+func lastsFor(ctx context.Context, d time.Duration) bool {
+	end, ends := ctx.Deadline()
+	return !ends || time.Until(end) > d
+}
+
+// longestPause limits how long a server can ask a GET to wait before it is repeated.
+const longestPause = 10 * time.Second
+
+// pause returns how long to wait before a GET is repeated, at least usual, or 0 if its
+// answer is one to return.
+func (t *Transport) pause(resp *http.Response, usual time.Duration) time.Duration {
+	if resp == nil {
+		return usual
+	}
+	if resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode/100 != 5 {
+		return 0
+	}
+	pause := max(usual, fault.RetryAfter(resp.Header.Get("Retry-After"), t.now()))
+	if pause > longestPause {
+		return 0
+	}
+	return pause
+}
+
+// isRead reports whether a method changes nothing at Exact.
+func isRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 // once sends the request and ends its turn. The refusal is the limit that an
 // answer 429 is about; it is nil for other answers.
