@@ -256,17 +256,30 @@ func (e *examination) signIn(ctx context.Context, p config.Settings, offline boo
 			e.warn("redirect name", "use a name that leads nowhere, such as "+config.DefaultRedirectURI, "%s leads to %s, which will see the codes", name, strings.Join(addrs, ", "))
 		}
 	}
-	switch where, own := e.Where(), e.Browser(); {
-	case own != nil:
-		if _, err := exec.LookPath(own[0]); err != nil {
-			e.warn("browser", "correct BROWSER, or unset it", "BROWSER names %s, which does not exist", own[0])
+	e.browser(p)
+}
+
+func (e *examination) browser(p config.Settings) {
+	e.Browser = p.Browser
+	commands, source, err := e.Openers()
+	if err != nil {
+		e.warn("browser", "correct the quotes, or leave it out", "%v", err)
+		return
+	}
+	for _, c := range commands {
+		if path, err := exec.LookPath(c[0]); err == nil {
+			e.ok("browser", "%s, from %s", path, source)
 			return
 		}
-		e.ok("browser", "$BROWSER opens it")
+	}
+	where := e.Where()
+	switch {
+	case len(commands) > 0 && source == "the system":
+		e.warn("browser", "name one: exactauth setup --browser COMMAND", "none of the system's commands that open an address is here (%s)", commands[0][0])
+	case len(commands) > 0:
+		e.warn("browser", "correct it, or leave it out", "%s names %s, which does not exist", source, commands[0][0])
 	case where.SSH || where.Container != "" || !where.Display:
 		e.ok("browser", "none can be shown here: use \"exactauth login --no-browser\" and open the address elsewhere")
-	default:
-		e.ok("browser", "the system's")
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 )
 
 type loginOptions struct {
+	browser                               string
 	noBrowser, paste, forceLogin, replace bool
 }
 
@@ -32,7 +33,9 @@ func (a *app) loginCmd() *cobra.Command {
 come back. If the browser ends on a page that cannot be reached, copy the whole
 address from its address bar and paste it here. Its code is valid for 3 minutes.
 
-$BROWSER names another browser. A failed login leaves the existing login untouched.`,
+The browser is that of --browser, the profile's, that of $BROWSER (a list of commands
+with ":" between them; the first that works), or the system's. A failed login leaves the
+existing login untouched.`,
 		Example: `  exactauth login
   exactauth login --no-browser           on a server: open it elsewhere, paste
   exactauth login --force-login -p acme  with another account than the browser's`,
@@ -40,6 +43,7 @@ $BROWSER names another browser. A failed login leaves the existing login untouch
 		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
 	}
 	f := cmd.Flags()
+	f.StringVar(&o.browser, "browser", "", "command that opens the address, such as \"firefox -P work\"")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address")
 	f.BoolVar(&o.paste, "paste", false, "read a pasted address from stdin even if it is no terminal")
 	f.BoolVar(&o.forceLogin, "force-login", false, "ask for the account even if the browser is signed in")
@@ -52,6 +56,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	a.Browser = cmp.Or(o.browser, p.Browser)
 	over, restore := func() {}, func() {}
 	options := exactauth.LoginOptions{
 		ForceLogin: o.forceLogin,

@@ -457,6 +457,7 @@ Register an app in Exact's App Center, once. Your user needs the right
 "Manage subscription" (Master data > Users > Rights).
 
 %s`, registrationSteps(region, "exactauth", cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)))
+	a.Browser = table["browser"]
 	if !a.CanOpen() {
 		return nil
 	}

@@ -29,8 +29,8 @@ import (
 
 // browserMain is a web browser and the person who uses it. Its last argument is the
 // address, or @FILE, a file with the address alone on a line. TEST_BROWSER says what
-// happens: allow (the default), deny, stop before the way back to this machine, or fail
-// to start. It writes what it saw to $BROWSER_LOG, and the last address to
+// happens: allow (the default), deny, stop before the way back to this machine, fail
+// to start, or stay until there is a file $BROWSER_LOG.close. It writes what it saw to $BROWSER_LOG, and the last address to
 // $BROWSER_LOG.end.
 func browserMain() {
 	if err := browse(os.Args[len(os.Args)-1]); err != nil {
@@ -138,9 +138,29 @@ func browse(address string) error {
 		for _, m := range paragraph.FindAllStringSubmatch(body, -1) {
 			fmt.Fprintf(out, "text: %s\n", m[1])
 		}
-		return nil
+		return stay(what, logName, out)
 	}
 	return errors.New("too many redirects")
+}
+
+// stay keeps the browser open after its last page, and writes down whose terminal it has.
+func stay(what, logName string, out io.Writer) error {
+	if what != "stay" {
+		return nil
+	}
+	if stat, err := os.ReadFile("/proc/self/stat"); err == nil { // Linux: pid (name) state parent group session
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		fmt.Fprintf(out, "a session of its own: %v\n", fields[3] == strconv.Itoa(os.Getpid()))
+	}
+	for range 400 {
+		if _, err := os.Stat(logName + ".close"); err == nil {
+			fmt.Fprintln(out, "closed")
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	fmt.Fprintln(out, "never closed")
+	return nil
 }
 
 // togetherMain: together N CMD [ARG...] runs N of them at the same moment and

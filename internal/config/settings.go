@@ -30,6 +30,7 @@ type Settings struct {
 	Division            int    // the pinned division's code; 0 if none is
 	Store               string // where the record is: StoreFile, a PostgreSQL URL, or StoreInFile and a file with that URL
 	Seal                string // how the record is sealed: SealNone, SealKeyring, or SealAge and a file
+	Browser             string // command that opens the sign-in page; empty: $BROWSER's or the system's
 	ClientSecretCommand string // prints the client secret; empty if it is stored or comes from the environment
 }
 
@@ -119,6 +120,9 @@ var table = []Setting{
 	{Name: "tls_key", Removable: true,
 		Help: "key (PEM file) of that certificate",
 		set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
+	{Name: "browser", Env: "EXACTAUTH_BROWSER", Removable: true,
+		Help: "command that opens the sign-in page, with %s for the address or the address behind it",
+		set:  func(s *Settings, v string) error { s.Browser = v; return nil }},
 	{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
 		Help: "division that scripts get as EXACT_DIVISION, whichever one is open in the browser",
 		set: func(s *Settings, v string) error {

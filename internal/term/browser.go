@@ -1,54 +1,98 @@
 package term
 
 import (
-	"io"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 
-	"github.com/pkg/browser"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// Browser returns the command line in $BROWSER, nil if there is none. It may have
-// arguments, among them %s for the address.
-func (t *Terminal) Browser() []string {
-	own := strings.TrimSpace(t.Env("BROWSER"))
-	if own == "" {
-		return nil
+// Openers returns the commands that open an address, in the order in which they are
+// tried, and where they come from: the setting, $BROWSER (a list, as in xdg-open and
+// Python's webbrowser), or the system. An error is about one that cannot be read.
+func (t *Terminal) Openers() (commands [][]string, source string, err error) {
+	own, source := []string{t.Browser}, "the setting browser"
+	if t.Browser == "" {
+		own, source = strings.Split(t.Env("BROWSER"), string(os.PathListSeparator)), "$BROWSER"
 	}
-	if _, err := exec.LookPath(own); err == nil { // a path can contain blanks
-		return []string{own}
+	for _, text := range own {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		if _, err := exec.LookPath(text); err == nil { // a path can contain blanks
+			commands = append(commands, []string{text})
+			continue
+		}
+		words, err := splitWords(text)
+		if err != nil {
+			return nil, source, fmt.Errorf("%s: %w", source, err)
+		}
+		commands = append(commands, words)
 	}
-	return strings.Fields(own)
+	if commands == nil && t.Where().Display {
+		return t.systemOpeners(), "the system", nil
+	}
+	return commands, source, nil
+}
+
+// systemOpeners returns the commands that open the browser that the person has chosen
+// in the system's settings.
+func (t *Terminal) systemOpeners() [][]string {
+	switch {
+	case runtime.GOOS == "windows":
+		return [][]string{{"rundll32", "url.dll,FileProtocolHandler"}}
+	case runtime.GOOS == "darwin":
+		return [][]string{{"open"}}
+	case t.Where().Container == "WSL": // PATH can lack Windows's directories (appendWindowsPath in wsl.conf)
+		start := []string{"-NoProfile", "-NonInteractive", "-Command", "Start-Process '%s'"}
+		return [][]string{{"wslview"}, append([]string{"powershell.exe"}, start...),
+			append([]string{"/mnt/c/Windows/System32/WindowsPowerShell/v1.0/powershell.exe"}, start...)}
+	}
+	return [][]string{{"xdg-open"}, {"x-www-browser"}, {"www-browser"}}
 }
 
 // CanOpen reports whether Open has a browser to open. Without this check the opener
 // on Linux would start a text browser in the person's terminal.
-func (t *Terminal) CanOpen() bool { return t.Browser() != nil || t.Where().Display }
+func (t *Terminal) CanOpen() bool {
+	commands, _, err := t.Openers()
+	return len(commands) > 0 || err != nil
+}
 
-// Open opens address in $BROWSER if that is set, otherwise in the system's browser,
-// and does not wait for it. A browser that fails is a note only: the address has been
-// shown.
+// Open opens address with the first of the openers that does, and does not wait for
+// it. A browser that fails is a note only: the address has been shown.
 func (t *Terminal) Open(address string) {
-	command := t.Browser()
+	commands, _, err := t.Openers()
 	go func() {
-		var err error
-		if command != nil {
-			err = t.run(command, address)
-		} else {
-			// What a browser prints is neither a result nor of interest.
-			browser.Stdout, browser.Stderr = io.Discard, io.Discard
-			err = browser.OpenURL(address)
-		}
+		var reasons []string
 		if err != nil {
-			t.Note("the browser could not be opened; open the address above yourself")
+			reasons = append(reasons, err.Error())
 		}
+		for _, command := range commands {
+			err := run(command, address)
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%s: %w", command[0], err) // the others name the program
+			}
+			reasons = append(reasons, err.Error())
+		}
+		t.Note(fmt.Sprintf("the browser could not be opened (%s); open the address above yourself", fault.Printable(strings.Join(reasons, "; "))))
 	}()
 }
 
-func (t *Terminal) run(command []string, address string) error {
-	placed := false
+// run runs a browser outside the terminal's session: Ctrl-C, or a terminal that is
+// closed, would end a browser that it started. Its streams lead nowhere: it can outlive
+// this program, and whoever reads this program's output waits for its end.
+func run(command []string, address string) error {
+	address = strings.ReplaceAll(address, "'", "%27") // as URL syntax allows; PowerShell would end its string there
+	command, placed := slices.Clone(command), false
 	for i := range command {
 		if strings.Contains(command[i], "%s") {
 			command[i], placed = strings.ReplaceAll(command[i], "%s", address), true
@@ -58,7 +102,7 @@ func (t *Terminal) run(command []string, address string) error {
 		command = append(command, address)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = t.Err, t.Err
+	leaveSession(cmd)
 	return cmd.Run()
 }
 

@@ -38,9 +38,10 @@ type Terminal struct {
 	Out, Err *os.File
 	Env      func(string) string
 
-	JSON    bool // a program reads the results and errors
-	NoInput bool // no person answers questions
-	Shared  bool // other programs write to the terminal too: nothing may come and go
+	JSON    bool   // a program reads the results and errors
+	NoInput bool   // no person answers questions
+	Browser string // command that opens addresses; empty: $BROWSER's, or the system's
+	Shared  bool   // other programs write to the terminal too: nothing may come and go
 
 	answers *bufio.Reader // of In, from the first question on
 	echoes  bool          // the terminal shows what is pasted: nothing may come and go

@@ -4,9 +4,12 @@ package term
 
 import (
 	"os"
+	"os/exec"
 	"os/signal"
 	"sync"
+	"syscall"
 
+	"github.com/kballard/go-shellquote"
 	"golang.org/x/sys/unix"
 
 	"github.com/exactauth/exactauth/internal/handover"
@@ -15,6 +18,12 @@ import (
 const pasteIsShown = false
 
 func takesEscapes(*os.File) bool { return true }
+
+// splitWords splits a command line as a shell does.
+func splitWords(command string) ([]string, error) { return shellquote.Split(command) }
+
+// leaveSession makes cmd start in a session of its own, without a terminal.
+func leaveSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
 // inForeground reports whether the program may draw on the terminal: a job in the
 // background would draw on the person's command line.

@@ -2,6 +2,8 @@ package term
 
 import (
 	"os"
+	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/term"
@@ -18,6 +20,15 @@ func takesEscapes(f *os.File) bool {
 		return false
 	}
 	return mode&windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING != 0 || windows.SetConsoleMode(h, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
+}
+
+// splitWords splits a command line as Windows programs do, to which a backslash is a
+// part of a path.
+func splitWords(command string) ([]string, error) { return windows.DecomposeCommandLine(command) }
+
+// leaveSession makes cmd start without our console, whose Ctrl-C would end it.
+func leaveSession(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
 }
 
 func inForeground(*os.File) bool { return true }
