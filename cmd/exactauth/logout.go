@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
-type logoutOptions struct{ forget, all bool }
+type logoutOptions struct{ forget, all, yes bool }
 
 func (a *app) logoutCmd() *cobra.Command {
 	var o logoutOptions
@@ -23,6 +24,8 @@ func (a *app) logoutCmd() *cobra.Command {
 		Short:   "Remove a profile's tokens from this machine",
 		Long: `Removes the tokens. The client secret stays, so that the next login needs no set-up;
 --forget removes profile, client secret and record too.
+
+On a terminal --all and --forget ask first, unless there is --yes.
 
 Exact has no request that revokes a token. An access token that was handed out stays
 valid for up to ten minutes, and the app keeps its permission until you revoke it in
@@ -34,6 +37,7 @@ Exact Online: My Exact Online > Security centre > Permissions for my apps > Revo
 	}
 	cmd.Flags().BoolVar(&o.forget, "forget", false, "remove the profile, its client secret and its record too")
 	cmd.Flags().BoolVar(&o.all, "all", false, "log out every profile")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 
@@ -42,21 +46,27 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.all {
+	names := conf.Names()
+	switch {
+	case !o.all:
 		name, err := conf.Choose(a.Env, a.profileName)
 		if err != nil {
 			return err
 		}
-		return fault.In(name, a.logoutOne(ctx, conf, name, o.forget))
-	}
-	if a.profileName != "" {
+		names = []string{name}
+	case a.profileName != "":
 		return usagef("--all and --profile: give one of them")
 	}
-	worst := exitOK
-	for _, name := range conf.Names() {
-		err := fault.In(name, a.logoutOne(ctx, conf, name, o.forget))
+	if err := a.permitLogout(ctx, names, o); err != nil {
+		return err
+	}
+	stays, worst := false, exitOK
+	for _, name := range names {
+		was, err := a.logoutOne(ctx, conf, name, o.forget)
+		stays = stays || was
+		err = fault.In(name, err)
 		var signal *interrupted
-		if errors.As(err, &signal) {
+		if errors.As(err, &signal) || err != nil && !o.all {
 			return err
 		}
 		if err != nil {
@@ -64,17 +74,42 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 			worst = worse(worst, a.report(err))
 		}
 	}
+	if stays {
+		a.Say("At Exact an access token that was handed out is valid for up to ten minutes more, and the app keeps its permission")
+		a.Say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
+	}
 	if worst != exitOK {
 		return &reported{int(worst)}
 	}
 	return nil
 }
 
-// logoutOne logs one profile out. A profile that it forgets need not be a sound one.
-func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, forget bool) error {
+// permitLogout asks a person before a logout that can cost more than another sign-in.
+func (a *app) permitLogout(ctx context.Context, names []string, o logoutOptions) error {
+	if o.yes || !a.Interactive() || len(names) == 0 || len(names) == 1 && !o.forget {
+		return nil
+	}
+	what := "profile " + names[0]
+	if len(names) > 1 {
+		what = fmt.Sprintf("%d profiles: %s", len(names), strings.Join(names, ", "))
+	}
+	question := "Log out " + what + ".\nEach then needs a sign-in."
+	if o.forget {
+		question = "Remove " + what + ", with client secret and login.\nExact may not show the client secret again."
+	}
+	sure, err := a.Permit(ctx, question+" Go on?")
+	if err == nil && !sure {
+		err = fault.New(fault.ErrDenied, "cancelled; nothing was changed")
+	}
+	return err
+}
+
+// logoutOne logs one profile out, and reports whether it was signed in, as far as that
+// can be known. A profile that it forgets need not be a sound one.
+func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, forget bool) (was bool, err error) {
 	p, err := conf.Resolve(a.Env, name)
 	if err != nil && !forget {
-		return err
+		return false, err
 	}
 	p.Name = name
 	if err != nil && config.CheckStore(p.Store) != nil {
@@ -82,27 +117,27 @@ func (a *app) logoutOne(ctx context.Context, conf *config.Config, name string, f
 	}
 	c, err := a.client(ctx, p)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if forget {
+		s, err := c.Status(ctx)
+		was = err != nil || s.SignedIn
 		if err := a.forget(ctx, conf, c, name); err != nil {
-			return err
+			return false, err
 		}
 		a.Say("Profile %s, its client secret and its tokens are removed from %s.", name, storePlace(p))
-	} else {
-		was, err := c.Logout(ctx)
-		if err != nil {
-			return err
-		}
-		if !was {
-			a.Say("Profile %s was not signed in.", name)
-			return nil
-		}
-		a.Say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, storePlace(p))
+		return was, nil
 	}
-	a.Say("At Exact an access token that was handed out is valid for up to ten minutes more, and the app keeps its permission")
-	a.Say("until you revoke it there: My Exact Online > Security centre > Permissions for my apps > Revoke.")
-	return nil
+	was, err = c.Logout(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case was:
+		a.Say("Profile %s: the tokens are removed from %s; the client secret stays (--forget removes it too).", name, storePlace(p))
+	default:
+		a.Say("Profile %s was not signed in.", name)
+	}
+	return was, nil
 }
 
 // forget removes the record and then the profile: the profile says where the record is, so

@@ -46,11 +46,18 @@ func (t *Terminal) AskSecret(ctx context.Context, question string) (string, erro
 // Confirm asks a question that Enter answers with yes.
 func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
 	line, err := t.Ask(ctx, question+" [Y/n] ")
-	switch strings.ToLower(line) {
-	case "", "y", "yes", "j", "ja":
-		return err == nil, err
-	}
-	return false, err
+	return err == nil && (line == "" || isYes(line)), err
+}
+
+// Permit asks before something that cannot be undone: Enter answers with no.
+func (t *Terminal) Permit(ctx context.Context, question string) (bool, error) {
+	line, err := t.Ask(ctx, question+" [y/N] ")
+	return err == nil && isYes(line), err
+}
+
+// isYes knows English and Dutch.
+func isYes(line string) bool {
+	return slices.Contains([]string{"y", "yes", "j", "ja"}, strings.ToLower(line))
 }
 
 // Choose lists options and returns the index of the one that is chosen, by its number
