@@ -33,7 +33,7 @@ func (a *app) givenSecret(ctx context.Context, flag, file, variable string) (fau
 	stdin := file == "-"
 	if file == "" {
 		if s := strings.TrimSpace(a.Env(variable)); s != "" {
-			return fault.NewSecret(s), nil
+			return secretIn(variable, []byte(s))
 		}
 		flag, file = variable+"_FILE", a.Env(variable+"_FILE")
 	}
@@ -69,16 +69,43 @@ func (a *app) secretFile(ctx context.Context, file string) ([]byte, error) {
 const longestSecret = 4 << 10 // at Exact it has 12 characters
 
 // secretIn returns the secret in b, without the blanks and line ends around it that
-// come with files and pasting.
+// come with files and pasting. Text that cannot be a client secret is an error that
+// says what it is: Exact would count a wrong one as an error of the app.
 func secretIn(source string, b []byte) (fault.Secret, error) {
-	s := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff"))
+	s := strings.TrimSpace(string(trust.Text(b)))
+	name, value, assigned := strings.Cut(s, "=")
+	odd := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) // RFC 6749, A.2, allows a blank
+	why := ""
 	switch {
 	case s == "":
-		return fault.Secret{}, usagef("%s: the client secret is empty", source)
+		why = "the client secret is empty"
+	case strings.Trim(s, s[:1]) == "" && s[0] == '*' || strings.Trim(s, "•●∙·") == "":
+		why = "these are the dots that stand for a client secret; copy the secret itself"
 	case len(b) > longestSecret || strings.ContainsAny(s, " \t\r\n\x00"):
-		return fault.Secret{}, usagef("%s: a client secret contains no blanks or line ends, and at most 4096 characters", source)
+		why = "a client secret contains no blanks or line ends, and at most 4096 characters"
+	case quoted(s):
+		why = "there are quotes around the client secret; docker --env-file keeps them, and so does cmd's set"
+	case odd >= 0:
+		why = fmt.Sprintf("the client secret has a character that Exact's never have, U+%04X behind %d others; some cannot be seen", []rune(s[odd:])[0], len([]rune(s[:odd])))
+	case assigned && strings.Trim(value, "=") != "" && config.CheckProfileName(name) == nil:
+		why = "this is NAME=VALUE; the client secret is the value alone"
+	case config.IsGUID(config.NormalClientID(s)):
+		why = "this is a GUID, as the client id is; the client secret has no hyphens"
+	default:
+		return fault.NewSecret(s), nil
 	}
-	return fault.NewSecret(s), nil
+	return fault.Secret{}, usagef("%s: %s", source, why)
+}
+
+// quoted reports whether s is in quotes, straight or typographic.
+func quoted(s string) bool {
+	for _, pair := range []string{`""`, "''", "``", "“”", "‘’", "„”", "„“"} {
+		r := []rune(pair)
+		if strings.HasPrefix(s, string(r[0])) && strings.HasSuffix(s, string(r[1])) {
+			return true
+		}
+	}
+	return false
 }
 
 // runSecretCommand runs a profile's client_secret_command, such as "pass show exact",

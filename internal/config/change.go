@@ -114,7 +114,8 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 	if len(c.text) == 0 {
 		text = "# exactauth's profiles. There is no secret in this file.\n\n"
 	}
-	lineStart := func(at int) int { return strings.LastIndexByte(text[:at], '\n') + 1 }
+	top := len(byteOrderMark) * strings.Count(text[:min(len(text), len(byteOrderMark))], byteOrderMark)
+	lineStart := func(at int) int { return max(top, strings.LastIndexByte(text[:at], '\n')+1) }
 	lineEnd := func(at int) int { return at + strings.IndexByte(text[at:], '\n') + 1 }
 	type edit struct {
 		span
@@ -130,7 +131,7 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 			at, line = span{next, next}, line+eol
 		case line == "":
 			at = span{lineStart(at.from), lineEnd(at.to)}
-			for (at.from == 0 || strings.HasSuffix(text[:at.from], eol+eol)) && strings.HasPrefix(text[at.to:], eol) {
+			for (at.from == top || strings.HasSuffix(text[:at.from], eol+eol)) && strings.HasPrefix(text[at.to:], eol) {
 				at.to += len(eol)
 			}
 		}

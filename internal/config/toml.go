@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
+
+const byteOrderMark = "\ufeff"
 
 // span is a part of the file's text: the name in a header, or a key and its value.
 type span struct{ from, to int }
@@ -24,6 +27,9 @@ type span struct{ from, to int }
 func parse(text []byte) (*Config, error) {
 	c := &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}
 	var p unstable.Parser
+	if bytes.HasPrefix(text, []byte(byteOrderMark)) { // as Notepad writes it; blanks keep the places of all that follows
+		text = append([]byte("   "), text[len(byteOrderMark):]...)
+	}
 	p.Reset(text)
 	profile := "" // whose header is above
 	for p.NextExpression() {

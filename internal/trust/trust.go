@@ -5,11 +5,14 @@
 package trust
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"unicode/utf16"
 
 	"github.com/exactauth/exactauth/internal/fault"
 )
@@ -26,7 +29,8 @@ func (e *Error) Error() string { return e.Path + ": " + e.Why }
 func (e *Error) Unwrap() error { return fault.ErrConfig }
 
 // Read reads a file that judge, [File] or [Secret], does not refuse. It may be a pipe,
-// such as a shell's <(command): Read waits for its writer until ctx ends.
+// such as a shell's <(command): Read waits for its writer until ctx ends. What it returns
+// is [Text].
 func Read(ctx context.Context, path string, judge func(string) (fs.FileInfo, error)) ([]byte, fs.FileInfo, error) {
 	const limit = 64 << 10
 	var info fs.FileInfo
@@ -47,5 +51,24 @@ func Read(ctx context.Context, path string, judge func(string) (fs.FileInfo, err
 	case len(b) > limit:
 		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is larger than 64 KiB")}
 	}
-	return b, info, err
+	return Text(b), info, err
+}
+
+// Text returns what a person wrote in a text file as UTF-8 without a byte order mark.
+// Windows PowerShell 5.1 writes UTF-16 with a mark, and Notepad UTF-8 with one.
+func Text(b []byte) []byte {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch {
+	case bytes.HasPrefix(b, []byte("\xef\xbb\xbf")):
+		return b[3:]
+	case bytes.HasPrefix(b, []byte("\xfe\xff")):
+		order = binary.BigEndian
+	case !bytes.HasPrefix(b, []byte("\xff\xfe")):
+		return b
+	}
+	var units []uint16
+	for b = b[2:]; len(b) > 1; b = b[2:] {
+		units = append(units, order.Uint16(b))
+	}
+	return []byte(string(utf16.Decode(units)))
 }
