@@ -136,6 +136,9 @@ func (a *app) client(ctx context.Context, p config.Settings) (*exactauth.Client,
 		Waiting:      a.Waiting,
 		Log:          a.logger(),
 	}
+	if p.OnLoginEnded != "" {
+		c.Ended = func(ctx context.Context, why error) { a.loginEnded(ctx, p, why) }
+	}
 	if l.key == nil { // with a seal no other key stays on the disk
 		c.Certificates = l.files
 	}

@@ -148,11 +148,16 @@ func (a *app) report(err error) exitCode {
 		a.reportJSON(code, text, hint, a.profileIn(err))
 		return code
 	}
-	a.Say("exactauth: %s", text)
-	if hint != "" {
-		a.Say("exactauth: hint: %s", hint)
-	}
+	a.Say("%s", message(text, hint))
 	return code
+}
+
+// message returns an error as people see it.
+func message(text, hint string) string {
+	if hint != "" {
+		hint = "\nexactauth: hint: " + hint
+	}
+	return "exactauth: " + text + hint
 }
 
 // profileIn returns the name of the profile that the error is about, or otherwise of

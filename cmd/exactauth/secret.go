@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,22 +110,52 @@ func quoted(s string) bool {
 	return false
 }
 
-// runSecretCommand runs a profile's client_secret_command, such as "pass show exact",
-// with the shell.
+// runSecretCommand runs a profile's client_secret_command, such as "pass show exact".
 func (a *app) runSecretCommand(ctx context.Context, command string) (fault.Secret, error) {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	if runtime.GOOS == "windows" {
-		cmd = exec.CommandContext(ctx, "cmd", "/C", command)
-	}
 	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, &out, a.Err
-	cmd.WaitDelay = time.Second // a process that the shell started can outlive it and hold the pipe
-	// ErrWaitDelay is no failure: the output of a command that succeeded is complete by then.
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := a.shell(ctx, command, a.In, &out, nil); err != nil {
 		if ctx.Err() != nil {
 			return fault.Secret{}, fmt.Errorf("client_secret_command: %w", context.Cause(ctx))
 		}
 		return fault.Secret{}, usagef("client_secret_command: %v", err) // not %w: its exit code is not to become ours
 	}
 	return secretIn("client_secret_command", out.Bytes())
+}
+
+// loginEnded runs a profile's on_login_ended, which reads on its standard input what a
+// person would read here. Its failure is only noted: the error is the login's.
+func (a *app) loginEnded(ctx context.Context, p config.Settings, why error) {
+	why = fault.In(p.Name, why)
+	text := strings.NewReader(message(why.Error(), a.hint(why)) + "\n")
+	if err := a.shell(ctx, p.OnLoginEnded, text, a.Err, withoutSecrets(p.Name)); ctx.Err() != nil {
+		a.Note("on_login_ended took too long and was ended")
+	} else if err != nil {
+		a.Note(fmt.Sprintf("on_login_ended: %v", err))
+	}
+}
+
+// withoutSecrets returns the environment for on_login_ended: the profile's name is in
+// it, and no secret, token or password that exactauth reads or sets there.
+func withoutSecrets(profile string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.HasPrefix(name, "EXACT_") || slices.Contains([]string{"EXACTAUTH_CLIENT_SECRET", "EXACTAUTH_STORE", "PGPASSWORD",
+			"AUTH0_API_TOKEN", "AUTH0_CLIENT_SECRET", "AUTH0_APP_SECRET"}, strings.ToUpper(name))
+	})
+	return append(env, "EXACTAUTH_PROFILE="+profile)
+}
+
+// shell runs a command of the configuration with the shell. A nil env is this program's.
+func (a *app) shell(ctx context.Context, command string, in io.Reader, out io.Writer, env []string) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	if runtime.GOOS == "windows" {
+		cmd = exec.CommandContext(ctx, "cmd", "/C", command)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = in, out, a.Err, env
+	cmd.WaitDelay = time.Second // a process that the shell started can outlive it and hold the pipe
+	// ErrWaitDelay is no failure: the output of a command that succeeded is complete by then.
+	if err := cmd.Run(); !errors.Is(err, exec.ErrWaitDelay) {
+		return err
+	}
+	return nil
 }

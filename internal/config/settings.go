@@ -32,6 +32,7 @@ type Settings struct {
 	Seal                string // how the record is sealed: SealNone, SealKeyring, or SealAge and a file
 	Browser             string // command that opens the sign-in page; empty: $BROWSER's or the system's
 	ClientSecretCommand string // prints the client secret; empty if it is stored or comes from the environment
+	OnLoginEnded        string // command to run when the login has ended; may be empty
 }
 
 // The values of Store and Seal, and the beginnings of values that name a file.
@@ -102,6 +103,9 @@ var table = []Setting{
 	{Name: "client_secret_command", Removable: true,
 		Help: "command that prints the client secret",
 		set:  func(s *Settings, v string) error { s.ClientSecretCommand = v; return nil }},
+	{Name: "on_login_ended", Removable: true,
+		Help: "command to run when a login has ended and a person must sign in; it reads the message",
+		set:  func(s *Settings, v string) error { s.OnLoginEnded = v; return nil }},
 	{Name: "redirect_uri", Env: "EXACTAUTH_REDIRECT_URI", Default: DefaultRedirectURI, Removable: true,
 		Help: "redirect URI exactly as registered",
 		set:  func(s *Settings, v string) error { s.RedirectURI = v; return CheckRedirectURI(v) }},

@@ -61,6 +61,12 @@ type Client struct {
 	// wait is over. Optional.
 	Waiting func(ctx context.Context, what string, until time.Time) (over func())
 
+	// Ended is called when a call of Token finds that the login has ended and a person
+	// must sign in, which why says: once for each ending, by one of the processes and
+	// machines that have the record in common and this function set. Its ctx ends 30 s
+	// later (a twentieth of a token's life), and not with the call's. Optional.
+	Ended func(ctx context.Context, why error)
+
 	// Log gets debug messages; they contain no secret. Optional.
 	Log *slog.Logger
 }

@@ -205,7 +205,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.RequestedAt, rec.RepliedAt, rec.ServerDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		rec.Failures, rec.Failure, rec.Forbidden = 0, "", false
-		rec.Refused, rec.LiftedAt = nil, time.Time{}
+		rec.Refused, rec.LiftedAt, rec.AlertedAt = nil, time.Time{}, time.Time{}
 		if !rec.Unproven { // a sign-in of the same user would have ended this login
 			rec.Pending = nil
 		}
@@ -233,7 +233,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		hold(fmt.Sprintf("%s refuses the refresh (%v)", c.Profile.BaseURL, a.err), max(a.retryAfter, backoff(rec.Life/10, rec.Failures, 6*rec.Life)))
 
 	case tooEarly:
-		rec.Refused = nil // it knows client and token
+		rec.Refused, rec.AlertedAt = nil, time.Time{} // it knows client and token
 		redate(rec, now, a.serverDate)
 		switch {
 		case rec.Alive(now) && rec.LostAt.IsZero():
@@ -359,7 +359,7 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 		case user.Differs(rec.User):
 			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
 		default:
-			rec.User, rec.Unproven, rec.Refused = user, false, nil
+			rec.User, rec.Unproven, rec.Refused, rec.AlertedAt = user, false, nil, time.Time{}
 			if rec.Pending != nil && !rec.Pending.Alive(c.now()) {
 				rec.Pending = nil // another user's: it did not end these tokens, which are newer
 			}

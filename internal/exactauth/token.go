@@ -59,6 +59,7 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 			}
 			return c.token(rec.Tokens), nil
 		case giveUp:
+			call.alert(ctx, rec, step.err)
 			return record.Token{}, step.err
 		case wait:
 			if err := c.wait(ctx, step.why, step.until); err != nil {
@@ -91,6 +92,30 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 		if err != nil {
 			return record.Token{}, err
 		}
+	}
+}
+
+// alert calls Ended if the login in rec has ended, and no process has taken that on
+// itself. That is recorded first: a process that is killed after that does not report,
+// but many processes that find the same ending must not all do.
+func (c *tokenCall) alert(ctx context.Context, rec *record.Record, why error) {
+	if c.Ended == nil || rec.Refused == nil || rec.Refused.Config || !rec.AlertedAt.IsZero() {
+		return
+	}
+	ours := false
+	err := c.update(ctx, func(_ context.Context, old *record.Record) (*record.Record, error) {
+		if c.mayUse(old) != nil || old.Refused == nil || !old.Refused.At.Equal(rec.Refused.At) || !old.AlertedAt.IsZero() {
+			return nil, record.ErrUnchanged
+		}
+		old.AlertedAt, ours = c.now(), true
+		return old, nil
+	})
+	if err != nil {
+		c.notice(fmt.Sprintf("the end of the login cannot be reported: %v", err))
+	} else if ours {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(rec.Life/20, time.Second))
+		defer cancel()
+		c.Ended(ctx, why)
 	}
 }
 

@@ -20,6 +20,7 @@
 //	previous_refresh_token stampNL001.EfGh!IAAAA
 //	failures 1
 //	failure no answer (100%25 of 2 tries)
+//	signed_in_at 2026-09-01T08:00:12.123456789Z
 //	user_id 2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60
 //	user_name anna.devries
 //	user_full_name Anna de Vries
@@ -104,7 +105,12 @@ type Record struct {
 	// have been put right at Exact; zero once a refresh has worked.
 	LiftedAt time.Time
 
-	User User // zero if Exact did not say who signed in
+	// AlertedAt is when a process took it on itself to report that the login has ended;
+	// zero once a refresh has worked.
+	AlertedAt time.Time
+
+	SignedInAt time.Time // when the person signed in
+	User       User      // zero if Exact did not say who signed in
 }
 
 // Tokens is what one answer of the token endpoint brought.
@@ -233,7 +239,7 @@ func (r *Record) UsePending() bool {
 	}
 	*r = Record{
 		BaseURL: r.BaseURL, ClientID: r.ClientID, ClientSecret: r.ClientSecret, ID: r.ID, Generation: r.Generation, Revision: r.Revision,
-		Tokens: *r.Pending, WaitForExpiry: r.WaitForExpiry, User: r.User, Unproven: r.User.ID != "",
+		Tokens: *r.Pending, SignedInAt: r.Pending.RepliedAt, WaitForExpiry: r.WaitForExpiry, User: r.User, Unproven: r.User.ID != "",
 	}
 	return true
 }

@@ -26,9 +26,10 @@ func tokens(access, refresh string) record.Tokens {
 func usual() *record.Record {
 	return &record.Record{
 		BaseURL: "https://start.exactonline.nl", ClientID: "5f3b1c1e-7c0e-4d0a-9b1f-0a6d6f0e2c11", ClientSecret: fault.NewSecret("abcDEF123456"), ID: "QXJMBUEGFD2ZJ7RVO3TNPK5AYW", Generation: 12, Revision: 31,
-		Tokens:   tokens("stampNL001.gAAAA"+strings.Repeat("a", 840), "stampNL001.AbCd!IAAAA"+strings.Repeat("r", 640)),
-		Previous: fault.NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 640)),
-		User:     record.User{ID: "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60", UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", Language: "nl-NL", Division: 123456},
+		Tokens:     tokens("stampNL001.gAAAA"+strings.Repeat("a", 840), "stampNL001.AbCd!IAAAA"+strings.Repeat("r", 640)),
+		Previous:   fault.NewSecret("stampNL001.EfGh!IAAAA" + strings.Repeat("p", 640)),
+		SignedInAt: time.Date(2026, 9, 1, 8, 0, 12, 123456789, time.UTC),
+		User:       record.User{ID: "2b5a7c1e-0d43-4f6b-9a1c-5e8f3d2b7a60", UserName: "anna.devries", FullName: "Anna de Vries", Email: "anna@voorbeeld.example", Language: "nl-NL", Division: 123456},
 	}
 }
 
@@ -43,7 +44,7 @@ func full() *record.Record {
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = at.Add(2*time.Second), at.Add(3*time.Second), at.Add(6*time.Second), at.Add(4*time.Second), at.Add(5*time.Second)
 	r.Failures, r.Failure, r.Forbidden = 3, "it did <not> answer: 100% é \\", true
 	r.Refused = &record.Refusal{Config: true, Text: "text", At: at, Client: "abcdef"}
-	r.LiftedAt = at.Add(7 * time.Second)
+	r.LiftedAt, r.AlertedAt, r.SignedInAt = at.Add(7*time.Second), at.Add(8*time.Second), at.Add(9*time.Second)
 	return r
 }
 

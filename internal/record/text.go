@@ -144,6 +144,8 @@ func (f *form) record(r *Record) {
 		f.text("refused_client", &refused.Client)
 	}
 	f.time("lifted_at", &r.LiftedAt)
+	f.time("alerted_at", &r.AlertedAt)
+	f.time("signed_in_at", &r.SignedInAt)
 	f.text("user_id", &r.User.ID)
 	f.text("user_name", &r.User.UserName)
 	f.text("user_full_name", &r.User.FullName)
