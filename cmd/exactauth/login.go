@@ -190,16 +190,16 @@ func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 	}
 	if a.JSON {
 		return a.PrintJSON(struct {
-			Profile          string    `json:"profile"`
-			BaseURL          string    `json:"base_url"`
-			UserID           string    `json:"user_id,omitempty"`
-			UserName         string    `json:"user_name,omitempty"`
-			FullName         string    `json:"full_name,omitempty"`
-			Email            string    `json:"email,omitempty"`
-			CurrentDivision  int       `json:"current_division,omitempty"`
-			Division         int       `json:"division,omitempty"`
-			AccessExpiresAt  time.Time `json:"access_expires_at"`
-			RefreshExpiresAt time.Time `json:"refresh_expires_at"`
+			Profile          string     `json:"profile"`
+			BaseURL          string     `json:"base_url"`
+			UserID           string     `json:"user_id,omitempty"`
+			UserName         string     `json:"user_name,omitempty"`
+			FullName         string     `json:"full_name,omitempty"`
+			Email            string     `json:"email,omitempty"`
+			CurrentDivision  int        `json:"current_division,omitempty"`
+			Division         int        `json:"division,omitempty"`
+			AccessExpiresAt  *time.Time `json:"access_expires_at"`
+			RefreshExpiresAt *time.Time `json:"refresh_expires_at"`
 		}{p.Name, p.BaseURL, user.ID, user.UserName, user.FullName, user.Email, user.Division,
 			p.Division, seconds(done.Token.ExpiresAt), seconds(done.RefreshExpiresAt)})
 	}
@@ -213,5 +213,12 @@ func (a *app) showLogin(p config.Settings, done exactauth.Login) error {
 	return a.Print(t.String())
 }
 
-// seconds returns a time as JSON shows it: in UTC, without fractions of a second.
-func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+// seconds returns a time as JSON shows it, in UTC and without fractions of a second, or
+// nil for none.
+func seconds(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}

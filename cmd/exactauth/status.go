@@ -62,6 +62,7 @@ type profileStatus struct {
 	SignedIn         bool       `json:"signed_in"`
 	AccessExpiresAt  *time.Time `json:"access_expires_at,omitempty"`
 	RefreshExpiresAt *time.Time `json:"refresh_expires_at,omitempty"`
+	SignedInAt       *time.Time `json:"signed_in_at,omitempty"`
 	User             string     `json:"user,omitempty"`
 	Store            string     `json:"store"`
 	Seal             string     `json:"seal"`
@@ -135,13 +136,11 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 		s, err = c.Status(ctx)
 	}
 	err = fault.In(name, cmp.Or(err, s.Problem))
-	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, SignedIn: s.SignedIn, Store: redacted(p.Store), Seal: p.Seal, err: err}
+	out := profileStatus{Profile: name, BaseURL: p.BaseURL, ClientID: p.ClientID, SignedIn: s.SignedIn,
+		AccessExpiresAt: seconds(s.AccessExpiresAt), RefreshExpiresAt: seconds(s.RefreshExpiresAt), SignedInAt: seconds(s.SignedInAt),
+		Store: redacted(p.Store), Seal: p.Seal, err: err}
 	if s.User.ID != "" {
 		out.User = s.User.String()
-	}
-	if !s.AccessExpiresAt.IsZero() {
-		access, refresh := seconds(s.AccessExpiresAt), seconds(s.RefreshExpiresAt)
-		out.AccessExpiresAt, out.RefreshExpiresAt = &access, &refresh
 	}
 	if named := (*fault.ProfileError)(nil); errors.As(err, &named) {
 		out.Problem = named.Err.Error() // the status names the profile already
@@ -180,7 +179,10 @@ func (a *app) statusText(all []profileStatus) string {
 				access = fmt.Sprintf("live, %s left", left)
 			}
 			t.Add("  Access token", access)
-			t.Add("  Login lapses", s.RefreshExpiresAt.Local().Format("2 January 2006 15:04")+" unless a token is fetched before")
+			if s.SignedInAt != nil {
+				t.Add("  Signed in", since(*s.SignedInAt))
+			}
+			t.Add("  Login lapses", s.RefreshExpiresAt.Local().Format(minutes)+" unless a token is fetched before")
 		}
 		t.Add("  Kept in", s.Store+", seal "+s.Seal)
 		if s.Problem != "" {
@@ -190,6 +192,19 @@ func (a *app) statusText(all []profileStatus) string {
 	}
 	return text
 }
+
+// since formats the time of a sign-in. Two sources (vectel.nl, Exact's document about AEC)
+// say that Exact ends a login after a year, others that it can last; it was not tested.
+func since(signIn time.Time) string {
+	text := signIn.Local().Format(minutes)
+	if time.Since(signIn) > 335*24*time.Hour {
+		text += "; Exact may ask for a new sign-in after a year"
+	}
+	return text
+}
+
+// minutes is how a time that is days away is shown.
+const minutes = "2 January 2006 15:04"
 
 // pluginState is a state in the Monitoring Plugins' guidelines. Its number is the exit
 // code (monitoring-plugins.org/doc/guidelines.html, plugin return codes).

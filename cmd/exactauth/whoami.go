@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,7 @@ type identity struct {
 	Division        int         `json:"division,omitempty"`
 	BaseURL         string      `json:"base_url"`
 	Profile         string      `json:"profile"`
+	SignedInAt      *time.Time  `json:"signed_in_at,omitempty"`
 	Divisions       *[]division `json:"divisions,omitempty"`
 }
 
@@ -69,7 +71,8 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	if err != nil {
 		return err
 	}
-	out := identity{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, nil}
+	s, _ := c.Status(ctx) // the record was read a moment ago
+	out := identity{me.ID, me.UserName, me.FullName, me.Email, me.Language, me.Division, p.Division, p.BaseURL, p.Name, seconds(s.SignedInAt), nil}
 	if divisions {
 		out.Divisions = &[]division{}
 		api, end, err := a.api(p, c)
@@ -89,7 +92,7 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 			*out.Divisions = append(*out.Divisions, division{d.Code, d.Description, d.CustomerName, divisionStatus(d.Status), d.Main})
 		}
 	}
-	a.noteMoved(ctx, p, c, me)
+	a.noteMoved(p, s.User, me)
 	if a.JSON {
 		return a.PrintJSON(out)
 	}
@@ -99,6 +102,9 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	about.Add("Current division", me.Division)
 	if p.Division != 0 {
 		about.Add("Pinned division", p.Division)
+	}
+	if out.SignedInAt != nil {
+		about.Add("Signed in", since(*out.SignedInAt))
 	}
 	about.Add("Exact Online", p.BaseURL)
 	about.Add("Profile", p.Name)
@@ -123,17 +129,16 @@ func divisionStatus(code int) string {
 // noteMoved prints a note if the current division is not the one that scripts get, or
 // not the one at the sign-in. The current division is the one that is open in the
 // browser; a script that uses it can post to the wrong company.
-func (a *app) noteMoved(ctx context.Context, p config.Settings, c *exactauth.Client, me record.User) {
+func (a *app) noteMoved(p config.Settings, signedIn, me record.User) {
 	if p.Division != 0 {
 		if me.Division != p.Division {
 			a.Note(fmt.Sprintf("the user works in division %d now; scripts get %d, which is pinned", me.Division, p.Division))
 		}
 		return
 	}
-	s, err := c.Status(ctx)
-	if err != nil || s.User.Division == 0 || s.User.Division == me.Division {
+	if signedIn.Division == 0 || signedIn.Division == me.Division {
 		return
 	}
 	a.Note(fmt.Sprintf("the current division was %d at the sign-in and is %d now; it changes with the browser, so pin one: exactauth use --division %d",
-		s.User.Division, me.Division, s.User.Division))
+		signedIn.Division, me.Division, signedIn.Division))
 }

@@ -216,7 +216,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 			return nil, err
 		}
 		issued = a.tokens()
-		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: 1, Tokens: issued}
+		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: 1, Tokens: issued, SignedInAt: issued.RepliedAt}
 		if rec == nil {
 			return fresh, nil
 		}

@@ -16,6 +16,7 @@ type Status struct {
 	SignedIn         bool        // there is a login, and nothing says that it has ended
 	AccessExpiresAt  time.Time   // zero without a login
 	RefreshExpiresAt time.Time   // when the login lapses if no token is fetched
+	SignedInAt       time.Time   // when the person signed in; zero if unknown
 	User             record.User // zero if unknown
 	Problem          error       // why a call of Token would fail or soon will; nil if nothing is known
 }
@@ -39,6 +40,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 		SignedIn:         true,
 		AccessExpiresAt:  rec.ExpiresAt(),
 		RefreshExpiresAt: rec.RefreshExpiresAt(),
+		SignedInAt:       rec.SignedInAt,
 	}
 	if !rec.Unproven {
 		s.User = rec.User
