@@ -41,7 +41,7 @@ func throughAuth0(t *testing.T, signInAt string) {
 	exact := exactsim.New(exactsim.Config{Region: "be"})
 	exactServer := httptest.NewTLSServer(exact) // Auth0 takes https only
 	t.Cleanup(exactServer.Close)
-	tenant := auth0sim.New(exactServer.Client())
+	tenant := auth0sim.New(auth0sim.Strategy(exactServer.Client()))
 	tenantServer := httptest.NewServer(tenant)
 	t.Cleanup(tenantServer.Close)
 	tenant.SetOrigin(tenantServer.URL)

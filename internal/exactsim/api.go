@@ -86,19 +86,39 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	return a
 }
 
+// me has the properties that public clients read: passport-exact 0.1.4 fails without
+// any of its thirteen, and reads UserID and CurrentDivision only if they have a type.
+// The values of Title, Gender and Language are of the kind in its tests.
 func me(u User, c *call) feed {
-	return feed{"Exact.Web.Api.Models.System.Me", "UserID", []entity{{
+	names := strings.Fields(u.FullName) // first name, prefix of the last name, last name
+	e := entity{
 		"CurrentDivision":         u.CurrentDivision,
 		"Email":                   u.Email,
 		"FullName":                u.FullName,
+		"Gender":                  "O",
 		"IsOEIMigrationMandatory": false,
+		"Language":                strings.ToUpper(u.LanguageCode[:min(2, len(u.LanguageCode))]),
 		"LanguageCode":            u.LanguageCode,
 		"Legislation":             int64(1),
+		"PictureUrl":              c.origin() + "/docs/images/placeholder_contact_myeol.png",
 		"ServerTime":              c.now,
-		"ServerUtcOffset":         0,
-		"UserID":                  u.ID,
+		"ServerUtcOffset":         float64(0),
+		"UserID":                  guid(u.ID),
 		"UserName":                u.UserName,
-	}}}
+	}
+	for _, name := range strings.Fields("FirstName Initials LastName MiddleName Mobile Nationality Phone PhoneExtension Title") {
+		e[name] = nil
+	}
+	if n := len(names); n > 0 {
+		e["FirstName"] = names[0]
+		if n > 1 {
+			e["LastName"] = names[n-1]
+		}
+		if n > 2 {
+			e["MiddleName"] = strings.Join(names[1:n-1], " ")
+		}
+	}
+	return feed{"Exact.Web.Api.Models.System.Me", "UserID", []entity{e}}
 }
 
 // divisions returns one of the three lists: system/Divisions has those that the

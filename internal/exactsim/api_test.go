@@ -17,9 +17,11 @@ func TestMe(t *testing.T) {
 	p := w.login()
 	want := fmt.Sprintf(`{"d":{"results":[{"__metadata":{"uri":"%s/api/v1/current/Me(guid'%s')","type":"Exact.Web.Api.Models.System.Me"},`, w.url, userID)
 	r := w.api("/api/v1/current/Me", p.Access)
-	w.want(r, 200, want+`"CurrentDivision":100,"Email":"jan@example.test","FullName":"Jan de Vries",`+
-		`"IsOEIMigrationMandatory":false,"LanguageCode":"nl-NL","Legislation":"1","ServerTime":"/Date(1793204150000)/",`+
-		`"ServerUtcOffset":0,"UserID":"`+userID+`","UserName":"jan"}]}}`)
+	w.want(r, 200, want+`"CurrentDivision":100,"Email":"jan@example.test","FirstName":"Jan","FullName":"Jan de Vries",`+
+		`"Gender":"O","Initials":null,"IsOEIMigrationMandatory":false,"Language":"NL","LanguageCode":"nl-NL","LastName":"Vries","Legislation":"1",`+
+		`"MiddleName":"de","Mobile":null,"Nationality":null,"Phone":null,"PhoneExtension":null,`+
+		`"PictureUrl":"`+w.url+`/docs/images/placeholder_contact_myeol.png","ServerTime":"/Date(1793204150000)/",`+
+		`"ServerUtcOffset":0,"Title":null,"UserID":"`+userID+`","UserName":"jan"}]}}`)
 	for name := range r.header {
 		if strings.HasPrefix(name, "X-Ratelimit") {
 			t.Errorf("Me has %s", name)
@@ -62,6 +64,22 @@ func TestFormats(t *testing.T) {
 		w.want(get(accept), 200, `{"d":{"results":[`)
 	}
 	w.want(get("application/xml"), 415, "")
+}
+
+// An answer without Accept is Atom, with types and nulls.
+func TestMeAtom(t *testing.T) {
+	w := newWorld(t, exactsim.Config{})
+	r := w.request("GET", "/api/v1/current/Me", "")
+	r.Header.Set("Authorization", "Bearer "+w.login().Access)
+	got := w.do(r)
+	for _, text := range []string{
+		`<feed xml:base="` + w.url + `/api/v1/current/"`, `<link rel="edit" title="Me" href="Me(guid&#39;` + userID + `&#39;)" />`,
+		`<d:CurrentDivision m:type="Edm.Int32">100</d:CurrentDivision>`, `<d:UserID m:type="Edm.Guid">` + userID + `</d:UserID>`,
+		`<d:FirstName>Jan</d:FirstName>`, `<d:MiddleName>de</d:MiddleName>`, `<d:Title m:null="true" />`,
+		`<d:ServerUtcOffset m:type="Edm.Double">0</d:ServerUtcOffset>`, `<d:Legislation m:type="Edm.Int64">1</d:Legislation>`,
+	} {
+		w.want(got, 200, text)
+	}
 }
 
 func TestDivisions(t *testing.T) {

@@ -299,6 +299,14 @@ type call struct {
 	generation int       // of the refresh token that it made
 }
 
+// origin returns the address of the simulator, as the client knows it.
+func (c *call) origin() string {
+	if c.TLS != nil {
+		return "https://" + c.Host
+	}
+	return "http://" + c.Host
+}
+
 // answer is a reply that has been decided on, but not sent.
 type answer struct {
 	status  int

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +35,21 @@ type feed struct {
 	entities []entity
 }
 
+// guid is a value of the type Edm.Guid.
+type guid string
+
 // edm returns the type of a value in OData and the value as each format has it
 // (OData version 2): JSON has an Edm.Int64 as a string and a date as
-// /Date(milliseconds)/.
+// /Date(milliseconds)/. A value that is nil has no type.
 func edm(v any) (edmType, inAtom string, inJSON any) {
 	text := fmt.Sprint(v)
 	switch v := v.(type) {
+	case nil:
+		return "", "", nil
+	case guid:
+		return "Edm.Guid", text, text
+	case float64:
+		return "Edm.Double", text, v
 	case int:
 		return "Edm.Int32", text, v
 	case int64:
@@ -81,10 +91,7 @@ func serveFeed(c *call, to format, f feed) answer {
 		}
 		top = min(top, n)
 	}
-	id, next := "http://"+c.Host+c.URL.Path, ""
-	if c.TLS != nil {
-		id = "https" + strings.TrimPrefix(id, "http")
-	}
+	id, next := c.origin()+c.URL.Path, ""
 	if top > pageSize {
 		q := maps.Clone(c.query)
 		maps.DeleteFunc(q, func(option string, _ []string) bool { return !strings.HasPrefix(option, "$") })
@@ -99,10 +106,7 @@ func serveFeed(c *call, to format, f feed) answer {
 
 	addresses := make([]string, len(f.entities))
 	for i, e := range f.entities {
-		addresses[i] = fmt.Sprintf("%s(%v)", id, e[f.key])
-		if c.URL.Path == mePath {
-			addresses[i] = fmt.Sprintf("%s(guid'%v')", id, e[f.key])
-		}
+		addresses[i] = id + address(e[f.key])
 	}
 	if text := c.query.Get("$select"); text != "" && text != "*" {
 		names := strings.Split(text, ",")
@@ -121,7 +125,7 @@ func serveFeed(c *call, to format, f feed) answer {
 	if to == odataJSON {
 		return jsonFeed(f, addresses, next)
 	}
-	return atomFeed(f, id, addresses, next)
+	return atomFeed(f, id, addresses, next, c.now)
 }
 
 // jsonFeed writes everything within "d".
@@ -147,22 +151,33 @@ func jsonFeed(f feed, addresses []string, next string) answer {
 	return reply(http.StatusOK, Served, "application/json; charset=utf-8", b.Bytes())
 }
 
-func atomFeed(f feed, id string, addresses []string, next string) answer {
+// atomFeed has every element and attribute that the feed in the tests of
+// auth0/passport-exact has, which is one of Exact's of 2015.
+func atomFeed(f feed, id string, addresses []string, next string, now time.Time) answer {
 	var b bytes.Buffer
-	b.WriteString(`<?xml version="1.0" encoding="utf-8"?>` + "\n" +
-		`<feed xmlns="http://www.w3.org/2005/Atom" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"` +
-		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata"><id>` + xmlText(id) + `</id>`)
+	base, name := path.Split(id)
+	updated := now.UTC().Format(time.RFC3339)
+	fmt.Fprintf(&b, `<?xml version="1.0" encoding="utf-8" standalone="yes"?>`+"\n"+
+		`<feed xml:base="%s" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"`+
+		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom">`+
+		`<title type="text">%s</title><id>%s</id><updated>%s</updated><link rel="self" title="%[2]s" href="%[2]s" />`,
+		xmlText(base), xmlText(name), xmlText(id), updated)
 	for i, e := range f.entities {
-		b.WriteString(`<entry><id>` + xmlText(addresses[i]) + `</id><category term="` + xmlText(f.model) +
-			`" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme"/>` +
-			`<content type="application/xml"><m:properties>`)
+		fmt.Fprintf(&b, `<entry><id>%s</id><title type="text"></title><updated>%s</updated><author><name /></author>`+
+			`<link rel="edit" title="%s" href="%s" />`+
+			`<category term="%s" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" />`+
+			`<content type="application/xml"><m:properties>`,
+			xmlText(addresses[i]), updated, xmlText(name), xmlText(strings.TrimPrefix(addresses[i], base)), xmlText(f.model))
 		for _, name := range slices.Sorted(maps.Keys(e)) {
-			edmType, text, _ := edm(e[name])
-			attribute := ""
-			if edmType != "" {
-				attribute = ` m:type="` + edmType + `"`
+			edmType, text, inJSON := edm(e[name])
+			switch {
+			case inJSON == nil:
+				fmt.Fprintf(&b, `<d:%s m:null="true" />`, name)
+				continue
+			case edmType != "":
+				edmType = ` m:type="` + edmType + `"`
 			}
-			fmt.Fprintf(&b, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, attribute, xmlText(text))
+			fmt.Fprintf(&b, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, edmType, xmlText(text))
 		}
 		b.WriteString(`</m:properties></content></entry>`)
 	}
@@ -171,6 +186,14 @@ func atomFeed(f feed, id string, addresses []string, next string) answer {
 	}
 	b.WriteString("</feed>\n")
 	return reply(http.StatusOK, Served, "application/atom+xml;type=feed;charset=utf-8", b.Bytes())
+}
+
+// address returns the key of an entity as addresses and $filter have it.
+func address(key any) string {
+	if _, ok := key.(guid); ok {
+		return fmt.Sprintf("(guid'%v')", key)
+	}
+	return fmt.Sprintf("(%v)", key)
 }
 
 // apiError is an OData error. Some carry Exact's own header Reason

@@ -34,7 +34,7 @@ type Refusal struct{ Code, Description string }
 
 // Sim is a tenant. It is safe for concurrent use.
 type Sim struct {
-	exact *http.Client // nil: every sign-in is that of exactsim.Anna
+	exact func(Exchange) (Profile, error) // nil: every sign-in is that of exactsim.Anna
 	key   *rsa.PrivateKey
 	mux   *http.ServeMux
 
@@ -71,14 +71,19 @@ type connection struct {
 	disabled          bool
 }
 
-// New returns a tenant without apps, connections and managers. It makes its requests
-// to Exact Online with exact. If that is nil, Exact is not asked: every sign-in is
+// New returns a tenant without apps, connections and managers. With exact it redeems
+// Exact's codes, as [Strategy] does. If that is nil, Exact is not asked: every sign-in is
 // that of exactsim.Anna.
-func New(exact *http.Client) *Sim {
+func New(exact func(Exchange) (Profile, error)) *Sim {
 	s := &Sim{exact: exact, key: newKey(), managers: map[string]*manager{}, tokens: map[string][]string{},
 		pending: map[string]*flow{}, access: map[string]*flow{}, secrets: map[string]string{}}
 	s.mux = s.routes()
 	return s
+}
+
+// Strategy does at Exact what the npm package passport-exact does.
+func Strategy(exact *http.Client) func(Exchange) (Profile, error) {
+	return func(x Exchange) (Profile, error) { return identify(exact, x) }
 }
 
 func newKey() *rsa.PrivateKey {

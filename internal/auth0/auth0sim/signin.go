@@ -107,7 +107,7 @@ func (s *Sim) authorize(w http.ResponseWriter, r *http.Request) {
 	s.pending[key] = f
 	if s.exact == nil {
 		anna := exactsim.Anna()
-		f.sub, f.name, f.email, f.division = "exact|"+anna.ID, anna.FullName, anna.Email, strconv.Itoa(anna.CurrentDivision)
+		f.signedIn(Profile{anna.ID, anna.FullName, anna.Email, strconv.Itoa(anna.CurrentDivision)})
 		s.comeBack(w, r, key)
 		return
 	}
@@ -144,11 +144,20 @@ func (s *Sim) callback(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, "access_denied", q.Get("error_description"))
 		return
 	}
-	if err := s.identify(f, q.Get("code")); err != nil {
+	u, err := s.exact(Exchange{f.baseURL(), fmt.Sprint(f.connection.options["client_id"]), fmt.Sprint(f.connection.options["client_secret"]),
+		f.origin + "/login/callback", q.Get("code")})
+	if err != nil {
 		f.refuse(w, r, "invalid_request", err.Error())
 		return
 	}
-	s.lock(func() { s.comeBack(w, r, q.Get("state")) })
+	s.lock(func() {
+		f.signedIn(u)
+		s.comeBack(w, r, q.Get("state"))
+	})
+}
+
+func (f *flow) signedIn(u Profile) {
+	f.sub, f.name, f.email, f.division = "exact|"+u.ID, u.DisplayName, u.Email, u.CurrentDivision
 }
 
 func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
@@ -163,12 +172,27 @@ func (s *Sim) comeBack(w http.ResponseWriter, r *http.Request, key string) {
 	http.Redirect(w, r, f.redirect+"?"+q.Encode(), http.StatusFound)
 }
 
-// identify finds out who signed in, as passport-exact does: it sends the secret in the form,
-// then asks for current/Me without an Accept header, so that the answer is Atom.
-func (s *Sim) identify(f *flow, code string) error {
-	text, err := read(s.exact.PostForm(f.baseURL()+"/api/oauth2/token", url.Values{
-		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {f.origin + "/login/callback"},
-		"client_id": {fmt.Sprint(f.connection.options["client_id"])}, "client_secret": {fmt.Sprint(f.connection.options["client_secret"])},
+// Exchange is what the tenant knows of a sign-in when Exact sends its code, under the names
+// of passport-exact's options.
+type Exchange struct {
+	BaseURL      string `json:"baseUrl"`
+	ClientID     string `json:"clientID"`
+	ClientSecret string `json:"clientSecret"`
+	CallbackURL  string `json:"callbackURL"`
+	Code         string `json:"code"`
+}
+
+// Profile is who signed in, under the names of passport-exact's profile.
+type Profile struct{ ID, DisplayName, Email, CurrentDivision string }
+
+// identify finds out who signed in, as passport-exact 0.1.4 does: it sends the secret in the form,
+// then asks for current/Me without an Accept header, so that the answer is Atom. It fails where
+// that package throws an exception: without one of the thirteen properties, or without an attribute on the two
+// whose text it takes from beside the attributes.
+func identify(exact *http.Client, x Exchange) (Profile, error) {
+	text, err := read(exact.PostForm(x.BaseURL+"/api/oauth2/token", url.Values{
+		"grant_type": {"authorization_code"}, "code": {x.Code}, "redirect_uri": {x.CallbackURL},
+		"client_id": {x.ClientID}, "client_secret": {x.ClientSecret},
 	}))
 	var tokens struct {
 		AccessToken string `json:"access_token"`
@@ -177,27 +201,43 @@ func (s *Sim) identify(f *flow, code string) error {
 		err = json.Unmarshal(text, &tokens)
 	}
 	if err != nil {
-		return err
+		return Profile{}, err
 	}
-	req, err := http.NewRequest(http.MethodGet, f.baseURL()+"/api/v1/current/Me", nil)
+	req, err := http.NewRequest(http.MethodGet, x.BaseURL+"/api/v1/current/Me", nil)
 	if err != nil {
-		return err
+		return Profile{}, err
 	}
 	req.Header.Set("Authorization", "Bearer "+tokens.AccessToken)
-	if text, err = read(s.exact.Do(req)); err != nil {
-		return err
+	if text, err = read(exact.Do(req)); err != nil {
+		return Profile{}, err
 	}
 	var feed struct {
 		Entries []struct {
-			User struct{ UserID, FullName, Email, CurrentDivision string } `xml:"content>properties"`
+			Properties struct {
+				All []struct {
+					XMLName    xml.Name
+					Attributes []xml.Attr `xml:",any,attr"`
+					Text       string     `xml:",chardata"`
+				} `xml:",any"`
+			} `xml:"content>properties"`
 		} `xml:"entry"`
 	}
 	if err := xml.Unmarshal(text, &feed); err != nil || len(feed.Entries) != 1 {
-		return fmt.Errorf("current/Me: no entry: %v", err)
+		return Profile{}, fmt.Errorf("current/Me: no entry: %v", err)
 	}
-	u := feed.Entries[0].User
-	f.sub, f.name, f.email, f.division = "exact|"+u.UserID, u.FullName, u.Email, u.CurrentDivision
-	return nil
+	have := map[string]string{}
+	for _, p := range feed.Entries[0].Properties.All {
+		name := p.XMLName.Local
+		if len(p.Attributes) > 0 || name != "UserID" && name != "CurrentDivision" {
+			have[name] = p.Text
+		}
+	}
+	for _, name := range strings.Fields("UserID FullName FirstName MiddleName LastName CurrentDivision PictureUrl UserName LanguageCode Email Title Gender Language") {
+		if _, ok := have[name]; !ok {
+			return Profile{}, fmt.Errorf("current/Me: no %s that passport-exact can read", name)
+		}
+	}
+	return Profile{have["UserID"], have["FullName"], have["Email"], have["CurrentDivision"]}, nil
 }
 
 func read(resp *http.Response, err error) ([]byte, error) {
