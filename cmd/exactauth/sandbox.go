@@ -3,6 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	mathrand "math/rand/v2"
@@ -11,12 +14,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
@@ -26,9 +31,13 @@ import (
 )
 
 type sandboxOptions struct {
+	exactsim.Config
 	addr        string
-	tokenLife   time.Duration
-	autoApprove bool
+	strict      bool
+	limits      string
+	tls         bool
+	secretFile  string
+	divisions   int
 	demo        bool
 	redirectURI string
 }
@@ -40,24 +49,34 @@ func (a *app) sandboxCmd() *cobra.Command {
 		GroupID: "try",
 		Short:   "A local Exact Online to try things on",
 		Long: `Serves a simulated Exact Online on this machine, as strict as the real one: the
-sign-in and consent pages, the token endpoint with its rules and errors, current/Me
-and divisions.
+sign-in and consent pages, the token endpoint with its rules and errors, current/Me,
+divisions, and crm/Accounts with 75 accounts (also bulk and sync) as an example of a list.
+
+A refresh is allowed in the last 30 seconds of a token, or in its second half if that is
+shorter: most clients refresh 10 or 30 seconds early. With --strict-window it is the last
+twentieth, as at Exact. A POST to /sandbox/unblock ends a block after too many errors.
 
 Without CMD it prints the settings that a program needs, and serves until Ctrl-C.
 With CMD it runs CMD with a profile that is set up and signed in at the simulator,
 separate from your own profiles. --demo shows a sign-in, a refresh and whoami.`,
 		Example: `  exactauth sandbox --demo
   exactauth sandbox -- sh -c 'exactauth token; exactauth whoami'
-  exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s`,
+  exactauth sandbox --addr 127.0.0.1:8080 --token-life 60s
+  exactauth sandbox --tls --divisions 130 --limits minute=5,errors=off`,
 		RunE: withCommand(func(ctx context.Context, command []string) error {
 			return a.within(ctx, 0, func(ctx context.Context) error { return a.sandbox(ctx, o, command) })
 		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "loopback address to serve on; port 0 is a free one")
-	f.DurationVar(&o.tokenLife, "token-life", 600*time.Second, "life of an access token, in whole seconds")
+	f.DurationVar(&o.TokenLife, "token-life", 600*time.Second, "life of an access token, in whole seconds")
 	f.StringVar(&o.redirectURI, "redirect-uri", "", "redirect URI to register (default: http on a free loopback port); "+config.DefaultRedirectURI+" rehearses the real one")
-	f.BoolVar(&o.autoApprove, "auto-approve", false, "sign in and allow at once, without pages")
+	f.BoolVar(&o.strict, "strict-window", false, "allow a refresh in the last twentieth of a token's life only")
+	f.StringVar(&o.limits, "limits", "", "calls and errors before Exact's limits: off, or as minute=60,day=5000,errors=10")
+	f.BoolVar(&o.tls, "tls", false, "serve https, with a certificate of its own; --json names its file")
+	f.StringVar(&o.secretFile, "client-secret-file", "", "file with the client secret to register, or - for standard input")
+	f.IntVar(&o.divisions, "divisions", 2, "how many divisions the user can open")
+	f.BoolVar(&o.AutoApprove, "auto-approve", false, "sign in and allow at once, without pages")
 	f.BoolVar(&o.demo, "demo", false, "show login, token, refresh and whoami, then end")
 	return cmd
 }
@@ -66,12 +85,26 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, command []string) e
 	switch {
 	case o.demo && len(command) > 0:
 		return usagef("--demo runs no command")
-	case o.tokenLife < time.Second:
-		return usagef("--token-life %s: want at least 1s", o.tokenLife)
+	case o.TokenLife < time.Second:
+		return usagef("--token-life %s: want at least 1s", o.TokenLife)
+	case o.divisions < 1:
+		return usagef("--divisions %d: want at least 1", o.divisions)
 	case o.demo:
-		o.tokenLife, o.autoApprove = 3*time.Second, true
+		o.TokenLife, o.AutoApprove = 3*time.Second, true
 	}
-	b, err := newSandbox(o)
+	secret := fault.NewSecret(exactsim.ClientSecret)
+	if o.secretFile != "" {
+		var err error
+		if secret, err = a.givenSecret(ctx, "--client-secret-file", o.secretFile, ""); err != nil {
+			return err
+		}
+	}
+	if o.limits != "" {
+		if err := setLimits(&o.Config, o.limits); err != nil {
+			return err
+		}
+	}
+	b, err := newSandbox(o, secret)
 	if err != nil {
 		return err
 	}
@@ -95,10 +128,33 @@ type sandbox struct {
 	server  *http.Server
 	values  config.Values
 	profile config.Settings
+	secret  fault.Secret
+	caFile  string // with --tls
+	http    *http.Transport
 	dir     string // for configuration and records, separate from the user's own
 }
 
-func newSandbox(o sandboxOptions) (*sandbox, error) {
+// setLimits sets limits as --limits has them.
+func setLimits(c *exactsim.Config, text string) error {
+	limits := map[string]*int{"minute": &c.MinuteLimit, "day": &c.DailyLimit, "errors": &c.ErrorLimit}
+	if text == "off" {
+		text = "minute=off,day=off,errors=off"
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(part, "=")
+		n, err := strconv.Atoi(value)
+		switch {
+		case limits[name] != nil && value == "off":
+			n = -1
+		case limits[name] == nil || err != nil || n < 1:
+			return usagef("--limits %q: want off, or as minute=60,day=5000,errors=off", text)
+		}
+		*limits[name] = n
+	}
+	return nil
+}
+
+func newSandbox(o sandboxOptions, secret fault.Secret) (*sandbox, error) {
 	host, _, err := net.SplitHostPort(o.addr)
 	if err != nil || !config.IsLoopback(host) {
 		return nil, usagef("--addr %q: want a loopback address and a port, as 127.0.0.1:8080", o.addr)
@@ -107,27 +163,57 @@ func newSandbox(o sandboxOptions) (*sandbox, error) {
 	if err != nil {
 		return nil, usagef("--addr: %w", err)
 	}
-	b := &sandbox{sim: exactsim.New(exactsim.Config{TokenLife: o.tokenLife, AutoApprove: o.autoApprove})}
+	if !o.strict {
+		o.Window = min(30*time.Second, o.TokenLife/2)
+	}
+	b := &sandbox{sim: exactsim.New(o.Config), secret: secret, http: http.DefaultTransport.(*http.Transport).Clone()}
 	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
-	go b.server.Serve(listener) // ends with close
 
 	redirect := o.redirectURI
 	if redirect == "" {
 		redirect, err = freeRedirectURI()
 	}
-	b.sim.AddCast(redirect)
+	cast := b.sim.AddCast(redirect)
+	cast.App.ClientSecret, cast.Anna.Divisions = secret.Reveal(), exactsim.Divisions(o.divisions)
+	b.sim.AddApp(cast.App)
+	b.sim.AddUser(cast.Anna)
 	b.values = config.Values{"base_url": "http://" + listener.Addr().String(), "client_id": exactsim.ClientID, "redirect_uri": redirect}
-	if err == nil {
-		b.profile, err = config.Settle("sandbox", b.values)
-	}
 	if err == nil {
 		b.dir, err = os.MkdirTemp("", "exactauth-sandbox-")
 	}
+	serve := b.server.Serve
+	if err == nil && o.tls {
+		b.values["base_url"] = "https://" + listener.Addr().String()
+		serve = func(l net.Listener) error { return b.server.ServeTLS(l, "", "") }
+		err = b.makeCertificate(host)
+	}
+	if err == nil {
+		b.profile, err = config.Settle("sandbox", b.values)
+	}
+	go serve(listener) // ends with close
 	if err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
+}
+
+// makeCertificate makes a certificate for the server, which b.http accepts, and writes it
+// to a file without its key.
+func (b *sandbox) makeCertificate(host string) error {
+	both, err := callback.NewCertificate(host, time.Now())
+	if err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair(both, both)
+	if err != nil {
+		return err
+	}
+	b.server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+	b.http.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+	b.http.TLSClientConfig.RootCAs.AddCert(pair.Leaf)
+	b.caFile = filepath.Join(b.dir, "ca.pem")
+	return os.WriteFile(b.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}), 0o600)
 }
 
 func (b *sandbox) close() {
@@ -157,23 +243,30 @@ func (b *sandbox) client() *exactauth.Client {
 	return &exactauth.Client{
 		Profile:      b.profile,
 		Store:        tokenstore.NewFiles(b.stateDir(), nil),
-		ClientSecret: func(context.Context) (fault.Secret, error) { return fault.NewSecret(exactsim.ClientSecret), nil },
+		ClientSecret: func(context.Context) (fault.Secret, error) { return b.secret, nil },
+		Transport:    b.http,
 	}
 }
 
 // describeSandbox prints what another program needs. The secret is good at the
 // simulator only.
 func (a *app) describeSandbox(b *sandbox) error {
-	shown := map[string]string{"client_secret": exactsim.ClientSecret, "state_dir": b.stateDir()}
+	shown := map[string]string{"client_secret": b.secret.Reveal(), "state_dir": b.stateDir()}
 	maps.Copy(shown, b.values)
 	if a.JSON {
 		shown["region"] = "nl"
+		if b.caFile != "" {
+			shown["ca_file"] = b.caFile
+		}
 		return a.PrintJSON(shown)
 	}
 	shown["profile"] = b.profile.Name
 	text := "# A simulated Exact Online, region nl. To use it from another shell:\n"
 	for _, name := range slices.Sorted(maps.Keys(shown)) {
 		text += fmt.Sprintf("export EXACTAUTH_%s=%s\n", strings.ToUpper(name), shown[name])
+	}
+	if b.caFile != "" {
+		text += "export SSL_CERT_FILE=" + b.caFile + "\n"
 	}
 	err := a.Print(text)
 	a.Say("Then: exactauth login; exactauth token. Sign in as %s with any password.\nServing until Ctrl-C.", exactsim.Anna().Email)
@@ -183,7 +276,7 @@ func (a *app) describeSandbox(b *sandbox) error {
 // inSandbox runs a command with a profile that is ready to use.
 func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error {
 	c := b.client()
-	if err := c.SetClientSecret(ctx, fault.NewSecret(exactsim.ClientSecret), false); err != nil {
+	if err := c.SetClientSecret(ctx, b.secret, false); err != nil {
 		return err
 	}
 	inDir := func(name string) string { return map[string]string{"EXACTAUTH_CONFIG_DIR": b.dir}[name] }
@@ -205,6 +298,9 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	// No setting of the user's own leads the command out of the sandbox.
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") })
 	env = append(env, "EXACTAUTH_CONFIG_DIR="+b.dir, "EXACTAUTH_STATE_DIR="+b.stateDir())
+	if b.caFile != "" { // as Go, OpenSSL and Python know it, and Node
+		env = append(env, "SSL_CERT_FILE="+b.caFile, "NODE_EXTRA_CA_CERTS="+b.caFile)
+	}
 	// Where no exactauth is installed, "exactauth" is this program.
 	path, err := findCommand(command[0])
 	if self, selfErr := os.Executable(); selfErr == nil && filepath.Base(self) == "exactauth" {
@@ -233,10 +329,10 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 		say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 		if a.CanOpen() {
 			a.Open(i.URL)
-			go follow(ctx, 3*time.Second, i.URL) // in case it does not come
+			go b.follow(ctx, 3*time.Second, i.URL) // in case it does not come
 		} else {
 			say("(There is no browser here, so the demo goes there itself.)")
-			go follow(ctx, 0, i.URL)
+			go b.follow(ctx, 0, i.URL)
 		}
 	}})
 	if err != nil {
@@ -302,7 +398,7 @@ func shortened(s fault.Secret) string {
 }
 
 // follow goes to an address as a browser does, after a pause.
-func follow(ctx context.Context, pause time.Duration, address string) {
+func (b *sandbox) follow(ctx context.Context, pause time.Duration, address string) {
 	if fault.Pause(ctx, pause) != nil {
 		return
 	}
@@ -310,7 +406,7 @@ func follow(ctx context.Context, pause time.Duration, address string) {
 	if err != nil {
 		return
 	}
-	if resp, err := http.DefaultClient.Do(req); err == nil { // otherwise the login times out and says so
+	if resp, err := (&http.Client{Transport: b.http}).Do(req); err == nil { // otherwise the login times out and says so
 		resp.Body.Close()
 	}
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // A failure that all have in common is reported once, in one line.
 func TestAskAtOnceFails(t *testing.T) {
-	b, err := newSandbox(sandboxOptions{addr: "127.0.0.1:0", tokenLife: time.Minute})
+	b, err := newSandbox(sandboxOptions{addr: "127.0.0.1:0", divisions: 1}, fault.NewSecret("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -16,5 +18,14 @@ func TestAskAtOnceFails(t *testing.T) {
 	_, err = askAtOnce(t.Context(), b, 3)
 	if codeOf(err) != exitLogin || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%q, code %d", err, codeOf(err))
+	}
+}
+
+func TestSetLimits(t *testing.T) {
+	for text, want := range map[string][3]int{"off": {-1, -1, -1}, "minute=5,errors=off": {5, 0, -1}, "day=7": {0, 7, 0}} {
+		var c exactsim.Config
+		if err := setLimits(&c, text); err != nil || [3]int{c.MinuteLimit, c.DailyLimit, c.ErrorLimit} != want {
+			t.Errorf("%s: %+v, %v", text, c, err)
+		}
 	}
 }

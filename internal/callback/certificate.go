@@ -28,7 +28,7 @@ const (
 // browser's exception for it holds.
 func selfSigned(ctx context.Context, store record.Store, host string, now time.Time) (tls.Certificate, error) {
 	if store == nil {
-		fresh, err := newCertificate(host, now)
+		fresh, err := NewCertificate(host, now)
 		if err != nil {
 			return tls.Certificate{}, err
 		}
@@ -51,7 +51,7 @@ func selfSigned(ctx context.Context, store record.Store, host string, now time.T
 		if cert, ok = usable(old, host, now); ok {
 			return nil, record.ErrUnchanged
 		}
-		fresh, err := newCertificate(host, now)
+		fresh, err := NewCertificate(host, now)
 		if err != nil {
 			return nil, err
 		}
@@ -73,8 +73,8 @@ func usable(b []byte, host string, now time.Time) (tls.Certificate, bool) {
 	return cert, ok
 }
 
-// newCertificate returns a certificate and its key in PEM.
-func newCertificate(host string, now time.Time) ([]byte, error) {
+// NewCertificate returns a self-signed certificate for host, and its key, in PEM.
+func NewCertificate(host string, now time.Time) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,9 @@ func newCertificate(host string, now time.Time) ([]byte, error) {
 		BasicConstraintsValid: true, // and no CA: it cannot sign for other names
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	if net.ParseIP(host) == nil {
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = append(template.IPAddresses, ip)
+	} else {
 		template.DNSNames = []string{host}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -107,19 +107,19 @@ func TestErrorsDoNotBlock(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{MinuteLimit: -1, DailyLimit: -1, TokenLife: 3 * time.Hour})
 	wrong := func(i int) (int, error) {
-		status, _, _, err := e.try(context.Background(), http.MethodGet, fmt.Sprintf("/api/v1/123456/crm/Accounts(guid'%d')", i), nil, nil)
+		status, _, _, err := e.try(context.Background(), http.MethodGet, fmt.Sprintf("/api/v1/123456/crm/Nothing(guid'%d')", i), nil, nil)
 		return status, err
 	}
 	statuses, err := atOnce(100, wrong)
 	if err != nil || statuses[http.StatusNotFound] != 8 || statuses[http.StatusTooManyRequests] != 92 {
 		t.Errorf("answers %v, %v", statuses, err)
 	}
-	status, _, body := e.get("/api/v1/123456/crm/Accounts")
+	status, _, body := e.get("/api/v1/123456/crm/Nothing")
 	if r := readRefusal(t, body); status != http.StatusTooManyRequests || r.Code != "error_limit" || time.Until(r.RetryAt) < 55*time.Minute || time.Until(r.RetryAt) > time.Hour {
 		t.Errorf("status %d: %s", status, body)
 	}
 	t.Logf("100 at once: %v; then status %d: %s", statuses, status, body)
-	for _, other := range []string{"/api/v1/123456/crm/Contacts", "/api/v1/123457/crm/Accounts"} {
+	for _, other := range []string{"/api/v1/123456/crm/Contacts", "/api/v1/123457/crm/Nothing"} {
 		if status, _, _ := e.get(other); status != http.StatusNotFound {
 			t.Errorf("%s: status %d", other, status)
 		}

@@ -1,10 +1,13 @@
 package exactsim
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +22,8 @@ const (
 func (s *Sim) api(c *call) answer {
 	scheme, text, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	t, live := s.liveAccess(text, c.now)
-	who := caller{endpoint: c.URL.Path}
+	endpoint, _, _ := strings.Cut(c.URL.Path, "(")
+	who := caller{endpoint: endpoint}
 	if t.grant != nil {
 		who.grantKey = t.grantKey
 	}
@@ -35,11 +39,14 @@ func (s *Sim) api(c *call) answer {
 	})
 }
 
+var escapes = regexp.MustCompile(`%[0-9A-F]{2}`)
+
 // unauthorized is the HTML of a redirect to Exact's login page, still with status 401
 // (picqer/exact-php-client#343).
 func unauthorized(c *call) answer {
-	// Percent signs in lower case, as ASP.NET writes them.
-	target := "/docs/Login.aspx?ReturnUrl=" + strings.ToLower(url.QueryEscape(c.URL.Path))
+	// Escapes in lower case, as ASP.NET writes them.
+	path := url.QueryEscape(c.URL.Path)
+	target := "/docs/Login.aspx?ReturnUrl=" + escapes.ReplaceAllStringFunc(path, strings.ToLower)
 	return reply(http.StatusUnauthorized, Unauthorized, "text/html; charset=utf-8",
 		[]byte("<html><head><title>Object moved</title></head><body>\r\n"+
 			`<h2>Object moved to <a href="`+target+`">here</a>.</h2>`+"\r\n</body></html>\r\n"))
@@ -54,18 +61,22 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	if !s.active(k.user) {
 		return apiError(to, http.StatusForbidden, InactiveUser, "Forbidden")
 	}
-	if c.Method != http.MethodGet {
+	user, _ := s.user(k.user)
+	number, path, _ := strings.Cut(strings.TrimPrefix(c.URL.Path, apiPath), "/")
+	path, key, _ := strings.Cut(path, "(")
+	r, known := resources[strings.ToLower(path)]
+	division, err := strconv.Atoi(number)
+	if c.URL.Path == mePath {
+		r, known, err = meResource, true, nil
+	}
+	if !known || err != nil {
+		return apiError(to, http.StatusNotFound, NotFound, "Resource not found for the segment '"+path+"'.")
+	}
+	if c.Method != http.MethodGet && !(c.Method == http.MethodPost && r.add != nil && key == "") {
 		return methodNotAllowed(http.MethodGet)
 	}
-	user, _ := s.user(k.user)
 	if c.URL.Path == mePath {
-		return serveFeed(c, to, me(user, c))
-	}
-
-	number, list, _ := strings.Cut(strings.TrimPrefix(c.URL.Path, apiPath), "/")
-	division, err := strconv.Atoi(number)
-	if err != nil || !slices.Contains([]string{"system/Divisions", "system/AllDivisions", "hrm/Divisions"}, list) {
-		return apiError(to, http.StatusNotFound, APIError, "Resource not found for the segment.")
+		return serveFeed(c, to, feed{r, []entity{me(user, c)}})
 	}
 	i := slices.IndexFunc(user.Divisions, func(d Division) bool { return d.Code == division })
 	if i < 0 {
@@ -73,23 +84,67 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	}
 	headers, ok := s.spendCall(k.client, division, c.now)
 	var a answer
+	f := feed{resource: r}
 	switch {
 	case !ok:
 		a = empty(http.StatusTooManyRequests, RateLimited)
-	case s.apps[k.client].NoDivisionScope:
-		a = apiError(to, http.StatusForbidden, APIError,
-			"Forbidden - Application Scope Violated. Cannot read 'organization.administration' scope.")
+	case r.scope == divisionScope && s.apps[k.client].NoDivisionScope:
+		a = apiError(to, http.StatusForbidden, APIError, "Forbidden - Application Scope Violated. Cannot read '"+r.scope+"' scope.")
+	case c.Method == http.MethodPost:
+		a = r.add(s, c, to, f, division)
+	case key != "":
+		f.entities = r.list(s, c, user, user.Divisions[i])
+		at := slices.IndexFunc(f.entities, func(e entity) bool { return address(e[r.key]) == "("+key })
+		if at < 0 {
+			a = apiError(to, http.StatusNotFound, NotFound, "Resource not found for the segment '"+path+"'.")
+			break
+		}
+		a = serveEntity(http.StatusOK, to, f, c, f.entities[at])
 	default:
-		a = serveFeed(c, to, s.divisions(list, user, user.Divisions[i]))
+		f.entities = r.list(s, c, user, user.Divisions[i])
+		a = serveFeed(c, to, f)
 	}
 	maps.Copy(a.header, headers)
 	return a
 }
 
+// resource is an endpoint that shows entities.
+type resource struct {
+	model   string // type name of the entities
+	key     string // property that names an entity in its address
+	scope   string // that an app needs to read it
+	page    int    // entities in one reply
+	selects bool   // it wants $select or $top=1
+
+	list func(s *Sim, c *call, u User, at Division) []entity
+	add  func(s *Sim, c *call, to format, f feed, division int) answer // nil if nothing can be created
+}
+
+const divisionScope = "organization.administration"
+
+var meResource = resource{model: "Exact.Web.Api.Models.System.Me", key: "UserID", page: 60}
+
+// resources are the endpoints of a division, by their path in lower case. A reply has
+// at most 60 entities (Exact KB "REST API - Restrictions"), of bulk and sync 1,000; these two want a
+// $select (Exact KB "OData best practices"; websmurf/laravel-exact-online#30).
+// System/Divisions has the divisions that the user can open, system/AllDivisions all there are,
+// hrm/Divisions those of the licence of the division in the address (Exact KB "REST API reference").
+var resources = map[string]resource{
+	"system/divisions": {"Exact.Web.Api.Models.System.Division", "Code", divisionScope, 60, false,
+		divisions("Hid", "IsMainDivision", func(_, _ Division, mine bool) bool { return mine }), nil},
+	"system/alldivisions": {"Exact.Web.Api.Models.System.Division", "Code", divisionScope, 60, false,
+		divisions("Hid", "IsMainDivision", func(_, _ Division, _ bool) bool { return true }), nil},
+	"hrm/divisions": {"Exact.Web.Api.Models.HRM.Division", "Code", divisionScope, 60, false,
+		divisions("HID", "Main", func(d, at Division, mine bool) bool { return mine && d.CustomerName == at.CustomerName }), nil},
+	"crm/accounts":      {"Exact.Web.Api.Models.CRM.Account", "ID", "crm.accounts", 60, false, listAccounts, addAccount},
+	"bulk/crm/accounts": {"Exact.Web.Api.Models.Bulk.CRM.Account", "ID", "crm.accounts", 1000, true, listAccounts, nil},
+	"sync/crm/accounts": {"Exact.Web.Api.Models.Sync.CRM.Account", "ID", "crm.accounts", 1000, true, syncAccounts, nil},
+}
+
 // me has the properties that public clients read: passport-exact 0.1.4 fails without
 // any of its thirteen, and reads UserID and CurrentDivision only if they have a type.
 // The values of Title, Gender and Language are of the kind in its tests.
-func me(u User, c *call) feed {
+func me(u User, c *call) entity {
 	names := strings.Fields(u.FullName) // first name, prefix of the last name, last name
 	e := entity{
 		"CurrentDivision":         u.CurrentDivision,
@@ -109,43 +164,104 @@ func me(u User, c *call) feed {
 	for _, name := range strings.Fields("FirstName Initials LastName MiddleName Mobile Nationality Phone PhoneExtension Title") {
 		e[name] = nil
 	}
-	if n := len(names); n > 0 {
-		e["FirstName"] = names[0]
-		if n > 1 {
-			e["LastName"] = names[n-1]
-		}
-		if n > 2 {
-			e["MiddleName"] = strings.Join(names[1:n-1], " ")
+	for i, name := range names {
+		switch {
+		case i == 0:
+			e["FirstName"] = name
+		case i == len(names)-1:
+			e["LastName"] = name
+		default:
+			e["MiddleName"] = strings.Join(names[1:len(names)-1], " ")
 		}
 	}
-	return feed{"Exact.Web.Api.Models.System.Me", "UserID", []entity{e}}
+	return e
 }
 
-// divisions returns one of the three lists: system/Divisions has those that the
-// user can open, system/AllDivisions all there are, hrm/Divisions those of the
-// licence of the division in the address (Exact KB "REST API reference").
-func (s *Sim) divisions(list string, u User, at Division) feed {
-	visible := u.Divisions
-	hid, main, model := "Hid", "IsMainDivision", "Exact.Web.Api.Models.System.Division"
-	switch list {
-	case "system/AllDivisions":
-		for _, other := range s.users {
-			visible = slices.Concat(visible, other.Divisions)
+// divisions returns a list of the divisions that are visible from one of them.
+func divisions(hid, main string, visible func(d, at Division, mine bool) bool) func(*Sim, *call, User, Division) []entity {
+	return func(s *Sim, _ *call, u User, at Division) []entity {
+		found := map[int]entity{}
+		for i, other := range append([]User{u}, s.users...) {
+			for _, d := range other.Divisions {
+				if found[d.Code] == nil && visible(d, at, i == 0) {
+					found[d.Code] = entity{
+						"Code": d.Code, "Current": d.Code == at.Code, "CustomerName": d.CustomerName, "Description": d.Description,
+						hid: d.HID, main: d.Main, "Status": d.Status,
+					}
+				}
+			}
 		}
-	case "hrm/Divisions":
-		hid, main, model = "HID", "Main", "Exact.Web.Api.Models.HRM.Division"
-		visible = slices.DeleteFunc(slices.Clone(visible), func(d Division) bool { return d.CustomerName != at.CustomerName })
+		var all []entity
+		for _, code := range slices.Sorted(maps.Keys(found)) {
+			all = append(all, found[code])
+		}
+		return all
 	}
-	visible = slices.SortedStableFunc(slices.Values(visible), func(a, b Division) int { return a.Code - b.Code })
-	visible = slices.CompactFunc(visible, func(a, b Division) bool { return a.Code == b.Code })
-	f := feed{model: model, key: "Code"}
-	for _, d := range visible {
-		f.entities = append(f.entities, entity{
-			"Code": d.Code, "Current": d.Code == at.Code, "CustomerName": d.CustomerName, "Description": d.Description,
-			hid: d.HID, main: d.Main, "Status": d.Status,
-		})
+}
+
+// accountsAtFirst is how many accounts a division has, so that a list has two pages.
+const accountsAtFirst = 75
+
+func listAccounts(s *Sim, c *call, _ User, at Division) []entity {
+	for n := len(s.accounts[at.Code]); n < accountsAtFirst; n++ {
+		s.addAccount(c, at.Code, guid(fmt.Sprintf("00000000-0000-4000-8000-%06d%06d", at.Code%1e6, n+1)), entity{"Name": fmt.Sprintf("Klant %d B.V.", n+1)})
 	}
-	return f
+	return s.accounts[at.Code]
+}
+
+// syncAccounts is the list with the row version that the sync endpoints filter by.
+func syncAccounts(s *Sim, c *call, u User, at Division) []entity {
+	var all []entity
+	for i, e := range listAccounts(s, c, u, at) {
+		e = maps.Clone(e)
+		e["Timestamp"] = int64(i + 1)
+		all = append(all, e)
+	}
+	return all
+}
+
+// addAccount adds an account and gives it the next code. Codes have 18 characters, with blanks
+// in front (picqer/exact-php-client, Findable::findId).
+func (s *Sim) addAccount(c *call, division int, id guid, values entity) entity {
+	e := entity{
+		"City": nil, "Code": fmt.Sprintf("%18d", len(s.accounts[division])+1), "Country": "NL", "Created": c.now, "Division": division,
+		"Email": nil, "ID": id, "IsSupplier": false, "Modified": c.now, "Name": nil, "Phone": nil, "Status": "C", "VATNumber": nil,
+	}
+	maps.Copy(e, values)
+	s.accounts[division] = append(s.accounts[division], e)
+	return e
+}
+
+// addAccount answers a POST.
+func addAccount(s *Sim, c *call, to format, f feed, division int) answer {
+	invalid := func(message string) answer { return apiError(to, http.StatusBadRequest, APIError, message) }
+	var values entity
+	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" || json.Unmarshal(c.body, &values) != nil {
+		return invalid("Error processing request stream.")
+	}
+	if name, _ := values["Name"].(string); name == "" {
+		return invalid("Mandatory: Name")
+	}
+	have := listAccounts(s, c, User{}, Division{Code: division})[0]
+	for name, v := range values {
+		like, ok := have[name]
+		switch v.(type) {
+		case string:
+			_, isText := like.(string)
+			ok = ok && (isText || like == nil)
+		case bool:
+			_, isBool := like.(bool)
+			ok = ok && isBool
+		default:
+			ok = ok && v == nil
+		}
+		if !ok {
+			return invalid("Error processing request stream. The property '" + name + "' cannot be written with this value.")
+		}
+	}
+	id := fmt.Sprintf("%x", s.random(16))
+	id = id[:8] + "-" + id[8:12] + "-4" + id[13:16] + "-8" + id[17:20] + "-" + id[20:]
+	return serveEntity(http.StatusCreated, to, f, c, s.addAccount(c, division, guid(id), values))
 }
 
 // negotiate picks the format: Atom unless JSON is asked for; application/xml is

@@ -179,18 +179,25 @@ func TestAPIErrors(t *testing.T) {
 		body        string
 		reason      string
 	}{
-		"no access":          {"/api/v1/999/system/Divisions", p.Access, 403, `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`, "NoDivisionAccess"},
-		"unknown property":   {"/api/v1/current/Me?$select=Nope", p.Access, 400, `{"error":{"code":"","message":{"lang":"","value":"Could not find a property named 'Nope'`, ""},
-		"unknown option":     {"/api/v1/100/system/Divisions?$filter=Code+eq+1", p.Access, 400, "$filter", ""},
-		"repeated option":    {"/api/v1/100/system/Divisions?$top=1&$top=2", p.Access, 400, "repeated", ""},
-		"bad top":            {"/api/v1/100/system/Divisions?$top=x", p.Access, 400, "$top", ""},
-		"bad skiptoken":      {"/api/v1/100/system/Divisions?$skiptoken=7", p.Access, 400, "$skiptoken", ""},
-		"unknown resource":   {"/api/v1/100/crm/Accounts", p.Access, 404, `{"error":`, ""},
-		"no such division":   {"/api/v1/x/system/Divisions", p.Access, 404, `{"error":`, ""},
-		"scope":              {"/api/v1/100/system/Divisions", narrow.Access, 403, "Application Scope Violated. Cannot read 'organization.administration' scope.", ""},
-		"unknown token":      {"/api/v1/current/Me", "x", 401, `<a href="/docs/Login.aspx?ReturnUrl=%2fapi%2fv1%2fcurrent%2fme">`, ""},
-		"refresh token":      {"/api/v1/current/Me", p.Refresh, 401, "Object moved", ""},
-		"outside of the api": {"/nothing", p.Access, 404, "", ""},
+		"no access":           {"/api/v1/999/system/Divisions", p.Access, 403, `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`, "NoDivisionAccess"},
+		"unknown property":    {"/api/v1/current/Me?$select=Nope", p.Access, 400, `{"error":{"code":"","message":{"lang":"","value":"Could not find a property named 'Nope'`, ""},
+		"unknown option":      {"/api/v1/100/system/Divisions?$expand=Code", p.Access, 400, "$expand", ""},
+		"unknown filter":      {"/api/v1/100/system/Divisions?$filter=startswith(Description,'A')", p.Access, 400, "does not understand the $filter", ""},
+		"unfinished filter":   {"/api/v1/100/system/Divisions?$filter=Code+eq+1+and+", p.Access, 400, "ends with 'and'", ""},
+		"filter's property":   {"/api/v1/100/system/Divisions?$filter=Nope+eq+1", p.Access, 400, "'Nope'", ""},
+		"filter's type":       {"/api/v1/100/crm/Accounts?$filter=ID+eq+'x'", p.Access, 400, "incompatible with operand types", ""},
+		"order by nothing":    {"/api/v1/100/system/Divisions?$orderby=Nope", p.Access, 400, "'Nope'", ""},
+		"bulk without select": {"/api/v1/100/bulk/CRM/Accounts", p.Access, 400, "Please add a $select or a $top=1 statement to the query string.", ""},
+		"no such account":     {"/api/v1/100/crm/Accounts(guid'x')", p.Access, 404, `{"error":`, ""},
+		"repeated option":     {"/api/v1/100/system/Divisions?$top=1&$top=2", p.Access, 400, "repeated", ""},
+		"bad top":             {"/api/v1/100/system/Divisions?$top=x", p.Access, 400, "$top", ""},
+		"bad skiptoken":       {"/api/v1/100/system/Divisions?$skiptoken=7", p.Access, 400, "$skiptoken", ""},
+		"unknown resource":    {"/api/v1/100/crm/Contacts", p.Access, 404, `{"error":`, ""},
+		"no such division":    {"/api/v1/x/system/Divisions", p.Access, 404, `{"error":`, ""},
+		"scope":               {"/api/v1/100/system/Divisions", narrow.Access, 403, "Application Scope Violated. Cannot read 'organization.administration' scope.", ""},
+		"unknown token":       {"/api/v1/current/Me", "x", 401, `<a href="/docs/Login.aspx?ReturnUrl=%2fapi%2fv1%2fcurrent%2fMe">`, ""},
+		"refresh token":       {"/api/v1/current/Me", p.Refresh, 401, "Object moved", ""},
+		"outside of the api":  {"/nothing", p.Access, 404, "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -211,6 +218,59 @@ func TestAPIErrors(t *testing.T) {
 	w.AddUser(user())
 	w.Advance(600 * time.Second)
 	w.want(w.api("/api/v1/current/Me", p.Access), 401, "Object moved")
+}
+
+// TestAccounts has the requests that public clients make: picqer's find and findId, ossobv's
+// set_division, a page of bulk and of sync, and an account that is created and read back.
+func TestAccounts(t *testing.T) {
+	w := newWorld(t, exactsim.Config{})
+	p := w.login()
+	const base, first = "/api/v1/100/crm/Accounts", "00000000-0000-4000-8000-000100000001"
+	for query, want := range map[string]string{
+		"?$filter=ID+eq+guid'" + strings.ToUpper(first) + "'&$top=1":                                           `"Code":"                 1"`,
+		"?$filter=Code+eq+'++++++++++++++++72'&$top=1&$select=ID&$orderby=ID":                                  `000072'`,
+		"?$filter=trim(Code)+eq+'2'+and+(Name+eq+'Klant+2+B.V.')&$select=Name":                                 `"Name":"Klant 2 B.V."}]}}`,
+		"?$select=ID&$filter=Name+eq+'DOES_NOT_EXIST'":                                                         `{"d":{"results":[]}}`,
+		"?$filter=Modified+ge+datetime'2020-01-01'+and+IsSupplier+eq+false&$inlinecount=allpages&$select=Code": `"__count":"75","__next":"`,
+		"?$orderby=Name+desc&$top=1&$select=Name":                                                              `"Name":"Klant 9 B.V."}]}}`,
+		"?$filter=City+eq+'Delft'&$select=ID":                                                                  `{"d":{"results":[]}}`,
+		"(guid'" + first + "')":                                                                                `{"d":{"__metadata":{"uri":"` + w.url + base + `(guid'` + first + `')"`,
+	} {
+		w.want(w.api(base+query, p.Access), 200, want)
+	}
+	w.want(w.api("/api/v1/100/bulk/CRM/Accounts?$select=ID", p.Access), 200, `000075"}]}}`)
+	w.want(w.api("/api/v1/100/sync/CRM/Accounts?$select=Timestamp&$filter=Timestamp+gt+74L", p.Access), 200, `"Timestamp":"75"}]}}`)
+
+	post := func(contentType, body string) result {
+		r := w.request("POST", base, body)
+		r.Header.Set("Accept", "application/json")
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Authorization", "Bearer "+p.Access)
+		return w.do(r)
+	}
+	r := post("application/json; charset=utf-8", `{"Name":"Nieuw","City":"Delft","IsSupplier":true,"Email":null}`)
+	w.want(r, 201, `"Code":"                76"`)
+	path, ok := strings.CutPrefix(r.header.Get("Location"), w.url)
+	if !ok || !strings.HasPrefix(path, base+"(guid'") {
+		t.Fatalf("Location: %q", r.header.Get("Location"))
+	}
+	if got := w.api(path, p.Access); got.status != 200 || got.body != r.body {
+		t.Errorf("read back: %d %s", got.status, got.body)
+	}
+	w.want(w.api(base+"?$filter=City+eq+'Delft'&$select=Name", p.Access), 200, `"Name":"Nieuw"}]}}`)
+	for body, want := range map[string]string{
+		`{"City":"Delft"}`:          "Mandatory: Name",
+		`{"Name":"A","Nope":"B"}`:   "'Nope'",
+		`{"Name":"A","Division":1}`: "'Division'",
+		`{"Name":"A","Email":true}`: "'Email'",
+		`[]`:                        "request stream",
+	} {
+		w.want(post("application/json", body), 400, want)
+	}
+	w.want(post("text/plain", `{"Name":"A"}`), 400, "request stream")
+	entry := w.request("GET", path, "")
+	entry.Header.Set("Authorization", "Bearer "+p.Access)
+	w.want(w.do(entry), 200, `standalone="yes"?>`+"\n"+`<entry xml:base="`+w.url+`/api/v1/100/crm/" xmlns:d=`)
 }
 
 func TestRateLimits(t *testing.T) {
@@ -251,6 +311,10 @@ func TestAPIErrorBlock(t *testing.T) {
 	}
 	w.want(w.api("/api/v1/current/Me", p.Access), 429, "")
 	w.want(w.api("/api/v1/100/system/Divisions", p.Access), 200, "") // another endpoint
+	w.want(w.do(w.request("GET", "/sandbox/unblock", "")), 404, "")
+	w.want(w.api("/api/v1/current/Me", p.Access), 429, "")
+	w.want(w.do(w.request("POST", "/sandbox/unblock", "")), 204, "")
+	w.want(w.api("/api/v1/current/Me", p.Access), 200, "")
 	w.Advance(570 * time.Second)
 	w.tokens(w.refresh(p.Refresh)) // and another
 }

@@ -3,6 +3,7 @@ package exactsim
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -12,6 +13,7 @@ const (
 	// Exact signs people in on another host; the paths of these pages are ours.
 	signInPath  = "/sandbox/sign-in"
 	consentPath = "/sandbox/consent"
+	unblockPath = "/sandbox/unblock"
 )
 
 // pendingLife is how long the pages of an authorize request can be used.
@@ -26,6 +28,7 @@ type pending struct {
 	redirectURI string
 	state       []string // as it came: none or one
 	started     time.Time
+	implicit    bool // the app gets an access token at once, and no refresh token
 }
 
 // authorize answers the authorize endpoint.
@@ -40,7 +43,7 @@ func (s *Sim) authorize(c *call) answer {
 	// Neither of the next two may redirect: the address has not been proven to be
 	// the app's. The words are Exact's (picqer/exact-php-client#617, #488,
 	// websmurf/laravel-exact-online#8).
-	app, ok := s.apps[q.Get("client_id")]
+	app, ok := s.apps[s.appID(q.Get("client_id"))]
 	if !ok {
 		return s.problemPage(http.StatusBadRequest, "Client with identifier '"+q.Get("client_id")+"' not found.")
 	}
@@ -52,8 +55,9 @@ func (s *Sim) authorize(c *call) answer {
 		redirectURI: app.RedirectURI,
 		state:       q["state"],
 		started:     c.now,
+		implicit:    q.Get("response_type") == "token",
 	}
-	if q.Get("response_type") != "code" {
+	if !p.implicit && q.Get("response_type") != "code" {
 		return p.redirect(UnsupportedResponseType, url.Values{"error": {"unsupported_response_type"}})
 	}
 	suggested, known := s.user(s.suggested)
@@ -147,7 +151,19 @@ func (s *Sim) consent(c *call) answer {
 }
 
 func (s *Sim) approve(c *call, p *pending, u User) answer {
-	code := s.newCode(grantKey{p.client, u.ID}, p.redirectURI, c.now)
+	k := grantKey{p.client, u.ID}
+	if p.implicit {
+		// Whether this ends an earlier sign-in is unknown: it does not here.
+		g := s.grants[k]
+		if g == nil || !g.live() {
+			g = &grant{grantKey: k}
+			s.grants[k] = g
+		}
+		// As answered in 2015 (MrSwitch/hello.js#326).
+		return p.redirect(TokenInAddress, url.Values{"token_type": {"bearer"}, "access_token": {s.newAccess(c, g, -1)},
+			"scope": {"exactonline"}, "expires_in": {strconv.Itoa(int(s.cfg.TokenLife / time.Second))}})
+	}
+	code := s.newCode(k, p.redirectURI, c.now)
 	return p.redirect(CodeIssued, url.Values{"code": {code}})
 }
 
@@ -156,6 +172,9 @@ func (p *pending) redirect(outcome Outcome, v url.Values) answer {
 	sep := "?"
 	if strings.Contains(p.redirectURI, "?") {
 		sep = "&"
+	}
+	if p.implicit {
+		sep = "#"
 	}
 	// Encoded separately, because state comes last and Encode sorts.
 	location := p.redirectURI + sep + v.Encode()

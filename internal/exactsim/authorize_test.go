@@ -132,10 +132,41 @@ func TestAuthorizeErrors(t *testing.T) {
 		})
 	}
 	w := newWorld(t, exactsim.Config{})
-	r := w.get(authorizePath("response_type", "token"))
+	r := w.get(authorizePath("response_type", "id_token"))
 	if got := r.header.Get("Location"); r.status != 302 || got != redirectURI+"?error=unsupported_response_type&state=s+%26+t" {
 		t.Errorf("got %d %s", r.status, got)
 	}
+}
+
+// A client id in braces or in capitals is the app's, at both endpoints.
+func TestClientIDForms(t *testing.T) {
+	for _, id := range []string{"{" + clientID + "}", "ABCDEF00-2222-3333-4444-555555555555", "{ABCDEF00-2222-3333-4444-555555555555}"} {
+		w := newWorld(t, exactsim.Config{AutoApprove: true})
+		w.AddApp(exactsim.App{ClientID: "abcdef00-2222-3333-4444-555555555555", ClientSecret: secret, RedirectURI: redirectURI})
+		r := w.get(authorizePath("client_id", id))
+		back, err := url.Parse(r.header.Get("Location"))
+		if err != nil || back.Query().Get("code") == "" {
+			t.Fatalf("%s: %d %s", id, r.status, r.header.Get("Location"))
+		}
+		w.tokens(w.post(url.Values{"grant_type": {"authorization_code"}, "code": {back.Query().Get("code")}, "redirect_uri": {redirectURI},
+			"client_id": {id}, "client_secret": {secret}}))
+	}
+}
+
+// The implicit grant has an access token that works and no refresh token, and leaves a sign-in alone.
+func TestImplicit(t *testing.T) {
+	w := newWorld(t, exactsim.Config{AutoApprove: true})
+	p := w.login()
+	address, fragment, _ := strings.Cut(w.get(authorizePath("response_type", "token")).header.Get("Location"), "#")
+	v, err := url.ParseQuery(fragment)
+	if err != nil || address != redirectURI || v.Get("token_type") != "bearer" || v.Get("expires_in") != "600" || v.Get("state") != "s & t" || v.Has("refresh_token") {
+		t.Fatalf("got %s#%s: %v", address, fragment, err)
+	}
+	w.want(w.api("/api/v1/current/Me", v.Get("access_token")), 200, userID)
+	w.Advance(570 * time.Second)
+	w.tokens(w.refresh(p.Refresh))
+	w.Advance(30 * time.Second)
+	w.want(w.api("/api/v1/current/Me", v.Get("access_token")), 401, "")
 }
 
 // TestForms has forms that did not come from a page in the same browser.

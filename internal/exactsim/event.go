@@ -52,10 +52,12 @@ const (
 	MethodNotAllowed    Outcome = "method not allowed"            // of every endpoint but this one
 	NotFound            Outcome = "not found"                     // no endpoint at all
 	RedirectFollowed    Outcome = "redirect followed"             // the path that Redirect points to
+	Unblocked           Outcome = "unblocked"                     // /sandbox/unblock, see Sim.Unblock
 
 	// Authorize endpoint and its pages.
 	CodeIssued              Outcome = "code issued"
-	Denied                  Outcome = "denied" // by the user
+	TokenInAddress          Outcome = "access token in the address" // response_type=token
+	Denied                  Outcome = "denied"                      // by the user
 	SignedIn                Outcome = "signed in"
 	SignInShown             Outcome = "sign-in page"
 	ConsentShown            Outcome = "consent page"

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +58,24 @@ const (
 	// Gateway sends the JSON of a fault in the Apigee gateway in front of Exact,
 	// by default with status 404.
 	Gateway FaultKind = "gateway"
+	// GatewayVariables is another one, by default with status 500
+	// (exactonline/exactonline-api-dotnet-client#152).
+	GatewayVariables FaultKind = "gateway-variables"
+	// InvalidGrant refuses a refresh token for a reason of Exact's own, by default with
+	// status 400: five minutes after it was issued, and on other days for good
+	// (picqer/exact-php-client#471 and #573, websmurf/laravel-exact-online#25). A
+	// refusal at night after which the same token works was seen, too
+	// (picqer/exact-php-client#497).
+	InvalidGrant FaultKind = "invalid-grant"
+	// ScopeViolated is an app without a scope that the endpoint needs, which since 2024
+	// a production app meets without a review (picqer/exact-php-client#659). Status 403.
+	ScopeViolated FaultKind = "scope-violated"
+	// DivisionScope is a user without the division, in the app's consent. Status 403
+	// (barcodescan.nl).
+	DivisionScope FaultKind = "division-scope"
+	// Identity is the sign-in page for an account that One Exact Identity does not let
+	// connect (status.exact.com, April 2026). Its status is unknown; here 403.
+	Identity FaultKind = "identity"
 	// Status sends an empty body, by default with status 503.
 	Status FaultKind = "status"
 	// HTML sends a web page, by default with status 200.
@@ -90,18 +110,89 @@ const (
 	Raw FaultKind = "raw"
 )
 
-// FaultKinds are all kinds.
-var FaultKinds = []FaultKind{Slow, Drop, Empty, Gateway, Status, HTML, Truncated, CutBody, CutLate, Form, ByteOrderMark, Huge, NoRefreshToken,
-	EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError, Redirect, Raw}
+// spoiling is what a kind of fault does with a reply.
+type spoiling struct {
+	carries bool // made of the right reply, for which the request must be carried out
+	reply   func(f Fault, right answer, c *call) answer
+}
 
-// carriesReply reports whether the kind is made of the right reply, for which the
-// request must be carried out.
-func (k FaultKind) carriesReply() bool {
-	switch k {
-	case Truncated, CutBody, CutLate, Form, ByteOrderMark, NoRefreshToken, EmptyRefreshToken, NumberExpiresIn, RefreshTokenInError:
-		return true
+const (
+	redirectedPath = "/api/oauth2/redirected"
+	hugeBody       = 10 << 20
+)
+
+var kinds = map[FaultKind]spoiling{
+	Slow:  {reply: unspoilt},
+	Drop:  {reply: func(_ Fault, right answer, _ *call) answer { return empty(0, right.outcome) }},
+	Empty: {reply: bare(http.StatusOK)},
+	Gateway: says(http.StatusNotFound, "application/json", `{"fault":{"faultstring":"Unable to identify proxy for host: ${host} and url: ${path}",`+
+		`"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`),
+	GatewayVariables: says(http.StatusInternalServerError, "application/json",
+		`{"fault":{"faultstring":"Failed to execute the ExtractVariables: ExtractVariables","detail":{"errorcode":"steps.extractvariables.ExecutionFailed"}}}`),
+	InvalidGrant: says(http.StatusBadRequest, jsonType,
+		`{"error":"invalid_grant","error_description":"Token is not allowed, because of invalid or empty chainId"}`),
+	ScopeViolated: says(http.StatusForbidden, jsonType,
+		`{"error":{"code":"","message":{"lang":"","value":"Forbidden - Application Scope Violated. Cannot read 'crm.accounts' scope."}}}`),
+	DivisionScope: says(http.StatusForbidden, jsonType,
+		`{"error":{"code":"","message":{"lang":"","value":"Forbidden - User division is not within division scope."}}}`),
+	Identity: says(http.StatusForbidden, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head><body><p>"+
+		"Your One Exact Identity account is configured for multiple users. API Connections do not support this type of account.</p></body></html>\n"),
+	Status: {reply: bare(http.StatusServiceUnavailable)},
+	HTML: says(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
+		"<body><h1>Something went wrong</h1></body></html>\n"),
+	Truncated:           {true, func(_ Fault, a answer, _ *call) answer { a.body = a.body[:len(a.body)/2]; return a }},
+	CutBody:             {true, unspoilt},
+	CutLate:             {true, unspoilt},
+	Form:                {true, formEncoded},
+	ByteOrderMark:       {true, func(_ Fault, a answer, _ *call) answer { a.body = append([]byte("\ufeff"), a.body...); return a }},
+	Huge:                says(http.StatusOK, jsonType, `{"access_token":"${huge}","token_type":"bearer","expires_in":"600","refresh_token":"A"}`),
+	NoRefreshToken:      {true, unspoilt},
+	EmptyRefreshToken:   {true, unspoilt},
+	NumberExpiresIn:     {true, unspoilt},
+	RefreshTokenInError: {true, unspoilt},
+	Redirect: {reply: func(f Fault, right answer, _ *call) answer {
+		return redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
+	}},
+	Raw: says(http.StatusOK, jsonType, "${body}"),
+}
+
+// FaultKinds are all kinds.
+var FaultKinds = slices.Sorted(maps.Keys(kinds))
+
+// unspoilt is of the kinds that change the reply elsewhere: when it is made, or when it is sent.
+func unspoilt(_ Fault, right answer, _ *call) answer { return right }
+
+func bare(status int) func(Fault, answer, *call) answer {
+	return func(f Fault, right answer, _ *call) answer { return empty(cmp.Or(f.Status, status), right.outcome) }
+}
+
+func says(status int, contentType, body string) spoiling {
+	return spoiling{reply: func(f Fault, right answer, c *call) answer {
+		text := os.Expand(body, func(name string) string {
+			switch name {
+			case "host":
+				return c.Host
+			case "path":
+				return c.URL.Path
+			case "huge":
+				return strings.Repeat("A", hugeBody)
+			}
+			return f.Body
+		})
+		return reply(cmp.Or(f.Status, status), right.outcome, contentType, []byte(text))
+	}}
+}
+
+func formEncoded(_ Fault, right answer, _ *call) answer {
+	var fields map[string]any
+	if err := json.Unmarshal(right.body, &fields); err != nil {
+		return right // not the reply of the token endpoint
 	}
-	return false
+	form := url.Values{}
+	for name, value := range fields {
+		form.Set(name, fmt.Sprint(value))
+	}
+	return reply(right.status, right.outcome, "application/x-www-form-urlencoded", []byte(form.Encode()))
 }
 
 // Fault is something that goes wrong with one or more replies.
@@ -131,8 +222,7 @@ func (s *Sim) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.On, f.Kind, f.Times = cmp.Or(f.On, TokenEndpoint), cmp.Or(f.Kind, Slow), cmp.Or(f.Times, 1)
-	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) ||
-		!slices.Contains(FaultKinds, f.Kind) {
+	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) || kinds[f.Kind].reply == nil {
 		panic("exactsim: no fault " + string(f.Kind) + " on " + string(f.On))
 	}
 	s.faults = append(s.faults, f)
@@ -167,58 +257,16 @@ func (s *Sim) takeFault(at Endpoint) Fault {
 }
 
 // commits reports whether the request is carried out before the delay.
-func (f Fault) commits() bool { return f.Commit || f.Kind.carriesReply() }
+func (f Fault) commits() bool { return f.Commit || kinds[f.Kind].carries }
 
 // answers reports whether the right reply is needed at all.
-func (f Fault) answers() bool { return f.Kind == "" || f.Kind == Slow || f.Kind.carriesReply() }
-
-const (
-	redirectedPath = "/api/oauth2/redirected"
-	hugeBody       = 10 << 20
-)
+func (f Fault) answers() bool { return f.Kind == "" || f.Kind == Slow || kinds[f.Kind].carries }
 
 // spoil returns the reply that the fault makes of the right one.
 func (f Fault) spoil(right answer, c *call) answer {
 	a := right
-	instead := func(status int, contentType, body string) {
-		a = reply(cmp.Or(f.Status, status), right.outcome, contentType, []byte(body))
-	}
-	const jsonType = "application/json; charset=utf-8"
-	switch f.Kind {
-	case Drop:
-		a = empty(0, right.outcome)
-	case Empty:
-		a = empty(cmp.Or(f.Status, http.StatusOK), right.outcome)
-	case Gateway:
-		text := jsonText("Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path)
-		instead(http.StatusNotFound, "application/json", `{"fault":{"faultstring":`+string(text)+
-			`,"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`)
-	case Status:
-		a = empty(cmp.Or(f.Status, http.StatusServiceUnavailable), right.outcome)
-	case HTML:
-		instead(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
-			"<body><h1>Something went wrong</h1></body></html>\n")
-	case Truncated:
-		a.body = a.body[:len(a.body)/2]
-	case Form:
-		var fields map[string]any
-		if err := json.Unmarshal(a.body, &fields); err != nil {
-			break // not the reply of the token endpoint
-		}
-		form := url.Values{}
-		for name, value := range fields {
-			form.Set(name, fmt.Sprint(value))
-		}
-		a = reply(right.status, right.outcome, "application/x-www-form-urlencoded", []byte(form.Encode()))
-	case ByteOrderMark:
-		a.body = append([]byte("\ufeff"), a.body...)
-	case Huge:
-		instead(http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
-			`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
-	case Redirect:
-		a = redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
-	case Raw:
-		instead(http.StatusOK, jsonType, f.Body)
+	if f.Kind != "" {
+		a = kinds[f.Kind].reply(f, right, c)
 	}
 	if f.RetryAfter != "" {
 		a.header.Set("Retry-After", f.RetryAfter)

@@ -97,6 +97,13 @@ func TestFaults(t *testing.T) {
 			exactsim.Fault{Kind: exactsim.Redirect},
 			func(r result) bool { return r.status == 307 && r.header.Get("Location") == "/api/oauth2/redirected" }, false,
 		},
+		"gateway variables": {exactsim.Fault{Kind: exactsim.GatewayVariables}, func(r result) bool { return r.status == 500 && strings.Contains(r.body, "ExtractVariables") }, false},
+		"invalid grant":     {exactsim.Fault{Kind: exactsim.InvalidGrant}, func(r result) bool { return r.status == 400 && strings.Contains(r.body, `"invalid_grant"`) }, false},
+		"scope violated":    {exactsim.Fault{Kind: exactsim.ScopeViolated}, func(r result) bool { return r.status == 403 && strings.Contains(r.body, "Scope Violated") }, false},
+		"division scope": {exactsim.Fault{Kind: exactsim.DivisionScope}, func(r result) bool {
+			return r.status == 403 && strings.Contains(r.body, "User division is not within division scope")
+		}, false},
+		"identity": {exactsim.Fault{Kind: exactsim.Identity}, func(r result) bool { return r.status == 403 && strings.Contains(r.body, "One Exact Identity") }, false},
 		"raw": {
 			exactsim.Fault{Kind: exactsim.Raw, Status: 418, Body: `{"x":1}`},
 			func(r result) bool { return r.status == 418 && r.body == `{"x":1}` }, false,

@@ -45,6 +45,19 @@ func (s *Sim) underErrorLimit(who caller, c *call, serve func(*call) answer) ans
 	return a
 }
 
+// Unblock forgets the errors and calls so far, and with them every block. So does a POST to
+// /sandbox/unblock, which Exact does not have.
+func (s *Sim) Unblock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unblock()
+}
+
+func (s *Sim) unblock() {
+	clear(s.errors)
+	clear(s.calls)
+}
+
 const day = 24 * time.Hour
 
 // window is a span of UTC, which starts at a multiple of its length, in which the calls

@@ -2,19 +2,19 @@ package exactsim
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-const pageSize = 60 // entities in one reply (Exact KB "REST API - Restrictions")
 
 // format is how a reply of the API is written.
 type format int
@@ -30,8 +30,7 @@ type entity map[string]any
 
 // feed is what an endpoint has to show.
 type feed struct {
-	model    string // type name of the entities
-	key      string // property that names an entity in its address
+	resource
 	entities []entity
 }
 
@@ -65,127 +64,298 @@ func edm(v any) (edmType, inAtom string, inJSON any) {
 
 // serveFeed applies the query options and writes one page of f. An option that
 // the simulator does not know is an error: a client must not take an ignored
-// $filter for an applied one.
+// option for an applied one.
 func serveFeed(c *call, to format, f feed) answer {
 	invalid := func(message string) answer { return apiError(to, http.StatusBadRequest, APIError, message) }
-	if repeats(c.query) {
+	q := c.query
+	if repeats(q) {
 		return invalid("Query option repeated.")
 	}
-	for option := range c.query {
-		if strings.HasPrefix(option, "$") && !slices.Contains([]string{"$select", "$top", "$skiptoken"}, option) {
+	for option := range q {
+		if strings.HasPrefix(option, "$") && !slices.Contains([]string{"$select", "$filter", "$orderby", "$top", "$skiptoken", "$inlinecount"}, option) {
 			return invalid("The simulator does not know the query option '" + option + "'.")
 		}
 	}
-	if after := c.query.Get("$skiptoken"); after != "" {
-		i := slices.IndexFunc(f.entities, func(e entity) bool { return fmt.Sprint(e[f.key]) == after })
+	if f.selects && q.Get("$select") == "" && q.Get("$top") != "1" {
+		return invalid("Please add a $select or a $top=1 statement to the query string.")
+	}
+	entities, problem := filtered(f, q.Get("$filter"))
+	if problem == "" {
+		problem = ordered(f, entities, q.Get("$orderby"))
+	}
+	if problem != "" {
+		return invalid(problem)
+	}
+	count := ""
+	if q.Get("$inlinecount") == "allpages" {
+		count = strconv.Itoa(len(entities))
+	}
+	key := func(e entity) string { return strings.Trim(address(e[f.key]), "()") }
+	if after := q.Get("$skiptoken"); after != "" {
+		i := slices.IndexFunc(entities, func(e entity) bool { return key(e) == after })
 		if i < 0 {
 			return invalid("The $skiptoken is not valid.")
 		}
-		f.entities = f.entities[i+1:]
+		entities = entities[i+1:]
 	}
-	top := len(f.entities)
-	if c.query.Has("$top") {
-		n, err := strconv.Atoi(c.query.Get("$top"))
+	top := len(entities)
+	if q.Has("$top") {
+		n, err := strconv.Atoi(q.Get("$top"))
 		if err != nil || n < 0 {
 			return invalid("The $top is not valid.")
 		}
 		top = min(top, n)
 	}
 	id, next := c.origin()+c.URL.Path, ""
-	if top > pageSize {
-		q := maps.Clone(c.query)
+	if top > f.page {
+		q := maps.Clone(q)
 		maps.DeleteFunc(q, func(option string, _ []string) bool { return !strings.HasPrefix(option, "$") })
-		q.Set("$skiptoken", fmt.Sprint(f.entities[pageSize-1][f.key]))
+		q.Set("$skiptoken", key(entities[f.page-1]))
 		if q.Has("$top") {
-			q.Set("$top", strconv.Itoa(top-pageSize))
+			q.Set("$top", strconv.Itoa(top-f.page))
 		}
 		next = id + "?" + q.Encode()
-		top = pageSize
+		top = f.page
 	}
-	f.entities = f.entities[:top]
+	f.entities = slices.Clone(entities[:top])
 
 	addresses := make([]string, len(f.entities))
+	names := f.names(q.Get("$select"))
 	for i, e := range f.entities {
 		addresses[i] = id + address(e[f.key])
-	}
-	if text := c.query.Get("$select"); text != "" && text != "*" {
-		names := strings.Split(text, ",")
-		for i, name := range names {
-			names[i] = strings.TrimSpace(name)
-		}
-		for _, e := range f.entities {
-			for _, name := range names {
-				if _, ok := e[name]; !ok {
-					return invalid("Could not find a property named '" + name + "' on type '" + f.model + "'.")
-				}
+		shown := entity{}
+		for _, name := range names {
+			v, ok := e[name]
+			if !ok {
+				return invalid(f.unknown(name))
 			}
-			maps.DeleteFunc(e, func(name string, _ any) bool { return !slices.Contains(names, name) })
+			shown[name] = v
+		}
+		if names != nil {
+			f.entities[i] = shown
 		}
 	}
 	if to == odataJSON {
-		return jsonFeed(f, addresses, next)
+		return jsonFeed(f, addresses, next, count)
 	}
-	return atomFeed(f, id, addresses, next, c.now)
+	return atomFeed(f, id, addresses, next, count, c.now)
 }
 
+// names returns the names in a $select, nil for all.
+func (f feed) names(text string) []string {
+	if text == "" || text == "*" {
+		return nil
+	}
+	names := strings.Split(text, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+	}
+	return names
+}
+
+func (f feed) unknown(name string) string {
+	return "Could not find a property named '" + name + "' on type '" + f.model + "'."
+}
+
+// condition is one of a $filter: a property, an operator and a literal. Public clients write
+// brackets around what their caller gave (ossobv/exactonline) and trim codes, which Exact pads.
+var condition = regexp.MustCompile(`^\s*\(?\s*(trim\()?(\w+)\)?\s+(eq|ne|gt|ge|lt|le)\s+((?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+)\s*\)?\s*(and\s|$)`)
+
+// filtered returns the entities for which every condition of a $filter holds.
+func filtered(f feed, filter string) (entities []entity, problem string) {
+	entities = slices.Clone(f.entities)
+	for rest := filter; rest != ""; {
+		m := condition.FindStringSubmatch(rest)
+		if m == nil {
+			return nil, "The simulator does not understand the $filter '" + rest + "'."
+		}
+		rest = rest[len(m[0]):]
+		if (m[5] == "") != (rest == "") {
+			return nil, "The $filter ends with 'and'."
+		}
+		kept := entities[:0]
+		for _, e := range entities {
+			v, ok := e[m[2]]
+			if !ok {
+				return nil, f.unknown(m[2])
+			}
+			want, ok := literal(m[4], v)
+			if !ok {
+				return nil, "Operator '" + m[3] + "' incompatible with operand types: " + m[2] + " " + m[4] + "."
+			}
+			if text, ok := v.(string); ok && m[1] != "" {
+				v = strings.TrimSpace(text)
+			}
+			n := compare(v, want)
+			if map[string]bool{"eq": n == 0, "ne": n != 0, "gt": n > 0, "ge": n >= 0, "lt": n < 0, "le": n <= 0}[m[3]] {
+				kept = append(kept, e)
+			}
+		}
+		entities = kept
+	}
+	return entities, ""
+}
+
+// ordered sorts by an $orderby, as "Name desc,Code".
+func ordered(f feed, entities []entity, by string) (problem string) {
+	keys := f.names(by)
+	slices.Reverse(keys) // a stable sort by the last key first
+	for _, key := range keys {
+		name, direction, _ := strings.Cut(key, " ")
+		slices.SortStableFunc(entities, func(a, b entity) int {
+			if _, ok := a[name]; !ok {
+				problem = f.unknown(name)
+			}
+			if direction == "desc" {
+				a, b = b, a
+			}
+			return compare(a[name], b[name])
+		})
+	}
+	return problem
+}
+
+// literal reads a literal of a $filter as a value of the type of like.
+func literal(text string, like any) (v any, ok bool) {
+	kind, inner, quoted := strings.Cut(strings.TrimSuffix(text, "'"), "'")
+	inner = strings.ReplaceAll(inner, "''", "'")
+	var err error
+	switch like.(type) {
+	case guid:
+		return guid(strings.ToLower(inner)), kind == "guid"
+	case time.Time:
+		for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02"} {
+			if v, err = time.Parse(layout, inner); err == nil {
+				break
+			}
+		}
+		return v, kind == "datetime" && err == nil
+	case bool:
+		v, err = strconv.ParseBool(text)
+	case int, int64, float64:
+		v, err = strconv.ParseFloat(strings.TrimSuffix(text, "L"), 64)
+	case nil: // null equals null alone
+		if text == "null" {
+			return nil, true
+		}
+		return inner, true
+	default:
+		return inner, quoted && kind == ""
+	}
+	return v, err == nil
+}
+
+// compare orders two values of a property.
+func compare(a, b any) int {
+	rank := func(v any) (float64, string) {
+		switch v := v.(type) {
+		case int:
+			return float64(v), ""
+		case int64:
+			return float64(v), ""
+		case float64:
+			return v, ""
+		case time.Time:
+			return float64(v.UnixMilli()), ""
+		}
+		return 0, fmt.Sprint(v)
+	}
+	n, s := rank(a)
+	m, t := rank(b)
+	return cmp.Or(cmp.Compare(n, m), cmp.Compare(s, t))
+}
+
+// serveEntity writes one entity, with neither results nor a feed around it.
+func serveEntity(status int, to format, f feed, c *call, e entity) answer {
+	collection, _, _ := strings.Cut(c.URL.Path, "(")
+	id := c.origin() + collection
+	a := reply(status, Served, atomType("entry"), []byte(xmlHeader+atomEntry(f, atomSpaces(id), id, id+address(e[f.key]), e, c.now)+"\n"))
+	if to == odataJSON {
+		a = reply(status, Served, jsonType, fmt.Appendf(nil, `{"d":%s}`, jsonEntity(f, id+address(e[f.key]), e)))
+	}
+	if status == http.StatusCreated {
+		a.header.Set("Location", id+address(e[f.key]))
+	}
+	return a
+}
+
+const jsonType = "application/json; charset=utf-8"
+
 // jsonFeed writes everything within "d".
-func jsonFeed(f feed, addresses []string, next string) answer {
-	var b bytes.Buffer
-	b.WriteString(`{"d":{"results":[`)
+func jsonFeed(f feed, addresses []string, next, count string) answer {
+	entities := make([][]byte, len(f.entities))
 	for i, e := range f.entities {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, `{"__metadata":{"uri":%s,"type":%s}`, jsonText(addresses[i]), jsonText(f.model))
-		for _, name := range slices.Sorted(maps.Keys(e)) {
-			_, _, v := edm(e[name])
-			fmt.Fprintf(&b, `,"%s":%s`, name, jsonText(v))
-		}
-		b.WriteByte('}')
+		entities[i] = jsonEntity(f, addresses[i], e)
 	}
-	b.WriteByte(']')
+	text := append([]byte(`{"d":{"results":[`), bytes.Join(entities, []byte(","))...)
+	text = append(text, ']')
+	if count != "" {
+		text = fmt.Appendf(text, `,"__count":%s`, jsonText(count))
+	}
 	if next != "" {
-		fmt.Fprintf(&b, `,"__next":%s`, jsonText(next))
+		text = fmt.Appendf(text, `,"__next":%s`, jsonText(next))
 	}
-	b.WriteString("}}")
-	return reply(http.StatusOK, Served, "application/json; charset=utf-8", b.Bytes())
+	return reply(http.StatusOK, Served, jsonType, append(text, "}}"...))
+}
+
+func jsonEntity(f feed, address string, e entity) []byte {
+	text := fmt.Appendf(nil, `{"__metadata":{"uri":%s,"type":%s}`, jsonText(address), jsonText(f.model))
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		_, _, v := edm(e[name])
+		text = fmt.Appendf(text, `,"%s":%s`, name, jsonText(v))
+	}
+	return append(text, '}')
+}
+
+const xmlHeader = `<?xml version="1.0" encoding="utf-8" standalone="yes"?>` + "\n"
+
+func atomType(kind string) string { return "application/atom+xml;type=" + kind + ";charset=utf-8" }
+
+// atomSpaces returns the attributes of the outermost element.
+func atomSpaces(id string) string {
+	base, _ := path.Split(id)
+	return ` xml:base="` + xmlText(base) + `" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"` +
+		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom"`
 }
 
 // atomFeed has every element and attribute that the feed in the tests of
 // auth0/passport-exact has, which is one of Exact's of 2015.
-func atomFeed(f feed, id string, addresses []string, next string, now time.Time) answer {
-	var b bytes.Buffer
-	base, name := path.Split(id)
-	updated := now.UTC().Format(time.RFC3339)
-	fmt.Fprintf(&b, `<?xml version="1.0" encoding="utf-8" standalone="yes"?>`+"\n"+
-		`<feed xml:base="%s" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"`+
-		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom">`+
-		`<title type="text">%s</title><id>%s</id><updated>%s</updated><link rel="self" title="%[2]s" href="%[2]s" />`,
-		xmlText(base), xmlText(name), xmlText(id), updated)
+func atomFeed(f feed, id string, addresses []string, next, count string, now time.Time) answer {
+	var b strings.Builder
+	fmt.Fprintf(&b, `%s<feed%s><title type="text">%s</title><id>%s</id><updated>%s</updated><link rel="self" title="%[3]s" href="%[3]s" />`,
+		xmlHeader, atomSpaces(id), xmlText(path.Base(id)), xmlText(id), now.UTC().Format(time.RFC3339))
+	if count != "" {
+		b.WriteString("<m:count>" + count + "</m:count>")
+	}
 	for i, e := range f.entities {
-		fmt.Fprintf(&b, `<entry><id>%s</id><title type="text"></title><updated>%s</updated><author><name /></author>`+
-			`<link rel="edit" title="%s" href="%s" />`+
-			`<category term="%s" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" />`+
-			`<content type="application/xml"><m:properties>`,
-			xmlText(addresses[i]), updated, xmlText(name), xmlText(strings.TrimPrefix(addresses[i], base)), xmlText(f.model))
-		for _, name := range slices.Sorted(maps.Keys(e)) {
-			edmType, text, inJSON := edm(e[name])
-			switch {
-			case inJSON == nil:
-				fmt.Fprintf(&b, `<d:%s m:null="true" />`, name)
-				continue
-			case edmType != "":
-				edmType = ` m:type="` + edmType + `"`
-			}
-			fmt.Fprintf(&b, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, edmType, xmlText(text))
-		}
-		b.WriteString(`</m:properties></content></entry>`)
+		b.WriteString(atomEntry(f, "", id, addresses[i], e, now))
 	}
 	if next != "" {
 		b.WriteString(`<link rel="next" href="` + xmlText(next) + `"/>`)
 	}
 	b.WriteString("</feed>\n")
-	return reply(http.StatusOK, Served, "application/atom+xml;type=feed;charset=utf-8", b.Bytes())
+	return reply(http.StatusOK, Served, atomType("feed"), []byte(b.String()))
+}
+
+func atomEntry(f feed, attributes, id, address string, e entity, now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<entry%s><id>%s</id><title type="text"></title><updated>%s</updated><author><name /></author>`+
+		`<link rel="edit" title="%s" href="%s" />`+
+		`<category term="%s" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" />`+
+		`<content type="application/xml"><m:properties>`,
+		attributes, xmlText(address), now.UTC().Format(time.RFC3339), xmlText(path.Base(id)), xmlText(path.Base(address)), xmlText(f.model))
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		edmType, text, inJSON := edm(e[name])
+		switch {
+		case inJSON == nil:
+			fmt.Fprintf(&b, `<d:%s m:null="true" />`, name)
+			continue
+		case edmType != "":
+			edmType = ` m:type="` + edmType + `"`
+		}
+		fmt.Fprintf(&b, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, edmType, xmlText(text))
+	}
+	return b.String() + `</m:properties></content></entry>`
 }
 
 // address returns the key of an entity as addresses and $filter have it.
@@ -199,7 +369,7 @@ func address(key any) string {
 // apiError is an OData error. Some carry Exact's own header Reason
 // (picqer/exact-php-client#451).
 func apiError(to format, status int, outcome Outcome, message string) answer {
-	a := reply(status, outcome, "application/json; charset=utf-8",
+	a := reply(status, outcome, jsonType,
 		fmt.Appendf(nil, `{"error":{"code":"","message":{"lang":"","value":%s}}}`, jsonText(message)))
 	if to == atom {
 		a = reply(status, outcome, "application/xml;charset=utf-8", []byte(`<?xml version="1.0" encoding="utf-8"?>`+"\n"+

@@ -1,14 +1,20 @@
 package exactsim_test
 
 import (
+	"context"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/oauth2"
 
 	"github.com/exactauth/exactauth/internal/exactsim"
 )
@@ -52,6 +58,65 @@ func TestSuccessReply(t *testing.T) {
 	if !strings.HasPrefix(w.login().Access, "stampUK001.") {
 		t.Error("region is not in the token")
 	}
+}
+
+// Public clients refresh 10 s (x/oauth2, picqer) or 30 s (both Python libraries) before the end of a token.
+// Three lives of a real client with these margins, asked each second, make no error.
+func TestMarginsOfClients(t *testing.T) {
+	for _, tt := range []struct{ life, window, margin time.Duration }{
+		{20 * time.Second, 10 * time.Second, 10 * time.Second},
+		{30 * time.Second, 15 * time.Second, 10 * time.Second},
+		{90 * time.Second, 30 * time.Second, 10 * time.Second},
+		{90 * time.Second, 30 * time.Second, 30 * time.Second},
+		{600 * time.Second, 0, 30 * time.Second},
+	} {
+		t.Run(tt.life.String()+", "+tt.margin.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sim := exactsim.New(exactsim.Config{TokenLife: tt.life, Window: tt.window})
+				cast := sim.AddCast(redirectURI)
+				ctx := context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: direct{sim}})
+				config := oauth2.Config{ClientID: exactsim.ClientID, ClientSecret: exactsim.ClientSecret, RedirectURL: redirectURI,
+					Endpoint: oauth2.Endpoint{TokenURL: "http://sim.test/api/oauth2/token", AuthStyle: oauth2.AuthStyleInParams}}
+				first, err := config.Exchange(ctx, sim.NewCode(cast.App.ClientID, cast.Anna.ID, redirectURI))
+				if err != nil {
+					t.Fatal(err)
+				}
+				source := oauth2.ReuseTokenSourceWithExpiry(first, &refresher{ctx, &config, first.RefreshToken}, tt.margin)
+				for end := time.Now().Add(3 * tt.life); time.Now().Before(end); time.Sleep(time.Second) {
+					if _, err := source.Token(); err != nil {
+						t.Fatalf("after %s: %v", time.Since(end.Add(-3*tt.life)), err)
+					}
+				}
+				if c := sim.Counters(); c.RefreshesIssued < 3 || c.TokenErrors != 0 {
+					t.Errorf("%+v", c)
+				}
+			})
+		})
+	}
+}
+
+// direct makes requests without a network.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+// refresher refreshes whenever it is asked.
+type refresher struct {
+	ctx    context.Context
+	config *oauth2.Config
+	token  string
+}
+
+func (r *refresher) Token() (*oauth2.Token, error) {
+	t, err := r.config.TokenSource(r.ctx, &oauth2.Token{RefreshToken: r.token}).Token()
+	if err == nil {
+		r.token = t.RefreshToken
+	}
+	return t, err
 }
 
 // TestTokenErrors has each refusal of the token endpoint.
