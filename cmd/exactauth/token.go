@@ -33,6 +33,8 @@ Formats:
   token    the token (default)
   header   Authorization: Bearer TOKEN
   env      for eval: sets EXACT_ACCESS_TOKEN, EXACT_BASE_URL, EXACT_DIVISION
+  dotenv   the same as lines of NAME=value: for docker run --env-file, for
+           EnvironmentFile of systemd, and to append to $GITHUB_ENV
   curl     for "curl -K -", which keeps the token out of the process list`,
 		Example: `  exactauth token --format curl |
       curl -K - https://start.exactonline.nl/api/v1/current/Me
@@ -41,7 +43,7 @@ Formats:
 		Args: cobra.NoArgs,
 		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.token(ctx, o) }),
 	}
-	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env or curl")
+	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env, dotenv or curl")
 	complete(cmd, "format", record.Formats()...)
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait for a token that lives at least this long")
 	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one is live (waits until Exact allows it), or after a refusal")

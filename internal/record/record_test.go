@@ -251,6 +251,16 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// What readers of NAME=value take differently is not written.
+func TestDotenvIsPlain(t *testing.T) {
+	for _, access := range []string{"a'b", `a"b`, `a\b`, "a#b", "a$b", "a`b", "a b"} {
+		token := record.Token{Access: fault.NewSecret(access), BaseURL: "https://start.exactonline.nl"}
+		if text, err := token.Text("dotenv"); err == nil || text != "" || strings.Contains(err.Error(), access) {
+			t.Errorf("%q: %q, %v", access, text, err)
+		}
+	}
+}
+
 // Whatever a server says gets through a record, without what a terminal would obey.
 func FuzzText(f *testing.F) {
 	f.Add("a\nb%0A\x00", " ")

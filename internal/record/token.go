@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,11 +22,11 @@ type Token struct {
 }
 
 // Formats returns the names that Text knows.
-func Formats() []string { return []string{"token", "header", "env", "curl"} }
+func Formats() []string { return []string{"token", "header", "env", "dotenv", "curl"} }
 
 // Text returns the token in a format, with a newline at its end: "token" is the bare
-// token, "header" an HTTP header, "env" for the eval of a POSIX shell, "curl" for
-// "curl -K -".
+// token, "header" an HTTP header, "env" for the eval of a POSIX shell, "dotenv"
+// for files of NAME=value, "curl" for "curl -K -".
 func (t Token) Text(format string) (string, error) {
 	access := t.Access.Reveal()
 	switch format {
@@ -35,6 +36,16 @@ func (t Token) Text(format string) (string, error) {
 		return "Authorization: Bearer " + access + "\n", nil
 	case "curl":
 		return "header = \"Authorization: Bearer " + curlQuote(access) + "\"\n", nil
+	case "dotenv":
+		// Readers of such files differ in quotes, so nothing is quoted.
+		if strings.ContainsAny(access+t.BaseURL, "'\"\\#$` ") {
+			return "", errors.New("dotenv: the token has a character that some readers of such files change")
+		}
+		text := "EXACT_ACCESS_TOKEN=" + access + "\nEXACT_BASE_URL=" + t.BaseURL + "\n"
+		if t.Division != 0 {
+			text += "EXACT_DIVISION=" + strconv.Itoa(t.Division) + "\n"
+		}
+		return text, nil
 	case "env":
 		// A division that an earlier eval set for another profile must not stay.
 		division := "unset EXACT_DIVISION\n"
@@ -43,7 +54,9 @@ func (t Token) Text(format string) (string, error) {
 		}
 		return "export EXACT_ACCESS_TOKEN=" + shellQuote(access) + "\nexport EXACT_BASE_URL=" + shellQuote(t.BaseURL) + "\n" + division, nil
 	}
-	return "", fmt.Errorf("want %s or %s", strings.Join(Formats()[:3], ", "), Formats()[3])
+	names := Formats()
+	last := len(names) - 1
+	return "", fmt.Errorf("want %s or %s", strings.Join(names[:last], ", "), names[last])
 }
 
 // JSON returns the token as one indented JSON object; expires_in counts from now.
