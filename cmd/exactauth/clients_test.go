@@ -22,7 +22,7 @@ import (
 // TestNPM has clients that we did not write sign in at the simulator: passport-exact, which
 // Auth0 made, and two general ones. The lock file has their exact versions and checksums.
 func TestNPM(t *testing.T) {
-	run := installNPM(t)
+	run := npmClients(t)
 	t.Run("passport-exact at the sandbox", func(t *testing.T) { passportAtSandbox(t, run) })
 	t.Run("passport-exact in the chain of Auth0", func(t *testing.T) { passportInChain(t, run) })
 	const want = `code: bearer 600
@@ -54,10 +54,10 @@ wrong secret: 400 invalid_client
 	}
 }
 
-// installNPM installs the packages of testdata/npm and returns a function that runs one client.
-// It skips the test where there is no npm, or where npm cannot reach its registry, unless
+// npmPackages installs the packages of testdata/npm and returns the directory. It skips the
+// test where there is no npm, or where npm cannot reach its registry, unless
 // EXACTAUTH_TEST_REQUIRE has "npm" in its list.
-func installNPM(t *testing.T) func(client string, x auth0sim.Exchange) ([]byte, error) {
+func npmPackages(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "npm")))
@@ -72,6 +72,13 @@ func installNPM(t *testing.T) func(client string, x auth0sim.Exchange) ([]byte, 
 		}
 		t.Skipf("npm installs nothing here: %v\n%s", err, out)
 	}
+	return dir
+}
+
+// npmClients returns a function that runs one client.
+func npmClients(t *testing.T) func(client string, x auth0sim.Exchange) ([]byte, error) {
+	t.Helper()
+	dir := npmPackages(t)
 	return func(client string, x auth0sim.Exchange) ([]byte, error) {
 		settings, err := json.Marshal(x)
 		if err != nil {
