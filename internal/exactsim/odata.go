@@ -136,7 +136,7 @@ func serveFeed(c *call, to format, f feed) answer {
 		}
 	}
 	if to == odataJSON {
-		return jsonFeed(f, addresses, next, count)
+		return jsonFeed(f, addresses, next, count, q.Has("$top"))
 	}
 	return atomFeed(f, id, addresses, next, count, c.now)
 }
@@ -281,16 +281,20 @@ func serveEntity(status int, to format, f feed, c *call, e entity) answer {
 
 const jsonType = "application/json; charset=utf-8"
 
-// jsonFeed writes everything within "d".
-func jsonFeed(f feed, addresses []string, next, count string) answer {
+// jsonFeed writes everything within "d". A request with $top that one page answers has the list
+// itself there, as in OData 1 (picqer/exact-php-client: tests/fixtures/item.json, on which findId relies).
+func jsonFeed(f feed, addresses []string, next, count string, top bool) answer {
 	entities := make([][]byte, len(f.entities))
 	for i, e := range f.entities {
 		entities[i] = jsonEntity(f, addresses[i], e)
 	}
-	text := append([]byte(`{"d":{"results":[`), bytes.Join(entities, []byte(","))...)
-	text = append(text, ']')
+	list := bytes.Join(entities, []byte(","))
+	if top && next+count == "" {
+		return reply(http.StatusOK, Served, jsonType, fmt.Appendf(nil, `{"d":[%s]}`, list))
+	}
+	text := fmt.Appendf(nil, `{"d":{"results":[%s]`, list)
 	if count != "" {
-		text = fmt.Appendf(text, `,"__count":%s`, jsonText(count))
+		text = fmt.Appendf(text, `,"__count":"%s"`, count)
 	}
 	if next != "" {
 		text = fmt.Appendf(text, `,"__next":%s`, jsonText(next))
