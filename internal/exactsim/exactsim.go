@@ -43,6 +43,9 @@
 //   - picqer/exact-php-client and x/oauth2 refresh 10 s early, python-exact-online and
 //     ossobv/exactonline 30 s. At 600 s both suit Exact's rule. With a life of less than 60 s
 //     the latter cannot work anywhere: they ask again within half the life. Hence [Config.Window].
+//   - python-exact-online follows the address of a next page only at start.exactonline.be. The
+//     simulator, like Exact, sends the address by which it was asked.
+//   - ossobv/exactonline refuses http. Serve the simulator with TLS for it.
 //   - encodeURIComponent of JavaScript leaves the "!" of a code as it is. A code with "%21" is
 //     refused all the same (picqer/exact-php-client#579).
 //   - ossobv/exactonline writes that Exact does not like encoded slashes in a redirect

@@ -159,41 +159,50 @@ func (f feed) unknown(name string) string {
 
 // condition is one of a $filter: a property, an operator and a literal. Public clients write
 // brackets around what their caller gave (ossobv/exactonline) and trim codes, which Exact pads.
-var condition = regexp.MustCompile(`^\s*\(?\s*(trim\()?(\w+)\)?\s+(eq|ne|gt|ge|lt|le)\s+((?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+)\s*\)?\s*(and\s|$)`)
+var condition = regexp.MustCompile(`^\s*(\(?)\s*(trim\()?(\w+)\)?\s+(eq|ne|gt|ge|lt|le)\s+((?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+)\s*\)?\s*((and|or)\s|$)`)
 
-// filtered returns the entities for which every condition of a $filter holds.
+// filtered returns the entities for which a $filter holds. Brackets around several conditions would need a
+// grammar, so they are refused beside "or".
 func filtered(f feed, filter string) (entities []entity, problem string) {
-	entities = slices.Clone(f.entities)
-	for rest := filter; rest != ""; {
+	var all [][]string
+	bracket, either := false, false
+	for rest := filter; rest != ""; rest = rest[len(all[len(all)-1][0]):] {
 		m := condition.FindStringSubmatch(rest)
-		if m == nil {
+		if m == nil || (m[6] == "") != (len(m[0]) == len(rest)) {
 			return nil, "The simulator does not understand the $filter '" + rest + "'."
 		}
-		rest = rest[len(m[0]):]
-		if (m[5] == "") != (rest == "") {
-			return nil, "The $filter ends with 'and'."
-		}
-		kept := entities[:0]
-		for _, e := range entities {
-			v, ok := e[m[2]]
+		bracket, either = bracket || m[1] != "", either || m[7] == "or"
+		all = append(all, m)
+	}
+	if bracket && either {
+		return nil, "The simulator does not understand brackets in the $filter '" + filter + "'."
+	}
+	return slices.DeleteFunc(slices.Clone(f.entities), func(e entity) bool {
+		holds := true // so far, since the last "or"
+		for _, m := range all {
+			v, ok := e[m[3]]
 			if !ok {
-				return nil, f.unknown(m[2])
+				problem = f.unknown(m[3])
+				return true
 			}
-			want, ok := literal(m[4], v)
+			want, ok := literal(m[5], v)
 			if !ok {
-				return nil, "Operator '" + m[3] + "' incompatible with operand types: " + m[2] + " " + m[4] + "."
+				problem = "Operator '" + m[4] + "' incompatible with operand types: " + m[3] + " " + m[5] + "."
 			}
-			if text, ok := v.(string); ok && m[1] != "" {
+			if text, ok := v.(string); ok && m[2] != "" {
 				v = strings.TrimSpace(text)
 			}
 			n := compare(v, want)
-			if map[string]bool{"eq": n == 0, "ne": n != 0, "gt": n > 0, "ge": n >= 0, "lt": n < 0, "le": n <= 0}[m[3]] {
-				kept = append(kept, e)
+			holds = holds && map[string]bool{"eq": n == 0, "ne": n != 0, "gt": n > 0, "ge": n >= 0, "lt": n < 0, "le": n <= 0}[m[4]]
+			if m[7] == "or" {
+				if holds {
+					break
+				}
+				holds = true
 			}
 		}
-		entities = kept
-	}
-	return entities, ""
+		return !holds
+	}), problem
 }
 
 // ordered sorts by an $orderby, as "Name desc,Code".
