@@ -54,17 +54,17 @@ wrong secret: 400 invalid_client
 	}
 }
 
-// npmPackages installs the packages of testdata/npm and returns the directory. It skips the
-// test where there is no npm, or where npm cannot reach its registry, unless
-// EXACTAUTH_TEST_REQUIRE has "npm" in its list.
-func npmPackages(t *testing.T) string {
+// npmPackages installs the packages that a directory of testdata lists, and returns a copy of it
+// with them. It skips the test where there is no npm, or where npm cannot reach its registry,
+// unless EXACTAUTH_TEST_REQUIRE has "npm" in its list.
+func npmPackages(t *testing.T, list string) string {
 	t.Helper()
 	dir := t.TempDir()
-	err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "npm")))
+	err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", list)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
 		if required("npm") {
@@ -78,7 +78,7 @@ func npmPackages(t *testing.T) string {
 // npmClients returns a function that runs one client.
 func npmClients(t *testing.T) func(client string, x auth0sim.Exchange) ([]byte, error) {
 	t.Helper()
-	dir := npmPackages(t)
+	dir := npmPackages(t, "npm")
 	return func(client string, x auth0sim.Exchange) ([]byte, error) {
 		settings, err := json.Marshal(x)
 		if err != nil {
@@ -96,7 +96,7 @@ func npmClients(t *testing.T) func(client string, x auth0sim.Exchange) ([]byte, 
 	}
 }
 
-// passportAtSandbox signs in at the sandbox as its users have it.
+// passportAtSandbox signs in at the sandbox command.
 func passportAtSandbox(t *testing.T, run func(string, auth0sim.Exchange) ([]byte, error)) {
 	sandbox := startSandbox(t, "--auto-approve")
 	out, err := run("passport", auth0sim.Exchange{BaseURL: sandbox["base_url"], ClientID: sandbox["client_id"],
@@ -109,7 +109,7 @@ func passportAtSandbox(t *testing.T, run func(string, auth0sim.Exchange) ([]byte
 	}
 }
 
-// startSandbox returns what "sandbox --json" prints. It ends with the test.
+// startSandbox returns what "sandbox --json" prints. The sandbox ends with the test.
 func startSandbox(t *testing.T, flags ...string) map[string]string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "exactauth", append([]string{"sandbox", "--json"}, flags...)...)

@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// A page marks the snippets that are tested with a comment before the fence, which a reader does not see:
+// A page marks a snippet for the test with a comment before its fence, which readers do not see:
 //
 //	<!-- test
-//	save: NAME       the file for it, "snippet" if none is named
-//	run: COMMAND     with bash, in the sandbox; without one the snippet is a file for the next
-//	needs: TOOL...   that the test is skipped without
-//	library: FILE    of testdata, as vendor/autoload.php
-//	prints: REGEXP
+//	save: NAME       the file that the snippet becomes, "snippet" by default
+//	run: COMMAND     for bash in the sandbox; without one the snippet is a file that a later one needs
+//	needs: TOOL...   the test skips without them
+//	library: FILE    of testdata, copied to vendor/autoload.php
+//	prints: REGEXP   that the output matches
 //	-->
 var snippet = regexp.MustCompile("(?sm)^<!-- test\n(.*?)-->\n```[a-z]*\n(.*?)^```$")
 
-// TestPages runs the snippets of the pages as they stand.
+// TestPages runs the marked snippets of the pages unchanged.
 func TestPages(t *testing.T) {
 	for page, least := range map[string]int{"README.md": 5, "docs/proxy.md": 3, "docs/libraries.md": 14} {
 		t.Run(page, func(t *testing.T) {
@@ -68,7 +68,7 @@ func runSnippet(t *testing.T, dir string, how map[string]string) {
 	for tool := range strings.FieldsSeq(how["needs"]) {
 		switch tool {
 		case "newman":
-			path = filepath.Join(npmPackages(t), "node_modules", ".bin") + string(os.PathListSeparator) + path
+			path = filepath.Join(npmPackages(t, "newman"), "node_modules", ".bin") + string(os.PathListSeparator) + path
 			continue
 		case "python3-requests":
 			if exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", "import requests").Run() == nil {

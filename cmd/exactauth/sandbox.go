@@ -181,16 +181,14 @@ func newSandbox(o sandboxOptions, secret fault.Secret) (*sandbox, error) {
 	if err == nil {
 		b.dir, err = os.MkdirTemp("", "exactauth-sandbox-")
 	}
-	serve := b.server.Serve
 	if err == nil && o.tls {
 		b.values["base_url"] = "https://" + listener.Addr().String()
-		serve = func(l net.Listener) error { return b.server.ServeTLS(l, "", "") }
-		err = b.makeCertificate(host)
+		listener, err = b.withTLS(listener, host)
 	}
 	if err == nil {
 		b.profile, err = config.Settle("sandbox", b.values)
 	}
-	go serve(listener) // ends with close
+	go b.server.Serve(listener) // ends with close
 	if err != nil {
 		b.close()
 		return nil, err
@@ -198,22 +196,22 @@ func newSandbox(o sandboxOptions, secret fault.Secret) (*sandbox, error) {
 	return b, nil
 }
 
-// makeCertificate makes a certificate for the server, which b.http accepts, and writes it
-// to a file without its key.
-func (b *sandbox) makeCertificate(host string) error {
+// withTLS returns l with a new certificate, which b.http accepts, and writes that to a file
+// without its key.
+func (b *sandbox) withTLS(l net.Listener, host string) (net.Listener, error) {
 	both, err := callback.NewCertificate(host, time.Now())
 	if err != nil {
-		return err
+		return l, err
 	}
 	pair, err := tls.X509KeyPair(both, both)
 	if err != nil {
-		return err
+		return l, err
 	}
-	b.server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
 	b.http.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
 	b.http.TLSClientConfig.RootCAs.AddCert(pair.Leaf)
 	b.caFile = filepath.Join(b.dir, "ca.pem")
-	return os.WriteFile(b.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}), 0o600)
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}}),
+		os.WriteFile(b.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}), 0o600)
 }
 
 func (b *sandbox) close() {
@@ -298,7 +296,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	// No setting of the user's own leads the command out of the sandbox.
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EXACTAUTH_") })
 	env = append(env, "EXACTAUTH_CONFIG_DIR="+b.dir, "EXACTAUTH_STATE_DIR="+b.stateDir())
-	if b.caFile != "" { // as Go, OpenSSL and Python know it, and Node
+	if b.caFile != "" { // the first for Go, OpenSSL and Python, the second for Node
 		env = append(env, "SSL_CERT_FILE="+b.caFile, "NODE_EXTRA_CA_CERTS="+b.caFile)
 	}
 	// Where no exactauth is installed, "exactauth" is this program.

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -45,8 +46,7 @@ var escapes = regexp.MustCompile(`%[0-9A-F]{2}`)
 // (picqer/exact-php-client#343).
 func unauthorized(c *call) answer {
 	// Escapes in lower case, as ASP.NET writes them.
-	path := url.QueryEscape(c.URL.Path)
-	target := "/docs/Login.aspx?ReturnUrl=" + escapes.ReplaceAllStringFunc(path, strings.ToLower)
+	target := "/docs/Login.aspx?ReturnUrl=" + escapes.ReplaceAllStringFunc(url.QueryEscape(c.URL.Path), strings.ToLower)
 	return reply(http.StatusUnauthorized, Unauthorized, "text/html; charset=utf-8",
 		[]byte("<html><head><title>Object moved</title></head><body>\r\n"+
 			`<h2>Object moved to <a href="`+target+`">here</a>.</h2>`+"\r\n</body></html>\r\n"))
@@ -72,11 +72,11 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	if !known || err != nil {
 		return apiError(to, http.StatusNotFound, NotFound, "Resource not found for the segment '"+path+"'.")
 	}
-	if c.Method != http.MethodGet && !(c.Method == http.MethodPost && r.add != nil && key == "") {
+	if c.Method != http.MethodGet && !(c.Method == http.MethodPost && r.creates && key == "") {
 		return methodNotAllowed(http.MethodGet)
 	}
 	if c.URL.Path == mePath {
-		return serveFeed(c, to, feed{r, []entity{me(user, c)}})
+		return serveFeed(c, to, feed{resource: r, entities: []entity{me(user, c)}})
 	}
 	i := slices.IndexFunc(user.Divisions, func(d Division) bool { return d.Code == division })
 	if i < 0 {
@@ -84,24 +84,31 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	}
 	headers, ok := s.spendCall(k.client, division, c.now)
 	var a answer
-	f := feed{resource: r}
+	f := feed{resource: r, single: key != ""}
 	switch {
 	case !ok:
 		a = empty(http.StatusTooManyRequests, RateLimited)
-	case r.scope == divisionScope && s.apps[k.client].NoDivisionScope:
-		a = apiError(to, http.StatusForbidden, APIError, "Forbidden - Application Scope Violated. Cannot read '"+r.scope+"' scope.")
+	case r.key == "Code" && s.apps[k.client].NoDivisionScope: // the lists of divisions
+		a = apiError(to, http.StatusForbidden, APIError, "Forbidden - Application Scope Violated. Cannot read 'organization.administration' scope.")
 	case c.Method == http.MethodPost:
-		a = r.add(s, c, to, f, division)
-	case key != "":
+		e, problem := s.createAccount(c, division)
+		if problem != "" {
+			a = apiError(to, http.StatusBadRequest, APIError, problem)
+			break
+		}
+		f.entities, f.single = []entity{e}, true
+		a = serveFeed(c, to, f)
+		a.status = http.StatusCreated
+		a.header.Set("Location", c.origin()+c.URL.Path+"("+literal(e[r.key])+")")
+	default:
 		f.entities = r.list(s, c, user, user.Divisions[i])
-		at := slices.IndexFunc(f.entities, func(e entity) bool { return address(e[r.key]) == "("+key })
-		if at < 0 {
+		if f.single {
+			f.entities = slices.DeleteFunc(slices.Clone(f.entities), func(e entity) bool { return literal(e[r.key])+")" != key })
+		}
+		if f.single && len(f.entities) == 0 {
 			a = apiError(to, http.StatusNotFound, NotFound, "Resource not found for the segment '"+path+"'.")
 			break
 		}
-		a = serveEntity(http.StatusOK, to, f, c, f.entities[at])
-	default:
-		f.entities = r.list(s, c, user, user.Divisions[i])
 		a = serveFeed(c, to, f)
 	}
 	maps.Copy(a.header, headers)
@@ -112,15 +119,12 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 type resource struct {
 	model   string // type name of the entities
 	key     string // property that names an entity in its address
-	scope   string // that an app needs to read it
 	page    int    // entities in one reply
-	selects bool   // it wants $select or $top=1
-
-	list func(s *Sim, c *call, u User, at Division) []entity
-	add  func(s *Sim, c *call, to format, f feed, division int) answer // nil if nothing can be created
+	creates bool   // at a POST
+	list    func(s *Sim, c *call, u User, at Division) []entity
 }
 
-const divisionScope = "organization.administration"
+const bulkPage = 1000
 
 var meResource = resource{model: "Exact.Web.Api.Models.System.Me", key: "UserID", page: 60}
 
@@ -130,15 +134,15 @@ var meResource = resource{model: "Exact.Web.Api.Models.System.Me", key: "UserID"
 // System/Divisions has the divisions that the user can open, system/AllDivisions all there are,
 // hrm/Divisions those of the licence of the division in the address (Exact KB "REST API reference").
 var resources = map[string]resource{
-	"system/divisions": {"Exact.Web.Api.Models.System.Division", "Code", divisionScope, 60, false,
-		divisions("Hid", "IsMainDivision", func(_, _ Division, mine bool) bool { return mine }), nil},
-	"system/alldivisions": {"Exact.Web.Api.Models.System.Division", "Code", divisionScope, 60, false,
-		divisions("Hid", "IsMainDivision", func(_, _ Division, _ bool) bool { return true }), nil},
-	"hrm/divisions": {"Exact.Web.Api.Models.HRM.Division", "Code", divisionScope, 60, false,
-		divisions("HID", "Main", func(d, at Division, mine bool) bool { return mine && d.CustomerName == at.CustomerName }), nil},
-	"crm/accounts":      {"Exact.Web.Api.Models.CRM.Account", "ID", "crm.accounts", 60, false, listAccounts, addAccount},
-	"bulk/crm/accounts": {"Exact.Web.Api.Models.Bulk.CRM.Account", "ID", "crm.accounts", 1000, true, listAccounts, nil},
-	"sync/crm/accounts": {"Exact.Web.Api.Models.Sync.CRM.Account", "ID", "crm.accounts", 1000, true, syncAccounts, nil},
+	"system/divisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
+		divisions("Hid", "IsMainDivision", func(_, _ Division, mine bool) bool { return mine })},
+	"system/alldivisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
+		divisions("Hid", "IsMainDivision", func(_, _ Division, _ bool) bool { return true })},
+	"hrm/divisions": {"Exact.Web.Api.Models.HRM.Division", "Code", 60, false,
+		divisions("HID", "Main", func(d, at Division, mine bool) bool { return mine && d.CustomerName == at.CustomerName })},
+	"crm/accounts":      {"Exact.Web.Api.Models.CRM.Account", "ID", 60, true, listAccounts},
+	"bulk/crm/accounts": {"Exact.Web.Api.Models.Bulk.CRM.Account", "ID", bulkPage, false, listAccounts},
+	"sync/crm/accounts": {"Exact.Web.Api.Models.Sync.CRM.Account", "ID", bulkPage, false, syncAccounts},
 }
 
 // me has the properties that public clients read: passport-exact 0.1.4 fails without
@@ -164,20 +168,16 @@ func me(u User, c *call) entity {
 	for _, name := range strings.Fields("FirstName Initials LastName MiddleName Mobile Nationality Phone PhoneExtension Title") {
 		e[name] = nil
 	}
-	for i, name := range names {
-		switch {
-		case i == 0:
-			e["FirstName"] = name
-		case i == len(names)-1:
-			e["LastName"] = name
-		default:
-			e["MiddleName"] = strings.Join(names[1:len(names)-1], " ")
+	if last := len(names) - 1; last > 0 {
+		e["FirstName"], e["LastName"] = names[0], names[last]
+		if last > 1 {
+			e["MiddleName"] = strings.Join(names[1:last], " ")
 		}
 	}
 	return e
 }
 
-// divisions returns a list of the divisions that are visible from one of them.
+// divisions returns a resource.list of the visible divisions. hid and main are names of properties.
 func divisions(hid, main string, visible func(d, at Division, mine bool) bool) func(*Sim, *call, User, Division) []entity {
 	return func(s *Sim, _ *call, u User, at Division) []entity {
 		found := map[int]entity{}
@@ -220,7 +220,7 @@ func syncAccounts(s *Sim, c *call, u User, at Division) []entity {
 	return all
 }
 
-// addAccount adds an account and gives it the next code. Codes have 18 characters, with blanks
+// addAccount adds an account with the next code. Codes have 18 characters, with blanks
 // in front (picqer/exact-php-client, Findable::findId).
 func (s *Sim) addAccount(c *call, division int, id guid, values entity) entity {
 	e := entity{
@@ -232,36 +232,28 @@ func (s *Sim) addAccount(c *call, division int, id guid, values entity) entity {
 	return e
 }
 
-// addAccount answers a POST.
-func addAccount(s *Sim, c *call, to format, f feed, division int) answer {
-	invalid := func(message string) answer { return apiError(to, http.StatusBadRequest, APIError, message) }
+// createAccount carries out a POST.
+func (s *Sim) createAccount(c *call, division int) (e entity, problem string) {
 	var values entity
 	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" || json.Unmarshal(c.body, &values) != nil {
-		return invalid("Error processing request stream.")
+		return nil, "Error processing request stream."
 	}
 	if name, _ := values["Name"].(string); name == "" {
-		return invalid("Mandatory: Name")
+		return nil, "Mandatory: Name"
 	}
 	have := listAccounts(s, c, User{}, Division{Code: division})[0]
 	for name, v := range values {
 		like, ok := have[name]
-		switch v.(type) {
-		case string:
-			_, isText := like.(string)
-			ok = ok && (isText || like == nil)
-		case bool:
-			_, isBool := like.(bool)
-			ok = ok && isBool
-		default:
-			ok = ok && v == nil
+		if like == nil {
+			like = "" // the properties that can be null are texts
 		}
-		if !ok {
-			return invalid("Error processing request stream. The property '" + name + "' cannot be written with this value.")
+		if !ok || v != nil && reflect.TypeOf(v) != reflect.TypeOf(like) {
+			return nil, "Error processing request stream. The property '" + name + "' cannot be written with this value."
 		}
 	}
 	id := fmt.Sprintf("%x", s.random(16))
 	id = id[:8] + "-" + id[8:12] + "-4" + id[13:16] + "-8" + id[17:20] + "-" + id[20:]
-	return serveEntity(http.StatusCreated, to, f, c, s.addAccount(c, division, guid(id), values))
+	return s.addAccount(c, division, guid(id), values), ""
 }
 
 // negotiate picks the format: Atom unless JSON is asked for; application/xml is

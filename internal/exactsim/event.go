@@ -52,7 +52,7 @@ const (
 	MethodNotAllowed    Outcome = "method not allowed"            // of every endpoint but this one
 	NotFound            Outcome = "not found"                     // no endpoint at all
 	RedirectFollowed    Outcome = "redirect followed"             // the path that Redirect points to
-	Unblocked           Outcome = "unblocked"                     // /sandbox/unblock, see Sim.Unblock
+	Unblocked           Outcome = "unblocked"                     // a POST to /sandbox/unblock
 
 	// Authorize endpoint and its pages.
 	CodeIssued              Outcome = "code issued"

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,8 +124,11 @@ var kinds = map[FaultKind]spoiling{
 	Slow:  {reply: unspoilt},
 	Drop:  {reply: func(_ Fault, right answer, _ *call) answer { return empty(0, right.outcome) }},
 	Empty: {reply: bare(http.StatusOK)},
-	Gateway: says(http.StatusNotFound, "application/json", `{"fault":{"faultstring":"Unable to identify proxy for host: ${host} and url: ${path}",`+
-		`"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`),
+	Gateway: {reply: func(f Fault, right answer, c *call) answer {
+		text := jsonText("Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path)
+		return f.says(right, http.StatusNotFound, "application/json", `{"fault":{"faultstring":`+string(text)+
+			`,"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`)
+	}},
 	GatewayVariables: says(http.StatusInternalServerError, "application/json",
 		`{"fault":{"faultstring":"Failed to execute the ExtractVariables: ExtractVariables","detail":{"errorcode":"steps.extractvariables.ExecutionFailed"}}}`),
 	InvalidGrant: says(http.StatusBadRequest, jsonType,
@@ -140,12 +142,15 @@ var kinds = map[FaultKind]spoiling{
 	Status: {reply: bare(http.StatusServiceUnavailable)},
 	HTML: says(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
 		"<body><h1>Something went wrong</h1></body></html>\n"),
-	Truncated:           {true, func(_ Fault, a answer, _ *call) answer { a.body = a.body[:len(a.body)/2]; return a }},
-	CutBody:             {true, unspoilt},
-	CutLate:             {true, unspoilt},
-	Form:                {true, formEncoded},
-	ByteOrderMark:       {true, func(_ Fault, a answer, _ *call) answer { a.body = append([]byte("\ufeff"), a.body...); return a }},
-	Huge:                says(http.StatusOK, jsonType, `{"access_token":"${huge}","token_type":"bearer","expires_in":"600","refresh_token":"A"}`),
+	Truncated:     {true, func(_ Fault, a answer, _ *call) answer { a.body = a.body[:len(a.body)/2]; return a }},
+	CutBody:       {true, unspoilt},
+	CutLate:       {true, unspoilt},
+	Form:          {true, formEncoded},
+	ByteOrderMark: {true, func(_ Fault, a answer, _ *call) answer { a.body = append([]byte("\ufeff"), a.body...); return a }},
+	Huge: {reply: func(f Fault, right answer, _ *call) answer {
+		return f.says(right, http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
+			`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
+	}},
 	NoRefreshToken:      {true, unspoilt},
 	EmptyRefreshToken:   {true, unspoilt},
 	NumberExpiresIn:     {true, unspoilt},
@@ -153,7 +158,7 @@ var kinds = map[FaultKind]spoiling{
 	Redirect: {reply: func(f Fault, right answer, _ *call) answer {
 		return redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
 	}},
-	Raw: says(http.StatusOK, jsonType, "${body}"),
+	Raw: {reply: func(f Fault, right answer, _ *call) answer { return f.says(right, http.StatusOK, jsonType, f.Body) }},
 }
 
 // FaultKinds are all kinds.
@@ -167,20 +172,11 @@ func bare(status int) func(Fault, answer, *call) answer {
 }
 
 func says(status int, contentType, body string) spoiling {
-	return spoiling{reply: func(f Fault, right answer, c *call) answer {
-		text := os.Expand(body, func(name string) string {
-			switch name {
-			case "host":
-				return c.Host
-			case "path":
-				return c.URL.Path
-			case "huge":
-				return strings.Repeat("A", hugeBody)
-			}
-			return f.Body
-		})
-		return reply(cmp.Or(f.Status, status), right.outcome, contentType, []byte(text))
-	}}
+	return spoiling{reply: func(f Fault, right answer, _ *call) answer { return f.says(right, status, contentType, body) }}
+}
+
+func (f Fault) says(right answer, status int, contentType, body string) answer {
+	return reply(cmp.Or(f.Status, status), right.outcome, contentType, []byte(body))
 }
 
 func formEncoded(_ Fault, right answer, _ *call) answer {

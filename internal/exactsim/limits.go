@@ -45,14 +45,8 @@ func (s *Sim) underErrorLimit(who caller, c *call, serve func(*call) answer) ans
 	return a
 }
 
-// Unblock forgets the errors and calls so far, and with them every block. So does a POST to
-// /sandbox/unblock, which Exact does not have.
-func (s *Sim) Unblock() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unblock()
-}
-
+// unblock forgets the errors and calls so far, and with them every block. A POST to
+// /sandbox/unblock does that; Exact has nothing like it.
 func (s *Sim) unblock() {
 	clear(s.errors)
 	clear(s.calls)

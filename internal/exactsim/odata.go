@@ -32,6 +32,7 @@ type entity map[string]any
 type feed struct {
 	resource
 	entities []entity
+	single   bool // one entity by its own address, with no list around it
 }
 
 // guid is a value of the type Edm.Guid.
@@ -76,7 +77,7 @@ func serveFeed(c *call, to format, f feed) answer {
 			return invalid("The simulator does not know the query option '" + option + "'.")
 		}
 	}
-	if f.selects && q.Get("$select") == "" && q.Get("$top") != "1" {
+	if f.page == bulkPage && q.Get("$select") == "" && q.Get("$top") != "1" {
 		return invalid("Please add a $select or a $top=1 statement to the query string.")
 	}
 	entities, problem := filtered(f, q.Get("$filter"))
@@ -90,7 +91,7 @@ func serveFeed(c *call, to format, f feed) answer {
 	if q.Get("$inlinecount") == "allpages" {
 		count = strconv.Itoa(len(entities))
 	}
-	key := func(e entity) string { return strings.Trim(address(e[f.key]), "()") }
+	key := func(e entity) string { return literal(e[f.key]) }
 	if after := q.Get("$skiptoken"); after != "" {
 		i := slices.IndexFunc(entities, func(e entity) bool { return key(e) == after })
 		if i < 0 {
@@ -106,7 +107,8 @@ func serveFeed(c *call, to format, f feed) answer {
 		}
 		top = min(top, n)
 	}
-	id, next := c.origin()+c.URL.Path, ""
+	id, _, _ := strings.Cut(c.origin()+c.URL.Path, "(")
+	next := ""
 	if top > f.page {
 		q := maps.Clone(q)
 		maps.DeleteFunc(q, func(option string, _ []string) bool { return !strings.HasPrefix(option, "$") })
@@ -122,7 +124,7 @@ func serveFeed(c *call, to format, f feed) answer {
 	addresses := make([]string, len(f.entities))
 	names := f.names(q.Get("$select"))
 	for i, e := range f.entities {
-		addresses[i] = id + address(e[f.key])
+		addresses[i] = id + "(" + key(e) + ")"
 		shown := entity{}
 		for _, name := range names {
 			v, ok := e[name]
@@ -138,7 +140,7 @@ func serveFeed(c *call, to format, f feed) answer {
 	if to == odataJSON {
 		return jsonFeed(f, addresses, next, count, q.Has("$top"))
 	}
-	return atomFeed(f, id, addresses, next, count, c.now)
+	return atomFeed(f, id, addresses, next, count, c.now.UTC().Format(time.RFC3339))
 }
 
 // names returns the names in a $select, nil for all.
@@ -157,52 +159,131 @@ func (f feed) unknown(name string) string {
 	return "Could not find a property named '" + name + "' on type '" + f.model + "'."
 }
 
-// condition is one of a $filter: a property, an operator and a literal. Public clients write
-// brackets around what their caller gave (ossobv/exactonline) and trim codes, which Exact pads.
-var condition = regexp.MustCompile(`^\s*(\(?)\s*(trim\()?(\w+)\)?\s+(eq|ne|gt|ge|lt|le)\s+((?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+)\s*\)?\s*((and|or)\s|$)`)
+// filter is a $filter that is evaluated for one entity while it is read: comparisons of a property
+// with a literal, and, or, and brackets, which ossobv/exactonline puts around what its caller wrote.
+// trim is for codes, which Exact pads.
+type filter struct {
+	feed
+	entity  entity
+	rest    []string
+	wrong   bool // it cannot be read
+	problem string
+}
 
-// filtered returns the entities for which a $filter holds. Brackets around several conditions would need a
-// grammar, so they are refused beside "or".
-func filtered(f feed, filter string) (entities []entity, problem string) {
-	var all [][]string
-	bracket, either := false, false
-	for rest := filter; rest != ""; rest = rest[len(all[len(all)-1][0]):] {
-		m := condition.FindStringSubmatch(rest)
-		if m == nil || (m[6] == "") != (len(m[0]) == len(rest)) {
-			return nil, "The simulator does not understand the $filter '" + rest + "'."
+var lexeme = regexp.MustCompile(`(?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+|\S`)
+
+func filtered(f feed, text string) (entities []entity, problem string) {
+	for _, e := range f.entities {
+		x := filter{feed: f, entity: e, rest: lexeme.FindAllString(text, -1)}
+		if text == "" || x.either() {
+			entities = append(entities, e)
 		}
-		bracket, either = bracket || m[1] != "", either || m[7] == "or"
-		all = append(all, m)
-	}
-	if bracket && either {
-		return nil, "The simulator does not understand brackets in the $filter '" + filter + "'."
-	}
-	return slices.DeleteFunc(slices.Clone(f.entities), func(e entity) bool {
-		holds := true // so far, since the last "or"
-		for _, m := range all {
-			v, ok := e[m[3]]
-			if !ok {
-				problem = f.unknown(m[3])
-				return true
-			}
-			want, ok := literal(m[5], v)
-			if !ok {
-				problem = "Operator '" + m[4] + "' incompatible with operand types: " + m[3] + " " + m[5] + "."
-			}
-			if text, ok := v.(string); ok && m[2] != "" {
-				v = strings.TrimSpace(text)
-			}
-			n := compare(v, want)
-			holds = holds && map[string]bool{"eq": n == 0, "ne": n != 0, "gt": n > 0, "ge": n >= 0, "lt": n < 0, "le": n <= 0}[m[4]]
-			if m[7] == "or" {
-				if holds {
-					break
-				}
-				holds = true
-			}
+		if x.wrong || len(x.rest) > 0 {
+			return nil, "The simulator does not understand the $filter '" + text + "'."
 		}
-		return !holds
-	}), problem
+		problem = cmp.Or(problem, x.problem)
+	}
+	return entities, problem
+}
+
+func (x *filter) next() (l string) {
+	if x.wrong = x.wrong || len(x.rest) == 0; !x.wrong {
+		l, x.rest = x.rest[0], x.rest[1:]
+	}
+	return l
+}
+
+func (x *filter) skip(l string) bool { return len(x.rest) > 0 && x.rest[0] == l && x.next() == l }
+
+func (x *filter) want(l string) { x.wrong = x.next() != l || x.wrong }
+
+func (x *filter) either() bool {
+	holds := x.both()
+	for x.skip("or") {
+		holds = x.both() || holds
+	}
+	return holds
+}
+
+func (x *filter) both() bool {
+	holds := x.comparison()
+	for x.skip("and") {
+		holds = x.comparison() && holds
+	}
+	return holds
+}
+
+func (x *filter) comparison() bool {
+	if x.skip("(") {
+		holds := x.either()
+		x.want(")")
+		return holds
+	}
+	trim := x.skip("trim")
+	if trim {
+		x.want("(")
+	}
+	name := x.next()
+	if trim {
+		x.want(")")
+	}
+	operator, want := x.next(), x.next()
+	v, ok := x.entity[name]
+	if !ok {
+		x.problem = x.unknown(name)
+	}
+	if text, ok := v.(string); ok && trim {
+		v = strings.TrimSpace(text)
+	}
+	if strings.HasPrefix(want, "guid'") {
+		want = strings.ToLower(want)
+	}
+	n, ok := compare(literal(v), want)
+	if !ok {
+		x.problem = cmp.Or(x.problem, "Operator '"+operator+"' incompatible with operand types: "+name+" "+want+".")
+	}
+	holds, ok := map[string]bool{"eq": n == 0, "ne": n != 0, "gt": n > 0, "ge": n >= 0, "lt": n < 0, "le": n <= 0}[operator]
+	x.wrong = x.wrong || !ok
+	return holds
+}
+
+// literal returns a value as addresses and $filter have it.
+func literal(v any) string {
+	edmType, text, _ := edm(v)
+	switch {
+	case v == nil:
+		return "null"
+	case edmType == "":
+		return "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	case edmType == "Edm.Guid":
+		return "guid'" + text + "'"
+	case edmType == "Edm.DateTime":
+		return "datetime'" + text + "'"
+	}
+	return text
+}
+
+// compare orders two literals. It is not ok if their types differ. Null equals null alone, and is first.
+func compare(a, b string) (n int, ok bool) {
+	switch {
+	case a == b:
+		return 0, true
+	case a == "null":
+		return -1, true
+	case b == "null":
+		return 1, true
+	}
+	kindA, textA, quotedA := strings.Cut(strings.TrimSuffix(a, "'"), "'")
+	kindB, textB, quotedB := strings.Cut(strings.TrimSuffix(b, "'"), "'")
+	if quotedA {
+		return cmp.Compare(textA, textB), quotedB && kindA == kindB
+	}
+	x, errX := strconv.ParseFloat(a, 64)
+	y, errY := strconv.ParseFloat(strings.TrimSuffix(b, "L"), 64)
+	if errX == nil && errY == nil {
+		return cmp.Compare(x, y), true
+	}
+	return cmp.Compare(a, b), !quotedB
 }
 
 // ordered sorts by an $orderby, as "Name desc,Code".
@@ -218,74 +299,11 @@ func ordered(f feed, entities []entity, by string) (problem string) {
 			if direction == "desc" {
 				a, b = b, a
 			}
-			return compare(a[name], b[name])
+			n, _ := compare(literal(a[name]), literal(b[name]))
+			return n
 		})
 	}
 	return problem
-}
-
-// literal reads a literal of a $filter as a value of the type of like.
-func literal(text string, like any) (v any, ok bool) {
-	kind, inner, quoted := strings.Cut(strings.TrimSuffix(text, "'"), "'")
-	inner = strings.ReplaceAll(inner, "''", "'")
-	var err error
-	switch like.(type) {
-	case guid:
-		return guid(strings.ToLower(inner)), kind == "guid"
-	case time.Time:
-		for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02"} {
-			if v, err = time.Parse(layout, inner); err == nil {
-				break
-			}
-		}
-		return v, kind == "datetime" && err == nil
-	case bool:
-		v, err = strconv.ParseBool(text)
-	case int, int64, float64:
-		v, err = strconv.ParseFloat(strings.TrimSuffix(text, "L"), 64)
-	case nil: // null equals null alone
-		if text == "null" {
-			return nil, true
-		}
-		return inner, true
-	default:
-		return inner, quoted && kind == ""
-	}
-	return v, err == nil
-}
-
-// compare orders two values of a property.
-func compare(a, b any) int {
-	rank := func(v any) (float64, string) {
-		switch v := v.(type) {
-		case int:
-			return float64(v), ""
-		case int64:
-			return float64(v), ""
-		case float64:
-			return v, ""
-		case time.Time:
-			return float64(v.UnixMilli()), ""
-		}
-		return 0, fmt.Sprint(v)
-	}
-	n, s := rank(a)
-	m, t := rank(b)
-	return cmp.Or(cmp.Compare(n, m), cmp.Compare(s, t))
-}
-
-// serveEntity writes one entity, with neither results nor a feed around it.
-func serveEntity(status int, to format, f feed, c *call, e entity) answer {
-	collection, _, _ := strings.Cut(c.URL.Path, "(")
-	id := c.origin() + collection
-	a := reply(status, Served, atomType("entry"), []byte(xmlHeader+atomEntry(f, atomSpaces(id), id, id+address(e[f.key]), e, c.now)+"\n"))
-	if to == odataJSON {
-		a = reply(status, Served, jsonType, fmt.Appendf(nil, `{"d":%s}`, jsonEntity(f, id+address(e[f.key]), e)))
-	}
-	if status == http.StatusCreated {
-		a.header.Set("Location", id+address(e[f.key]))
-	}
-	return a
 }
 
 const jsonType = "application/json; charset=utf-8"
@@ -298,6 +316,9 @@ func jsonFeed(f feed, addresses []string, next, count string, top bool) answer {
 		entities[i] = jsonEntity(f, addresses[i], e)
 	}
 	list := bytes.Join(entities, []byte(","))
+	if f.single {
+		return reply(http.StatusOK, Served, jsonType, fmt.Appendf(nil, `{"d":%s}`, list))
+	}
 	if top && next+count == "" {
 		return reply(http.StatusOK, Served, jsonType, fmt.Appendf(nil, `{"d":[%s]}`, list))
 	}
@@ -320,63 +341,48 @@ func jsonEntity(f feed, address string, e entity) []byte {
 	return append(text, '}')
 }
 
-const xmlHeader = `<?xml version="1.0" encoding="utf-8" standalone="yes"?>` + "\n"
-
-func atomType(kind string) string { return "application/atom+xml;type=" + kind + ";charset=utf-8" }
-
-// atomSpaces returns the attributes of the outermost element.
-func atomSpaces(id string) string {
-	base, _ := path.Split(id)
-	return ` xml:base="` + xmlText(base) + `" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"` +
-		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom"`
-}
-
 // atomFeed has every element and attribute that the feed in the tests of
 // auth0/passport-exact has, which is one of Exact's of 2015.
-func atomFeed(f feed, id string, addresses []string, next, count string, now time.Time) answer {
-	var b strings.Builder
-	fmt.Fprintf(&b, `%s<feed%s><title type="text">%s</title><id>%s</id><updated>%s</updated><link rel="self" title="%[3]s" href="%[3]s" />`,
-		xmlHeader, atomSpaces(id), xmlText(path.Base(id)), xmlText(id), now.UTC().Format(time.RFC3339))
-	if count != "" {
-		b.WriteString("<m:count>" + count + "</m:count>")
+func atomFeed(f feed, id string, addresses []string, next, count, now string) answer {
+	base, title := path.Split(id)
+	outermost := ` xml:base="` + xmlText(base) + `" xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices"` +
+		` xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom"`
+	text, kind := []byte(`<?xml version="1.0" encoding="utf-8" standalone="yes"?>`+"\n"), "entry"
+	if !f.single {
+		kind = "feed"
+		text = fmt.Appendf(text, `<feed%s><title type="text">%s</title><id>%s</id><updated>%s</updated><link rel="self" title="%[2]s" href="%[2]s" />`,
+			outermost, xmlText(title), xmlText(id), now)
+		outermost = ""
+		if count != "" {
+			text = append(text, "<m:count>"+count+"</m:count>"...)
+		}
 	}
 	for i, e := range f.entities {
-		b.WriteString(atomEntry(f, "", id, addresses[i], e, now))
+		text = fmt.Appendf(text, `<entry%s><id>%s</id><title type="text"></title><updated>%s</updated><author><name /></author>`+
+			`<link rel="edit" title="%s" href="%s" />`+
+			`<category term="%s" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" />`+
+			`<content type="application/xml"><m:properties>`,
+			outermost, xmlText(addresses[i]), now, xmlText(title), xmlText(path.Base(addresses[i])), xmlText(f.model))
+		for _, name := range slices.Sorted(maps.Keys(e)) {
+			edmType, value, inJSON := edm(e[name])
+			switch {
+			case inJSON == nil:
+				text = fmt.Appendf(text, `<d:%s m:null="true" />`, name)
+				continue
+			case edmType != "":
+				edmType = ` m:type="` + edmType + `"`
+			}
+			text = fmt.Appendf(text, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, edmType, xmlText(value))
+		}
+		text = append(text, `</m:properties></content></entry>`...)
 	}
 	if next != "" {
-		b.WriteString(`<link rel="next" href="` + xmlText(next) + `"/>`)
+		text = append(text, `<link rel="next" href="`+xmlText(next)+`"/>`...)
 	}
-	b.WriteString("</feed>\n")
-	return reply(http.StatusOK, Served, atomType("feed"), []byte(b.String()))
-}
-
-func atomEntry(f feed, attributes, id, address string, e entity, now time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `<entry%s><id>%s</id><title type="text"></title><updated>%s</updated><author><name /></author>`+
-		`<link rel="edit" title="%s" href="%s" />`+
-		`<category term="%s" scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" />`+
-		`<content type="application/xml"><m:properties>`,
-		attributes, xmlText(address), now.UTC().Format(time.RFC3339), xmlText(path.Base(id)), xmlText(path.Base(address)), xmlText(f.model))
-	for _, name := range slices.Sorted(maps.Keys(e)) {
-		edmType, text, inJSON := edm(e[name])
-		switch {
-		case inJSON == nil:
-			fmt.Fprintf(&b, `<d:%s m:null="true" />`, name)
-			continue
-		case edmType != "":
-			edmType = ` m:type="` + edmType + `"`
-		}
-		fmt.Fprintf(&b, "<d:%[1]s%[2]s>%[3]s</d:%[1]s>", name, edmType, xmlText(text))
+	if !f.single {
+		text = append(text, "</feed>"...)
 	}
-	return b.String() + `</m:properties></content></entry>`
-}
-
-// address returns the key of an entity as addresses and $filter have it.
-func address(key any) string {
-	if _, ok := key.(guid); ok {
-		return fmt.Sprintf("(guid'%v')", key)
-	}
-	return fmt.Sprintf("(%v)", key)
+	return reply(http.StatusOK, Served, "application/atom+xml;type="+kind+";charset=utf-8", append(text, '\n'))
 }
 
 // apiError is an OData error. Some carry Exact's own header Reason

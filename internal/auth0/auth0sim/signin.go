@@ -187,8 +187,8 @@ type Profile struct{ ID, DisplayName, Email, CurrentDivision string }
 
 // identify finds out who signed in, as passport-exact 0.1.4 does: it sends the secret in the form,
 // then asks for current/Me without an Accept header, so that the answer is Atom. It fails where
-// that package throws an exception: without one of the thirteen properties, or without an attribute on the two
-// whose text it takes from beside the attributes.
+// that package throws an exception: without one of the thirteen properties, or if UserID or CurrentDivision has
+// no attribute.
 func identify(exact *http.Client, x Exchange) (Profile, error) {
 	text, err := read(exact.PostForm(x.BaseURL+"/api/oauth2/token", url.Values{
 		"grant_type": {"authorization_code"}, "code": {x.Code}, "redirect_uri": {x.CallbackURL},

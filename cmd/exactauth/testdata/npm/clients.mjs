@@ -45,7 +45,7 @@ function simpleOAuth2(secret) {
     address: state => client.authorizeURL({ redirect_uri: callbackURL, state }),
     exchange: async url => plain(await client.getToken({ code: new URL(url).searchParams.get('code'), redirect_uri: callbackURL })),
     refresh: async refresh_token => plain(await client.createToken({ refresh_token }).refresh()),
-    told: e => [e.output.statusCode, e.data.payload],
+    refusal: e => [e.output.statusCode, e.data.payload],
   };
 }
 
@@ -59,7 +59,7 @@ async function openidClient(secret) {
     address: state => oidc.buildAuthorizationUrl(config, { redirect_uri: callbackURL, state }),
     exchange: async (url, expectedState) => plain(await oidc.authorizationCodeGrant(config, url, { expectedState })),
     refresh: async t => plain(await oidc.refreshTokenGrant(config, t)),
-    told: e => [e.status, e.cause],
+    refusal: e => [e.status, e.cause],
   };
 }
 
@@ -72,7 +72,7 @@ async function life(connect) {
       console.log(`${what}: ${t.type} ${t.life}`);
       return t.refresh;
     } catch (e) {
-      const [status, body] = client.told(e);
+      const [status, body] = client.refusal(e);
       console.log(`${what}: ${status} ${body.error} ${body.error_description ?? ''}`.trimEnd());
     }
   };
