@@ -36,9 +36,9 @@ Formats:
   dotenv   the same as lines of NAME=value: for docker run --env-file, for
            EnvironmentFile of systemd, and to append to $GITHUB_ENV
   curl     for "curl -K -", which keeps the token out of the process list`,
-		Example: `  eval "$(exactauth token --format env)"
-  exactauth token --format curl | curl -K - "$EXACT_BASE_URL/api/v1/current/Me"
-  exactauth token --min-valid 5m --timeout 10m`,
+		Example: `  exactauth token --min-valid 5m --timeout 10m
+  eval "$(exactauth token --format env)"
+  exactauth token --format curl | curl -K - "$EXACT_BASE_URL/api/v1/current/Me"`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.token(ctx, o) }),
 	}
