@@ -63,6 +63,36 @@ async function openidClient(secret) {
   };
 }
 
+// client-oauth2 authenticates by HTTP Basic. Its errors, and grant's, have no status.
+function clientOAuth2(secret) {
+  const ClientOAuth2 = require('client-oauth2');
+  const client = new ClientOAuth2({ clientId: clientID, clientSecret: secret, redirectUri: callbackURL,
+    authorizationUri: baseUrl + authorize, accessTokenUri: baseUrl + token });
+  const plain = t => ({ type: t.tokenType, life: Number(t.data.expires_in), refresh: t.refreshToken });
+  return {
+    address: state => client.code.getUri({ state }),
+    exchange: async (url, state) => plain(await client.code.getToken(url.href, { state })),
+    refresh: async t => plain(await client.createToken('', t, 'bearer', { expires_in: 0 }).refresh()),
+    refusal: e => ['', e.body],
+  };
+}
+
+// grant signs in, and has no refresh.
+function grant(secret) {
+  const flow = require('grant/lib/grant')({ config: { exact: { oauth: 2, key: clientID, secret, redirect_uri: callbackURL,
+    state: 'some-state', transport: 'state', authorize_url: baseUrl + authorize, access_url: baseUrl + token } } });
+  return {
+    address: async () => (await flow({ method: 'GET', params: { provider: 'exact' } })).location,
+    exchange: async url => {
+      const { state: { response: { error, raw } } } = await flow({ method: 'GET', params: { provider: 'exact', override: 'callback' },
+        query: Object.fromEntries(url.searchParams), session: { provider: 'exact', state: 'some-state' } });
+      if (error) throw error;
+      return { type: raw.token_type, life: Number(raw.expires_in) };
+    },
+    refusal: e => ['', e],
+  };
+}
+
 // A sign-in, a refresh, and each mistake that a client can make.
 async function life(connect) {
   const client = await connect(clientSecret);
@@ -73,23 +103,26 @@ async function life(connect) {
       return t.refresh;
     } catch (e) {
       const [status, body] = client.refusal(e);
-      console.log(`${what}: ${status} ${body.error} ${body.error_description ?? ''}`.trimEnd());
+      console.log(`${what}: ${[status, body.error, body.error_description].filter(Boolean).join(' ')}`);
     }
   };
-  const back = await browse(client.address('some-state'));
+  const back = await browse(await client.address('some-state'));
   const first = await say('code', () => client.exchange(back, 'some-state'));
   await say('code again', () => client.exchange(back, 'some-state'));
-  await say('too early', () => client.refresh(first));
-  await advance();
-  const second = await say('in time', () => client.refresh(first));
-  await say('old', () => client.refresh(first));
-  await advance();
-  await say('again in time', () => client.refresh(second));
-  const raw = new URL(await browse(client.address('some-state')));
+  if (client.refresh) {
+    await say('too early', () => client.refresh(first));
+    await advance();
+    const second = await say('in time', () => client.refresh(first));
+    await say('old', () => client.refresh(first));
+    await advance();
+    await say('again in time', () => client.refresh(second));
+  }
+  const raw = new URL(await browse(await client.address('some-state')));
   raw.searchParams.set('code', raw.searchParams.get('code').replace('!', '%21'));
   await say('code not decoded', () => client.exchange(raw, 'some-state'));
   const stranger = await connect('wrongSecret1');
   await say('wrong secret', () => stranger.exchange(back, 'some-state'));
 }
 
-await { passport, 'simple-oauth2': () => life(simpleOAuth2), 'openid-client': () => life(openidClient) }[process.argv[2]]();
+const lives = { 'simple-oauth2': simpleOAuth2, 'openid-client': openidClient, 'client-oauth2': clientOAuth2, grant };
+await (process.argv[2] === 'passport' ? passport() : life(lives[process.argv[2]]));
