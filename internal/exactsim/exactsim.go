@@ -38,22 +38,27 @@
 //
 // Clients that we did not write differ from the simulator in these points:
 //
-//   - passport-exact 0.1.4 reads MiddleName and Title, which are null, as objects. Exact's feed
-//     in its own tests has such a MiddleName, so the simulator is right.
+//   - passport-exact 0.1.4 shows MiddleName and Title, which are null, as objects. The simulator is right: the
+//     feed of Exact's in the tests of that package has such a MiddleName.
 //   - picqer/exact-php-client and x/oauth2 refresh 10 s early, python-exact-online and
-//     ossobv/exactonline 30 s. At 600 s both suit Exact's rule. With a life of less than 60 s
-//     the latter cannot work anywhere: they ask again within half the life. Hence [Config.Window].
-//   - python-exact-online follows the address of a next page only at start.exactonline.be. The
-//     simulator, like Exact, sends the address by which it was asked.
-//   - ossobv/exactonline refuses http. Serve the simulator with TLS for it.
-//   - encodeURIComponent of JavaScript leaves the "!" of a code as it is. A code with "%21" is
-//     refused all the same (picqer/exact-php-client#579).
-//   - ossobv/exactonline writes that Exact does not like encoded slashes in a redirect
-//     URI; Exact's own example has them. The simulator takes both.
-//   - A sign-in is said to end after a year (vectel.nl and a document of Exact's on AEC),
-//     or never if its token is used once a month (Exact KB). It does not end here.
-//   - Webhooks, whose address must have the domain of the redirect URI
-//     (forums.invantive.com topic 4541), are not simulated.
+//     ossobv/exactonline 30 s. Both are right at 600 s, of which Exact allows the last 30. With a life of less than
+//     60 s a margin of 30 s cannot work: it begins before half the life is over. Hence [Config.Window].
+//   - client-oauth2 4.3 authenticates by HTTP Basic, where Exact documents the body. Both are right: both work at Exact.
+//   - picqer/exact-php-client sends an empty client id and secret when it has an access token
+//     without a time of expiry. The simulator is right to refuse and to count that: Exact does.
+//   - python-exact-online follows the address of a next page only at start.exactonline.be. The simulator is
+//     right: like Exact it sends the address by which it was asked.
+//   - ossobv/exactonline refuses http. It is right, since Exact has https only: serve the simulator with TLS for it.
+//   - ossobv/exactonline writes that Exact does not like encoded slashes in a redirect URI. The
+//     simulator takes both, as Exact's own example has them.
+//   - A client that encodes a code twice, so that "%21" arrives for "!", is refused. The simulator is right
+//     (picqer/exact-php-client#579).
+//
+// simple-oauth2 5.1, openid-client 6.9 and grant 5.4 do not differ.
+//
+// Not simulated: a sign-in is said to end after a year (vectel.nl and a document of Exact's on AEC), or
+// never if its token is used once a month (Exact KB), and here it does not; webhooks, whose address must
+// have the domain of the redirect URI (forums.invantive.com topic 4541).
 //
 // A simulator can also fail as real servers and networks do: see [Sim.Inject].
 // [Sim.Advance] lets time pass. A test judges a client by what the simulator knows,
