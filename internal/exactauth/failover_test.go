@@ -9,6 +9,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
 )
@@ -32,6 +33,15 @@ func newPair(t *testing.T) *pair {
 	}
 	p.a, p.b = machine(func(text string) { p.warnings = append(p.warnings, text) }), machine(nil)
 	return p
+}
+
+// copies returns where a has its copies from here on.
+func (p *pair) copies() record.Store {
+	local := tokenstore.NewFiles(p.t.TempDir(), nil)
+	s := spool.New(p.store(), local, exactauth.Latest, nil)
+	s.Drop(exactauth.Ended)
+	p.a.Store = s
+	return local
 }
 
 // failover replaces the record in the shared store by an earlier one.
@@ -128,10 +138,7 @@ func TestSignOutCountsMoreThanACopy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t)
 			p.clock.advance(exactLife)
-			local := tokenstore.NewFiles(t.TempDir(), nil)
-			s := spool.New(p.store(), local, exactauth.Latest, nil)
-			s.Drop(exactauth.Ended)
-			p.a.Store = s
+			local := p.copies()
 			p.live(p.a)
 			if b, err := local.Read(t.Context(), spool.Name(profileName)); err != nil || !strings.Contains(string(b), "refresh_token") {
 				t.Fatalf("a has %q, %v", b, err)
@@ -148,5 +155,25 @@ func TestSignOutCountsMoreThanACopy(t *testing.T) {
 				t.Errorf("a has %q, %v", b, err)
 			}
 		})
+	}
+}
+
+// Nor does a copy of a login that was forgotten stay beside the login that came after it.
+func TestForgottenCopy(t *testing.T) {
+	p := newPair(t)
+	p.clock.advance(exactLife)
+	local := p.copies()
+	p.live(p.a)
+	forgotten := p.field("refresh_token")
+	err := errors.Join(p.b.Forget(t.Context()), p.b.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.signIn(p.b, exactauth.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.live(p.a)
+	if b, err := local.Read(t.Context(), spool.Name(profileName)); err != nil || strings.Contains(string(b), forgotten) {
+		t.Errorf("a has %q, %v", b, err)
 	}
 }

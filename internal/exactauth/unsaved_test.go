@@ -34,21 +34,27 @@ func TestUnsaved(t *testing.T) {
 		_, err := w.signIn(c, exactauth.LoginOptions{})
 		return err
 	}
+	lost := func(at int) func(record.Store) record.Store {
+		return func(s record.Store) record.Store { return &forgetful{Store: s, at: at} }
+	}
+	unlocked := func(s record.Store) record.Store { return &crashing{Store: s, at: 2, before: true} }
 	for name, c := range map[string]struct {
-		at   int
-		call func(*world, *exactauth.Client) error
-		want bool
+		store func(record.Store) record.Store
+		call  func(*world, *exactauth.Client) error
+		want  bool
 	}{
-		"the mark of a refresh":   {1, token, false},
-		"the answer to a refresh": {2, token, true},
-		"the answer to a code":    {2, login, true},
-		"a sign-out":              {1, func(w *world, c *exactauth.Client) error { _, err := c.Logout(w.t.Context()); return err }, false},
+		"the mark of a refresh":        {lost(1), token, false},
+		"the answer to a refresh":      {lost(2), token, true},
+		"no second lock for a refresh": {unlocked, token, false},
+		"the answer to a code":         {lost(2), login, true},
+		"no second lock for a code":    {unlocked, login, false},
+		"a sign-out":                   {lost(1), func(w *world, c *exactauth.Client) error { _, err := c.Logout(w.t.Context()); return err }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, client := signedIn(t, exactLife, exactsim.Config{})
 			w.clock.advance(exactLife)
-			client.Store = &forgetful{Store: w.store(), at: c.at}
-			if err := c.call(w, client); !errors.Is(err, errBoom) || errors.Is(err, exactauth.ErrUnsaved) != c.want {
+			client.Store = c.store(w.store())
+			if err := c.call(w, client); !errors.Is(err, errBoom) && !errors.Is(err, errCrash) || errors.Is(err, exactauth.ErrUnsaved) != c.want {
 				t.Errorf("%v, an unsaved answer: %v; want %v", err, !c.want, c.want)
 			}
 		})
