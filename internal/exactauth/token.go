@@ -331,9 +331,10 @@ func heldError(r *record.Record) error {
 // lifts reports whether this call asks the server in spite of a refusal, since what was
 // wrong may have been put right at Exact: a forced one does, for one request, and once in
 // the life of a token, so that a script that forces does not use up the error allowance.
+// It does not lift what it was answered itself.
 func (c *tokenCall) lifts(r *record.Record, now time.Time) bool {
 	refused := r.Refused != nil || r.Forbidden && r.Held(now)
-	return c.want.Force && refused && !c.lifted && (c.lifting || mayLift(r, now))
+	return c.want.Force && refused && !c.lifted && c.sentUnder.IsZero() && (c.lifting || mayLift(r, now))
 }
 
 // mayLift reports whether no refusal was lifted during the life of a token.

@@ -1341,6 +1341,23 @@ func TestMinValid(t *testing.T) {
 
 // Force accepts no token that was issued before the call.
 func TestForce(t *testing.T) {
+	for name, f := range map[string]exactsim.Fault{
+		"invalid_client": {Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_client"}`},
+		"a blocked user": forbidden("BlockedUser"),
+	} {
+		t.Run("does not lift its own refusal: "+name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			w.Inject(f)
+			if n := w.asks(func() {
+				if _, err := w.token(c, exactauth.Want{Force: true}); err == nil {
+					t.Error("a token")
+				}
+			}); n != 1 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
 	t.Run("waits for the server", func(t *testing.T) {
 		w, c := signedIn(t, shortLife, exactsim.Config{})
 		old := w.live(c)

@@ -83,6 +83,16 @@ var rules = []struct {
 		refused := q.GrantType == "refresh_token" && q.Outcome != exactsim.Issued && !p.excused()
 		return when(refused && (q.Outcome == exactsim.TooEarly || slices.ContainsFunc(w.records(p.m), newer)), "%s", q.Outcome)
 	}},
+	{served, "a call does not ask again at once what Exact has refused", func(w *world, p *process, q *request) string {
+		last := p.refusal
+		if p.refusal = nil; q.Status/100 == 4 && q.Status != 429 && (q.Fault == "" || q.Fault == exactsim.Raw) { // it arrives whole
+			p.refusal = q
+		}
+		if last == nil || last.used != q.used || q.Time.Sub(last.Time) > life/60 {
+			return ""
+		}
+		return fmt.Sprintf("%s after %d %s", q.Time.Sub(last.Time), last.Status, last.Outcome)
+	}},
 	{gaveUp, "an answer is awaited for a minute, whatever the caller's patience", func(w *world, p *process, q *request) string {
 		return when(time.Since(p.asked) < patience, "%s", time.Since(p.asked))
 	}},

@@ -103,7 +103,8 @@ var (
 	spoolSteps = []string{"spool read", "spool lock", "spool room", "spool write", "spool sync"}
 	sending    = []string{"send"}
 	requests   = []string{"send", "reply"}
-	anyStep    = [][]string{storeSteps, {"store saved"}, spoolSteps, {"spool saved"}, requests, {"reply", "start"}}
+	asking     = []string{"ask"} // whose a sign-in is
+	anyStep    = [][]string{storeSteps, {"store saved"}, spoolSteps, {"spool saved"}, requests, {"reply", "start", "ask"}}
 )
 
 // accidents are drawn by their weights. What people do is one of them.
@@ -122,8 +123,8 @@ var accidents = []struct {
 	{stalled, 10, anyStep, []time.Duration{time.Minute, hour / 3, aDay / 2}},
 	{storeFails, 10, [][]string{storeSteps, storeSteps, spoolSteps}, nil},
 	{sessionEnds, 5, [][]string{storeSteps[1:], requests}, nil},
-	{notConnected, 5, [][]string{sending}, nil},
-	{answerSpoilt, 20, [][]string{sending}, nil},
+	{notConnected, 5, [][]string{sending, asking}, nil},
+	{answerSpoilt, 20, [][]string{sending, sending, sending, asking}, nil},
 	{slowRequest, 5, [][]string{sending}, []time.Duration{10 * time.Second, 100 * time.Second}},
 	{slowReply, 5, [][]string{sending}, []time.Duration{10 * time.Second, 100 * time.Second}},
 	{serverDown, 3, nil, []time.Duration{time.Minute, hour, aDay / 2}},
@@ -212,6 +213,14 @@ func (p *plan) drawAccident(r *rand.Rand, e *event) {
 	}
 	a := accidents[i]
 	e.kind = a.kind
+	if e.kind == signsIn || e.kind == wrongAccount { // while scripts work
+		for _, after := range []time.Duration{-hour / 60, hour / 60} {
+			defer func(call event) { p.events = append(p.events, call) }(event{kind: calls, at: e.at.Add(after), machine: e.machine, n: 1, patience: hour / 60})
+		}
+		if r.IntN(4) == 0 { // and it is cut off once it is saved
+			defer func(cut event) { p.events = append(p.events, cut) }(event{kind: pick(r, crash, answerSpoilt), step: "ask", at: e.at, machine: e.machine, n: r.IntN(1 << 16)})
+		}
+	}
 	if a.steps != nil {
 		e.step = pick(r, pick(r, a.steps...)...)
 	}

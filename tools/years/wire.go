@@ -54,7 +54,11 @@ func (n network) RoundTrip(req *http.Request) (*http.Response, error) {
 			p.asked = time.Now() // the limit counts from the first try
 		}
 	})
-	e := p.step("send")
+	step := "send"
+	if req.URL.Path != tokenPath {
+		step = "ask"
+	}
+	e := p.step(step)
 	if ctx.Err() != nil { // it was stopped for so long
 		return nil, w.netFailed(p, ctx.Err())
 	}

@@ -122,6 +122,7 @@ type process struct {
 	rand     *rand.Rand
 	reads    int
 	asked    time.Time // the first request since it took the lock
+	refusal  *request  // its last one, if that was refused
 	dead     bool      // it was killed
 	troubled bool      // something happened to it, or to what it did
 	token    string    // that it printed
