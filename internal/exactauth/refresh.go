@@ -116,13 +116,19 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 	secret := c.secretFor(rec)
 
 	var a answer
-	for attempt := 1; ; attempt++ {
+	attempt := 1
+	for ; ; attempt++ {
 		a = c.renew(bounded, secret, rec.Refresh)
 		c.apply(rec, rec.Refresh, a)
 		pause, again := c.retryPause(a, rec.Life, attempt)
 		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
 			break
 		}
+	}
+	// Connecting fails sooner: the process stood still before it sent anything. It begins
+	// again, by what is in the record now.
+	if a.outcome == notSent && attempt == 1 && bounded.Err() != nil && ctx.Err() == nil && !c.stoodStill {
+		c.stoodStill, c.failed = true, nil
 	}
 	// A sign-in may have ended this login and been killed before it replaced the login.
 	if a.outcome != oldToken || rec.UsePending() {
@@ -183,7 +189,10 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 	rec.SpentAt = time.Time{}
 	c.failed = nil
 	if (a.outcome == tooEarly || a.outcome == oldToken) && rec.LostAt.IsZero() && !spentAt.Equal(c.marked) {
-		rec.LostAt = spentAt // the process that marked the record did send, and was killed
+		// The process that marked the record did send, and was killed. Of one that sent under
+		// this call's own mark and was killed nothing is in the record: then the refusal does
+		// not say that an answer was lost, and the time of the next attempt counts from now.
+		rec.LostAt = spentAt
 	}
 	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
 		rec.Previous, rec.Refresh = used, a.refresh

@@ -222,6 +222,8 @@ type tokenCall struct {
 	renewals  int       // how often
 	failed    error     // why this call got none; nothing was spent
 
+	stoodStill bool // until the time of its request was over, before it was sent
+
 	lifting, lifted bool // this call is about to ask, or has asked, in spite of a refusal
 }
 

@@ -2,12 +2,18 @@ package exactauth_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // waited is a Client.Waiting that ignores the end of a wait.
@@ -108,4 +114,49 @@ type neverRead struct{ ctx context.Context }
 func (r neverRead) Read([]byte) (int, error) {
 	<-r.ctx.Done()
 	return 0, context.Cause(r.ctx)
+}
+
+// standing is a network to which the first requests come after their time.
+type standing struct {
+	w     *world
+	still int
+}
+
+func (s *standing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.still--; s.still >= 0 {
+		time.Sleep(2 * time.Minute)
+		return nil, r.Context().Err()
+	}
+	httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{})
+	answer := httptest.NewRecorder()
+	s.w.ServeHTTP(answer, r)
+	return answer.Result(), nil
+}
+
+// A process that stood still until the time of its request was over has sent nothing. It
+// begins again, once, unless its caller's time is over as well.
+func TestStoodStillBeforeTheRequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		still   int
+		timeout time.Duration
+		want    error
+	}{
+		"once":                          {1, 5 * time.Minute, nil},
+		"twice":                         {2, 5 * time.Minute, fault.ErrTemporary},
+		"the caller's time is over too": {1, 90 * time.Second, fault.ErrTemporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, client := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			client.Transport = &standing{w, c.still}
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
+				defer cancel()
+				if _, err := client.Token(ctx, exactauth.Want{}); !errors.Is(err, c.want) {
+					t.Errorf("%v; want %v", err, c.want)
+				}
+			})
+			w.live(w.client()) // nothing is spent
+		})
+	}
 }

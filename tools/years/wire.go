@@ -59,8 +59,8 @@ func (n network) RoundTrip(req *http.Request) (*http.Response, error) {
 		step = "ask"
 	}
 	e := p.step(step)
-	if ctx.Err() != nil { // it was stopped for so long
-		return nil, w.netFailed(p, ctx.Err())
+	if ctx.Err() != nil { // it was stopped for so long, and may begin again
+		return nil, ctx.Err()
 	}
 	if _, down := w.during(serverDown, nil); down || e.kind == notConnected {
 		return nil, w.netFailed(p, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED})
