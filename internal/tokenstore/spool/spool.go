@@ -66,7 +66,7 @@ func parse(text []byte) (c mine) {
 
 const (
 	updateRetries = 10 * time.Second // how long Update offers a spooled result to the shared store before it returns
-	readRetries   = 2 * time.Second  // the same for Read
+	readRetries   = 2 * time.Second  // the same for Read, which also waits no longer for the shared store if a result is spooled
 )
 
 // Store is the shared store with this machine's spool. It offers a spooled result to the shared
@@ -106,8 +106,13 @@ func (s *Store) Drop(useless func(mine, shared []byte) bool) { s.useless = usele
 func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	// Before the shared store: that has to have what it took before this moment.
 	text, spoolErr := s.local.Read(ctx, Name(name))
-	b, err := s.shared.Read(ctx, name)
 	c := parse(text)
+	reading, cancel := ctx, context.CancelFunc(func() {})
+	if c.record != nil && !c.saved {
+		reading, cancel = context.WithTimeout(ctx, readRetries)
+	}
+	b, err := s.shared.Read(reading, name)
+	cancel()
 	if spoolErr != nil || c.record == nil || err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return b, err // Update reports a faulty spool, before it needs one
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -179,6 +181,30 @@ func TestReadWithinUpdate(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// unready is a store that answers no read before the caller gives up, as a database without
+// free connections does.
+type unready struct{ record.Store }
+
+func (unready) Read(ctx context.Context, _ string) ([]byte, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// What waits for such a store is read without it.
+func TestReadWaitsForTheSharedStoreBriefly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, _, s, dir := machines(t)
+		set(t, one, "record")
+		keep(t, s, one, "record, changed")
+		one = spool.New(unready{s}, tokenstore.NewFiles(dir, nil), longer, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if b, err := one.Read(ctx, "a"); string(b) != "record, changed" || ctx.Err() != nil {
+			t.Errorf("%q, %v; the caller's time is over: %v", b, err, ctx.Err())
+		}
+	})
 }
 
 func TestSettle(t *testing.T) {
