@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
-
-	"github.com/exactauth/exactauth/internal/config"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exactauth/exactauth/internal/config"
+	"github.com/exactauth/exactauth/internal/exactapi"
 )
 
 func (a *app) useCmd() *cobra.Command {
@@ -15,7 +18,8 @@ func (a *app) useCmd() *cobra.Command {
 		GroupID: "setup",
 		Short:   "Choose the default profile, or pin a division",
 		Long: `Makes NAME the default profile. With --division it pins the division that scripts get
-as EXACT_DIVISION, whichever division is open in the user's browser; 0 pins none.
+as EXACT_DIVISION, whichever division is open in the user's browser; 0 pins none. If
+a token is live it asks Exact whether the user can open the division.
 Without NAME --division changes the profile in use.`,
 		Example: `  exactauth use acme
   exactauth use --division 123456
@@ -66,10 +70,31 @@ func (a *app) use(ctx context.Context, args []string, division int) error {
 	switch {
 	case division > 0:
 		a.Say("Profile %s: division %d is pinned.", name, division)
+		a.noteClosed(ctx, name, division)
 	case division == 0:
 		a.Say("Profile %s: no division is pinned.", name)
 	}
 	return nil
+}
+
+// noteClosed prints a note if the user of the profile cannot open a division. It asks only
+// if a token is live, and once; without an answer it is silent.
+func (a *app) noteClosed(ctx context.Context, name string, division int) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	p, err := config.Resolve(a.Env, name)
+	if err != nil {
+		return
+	}
+	c, err := a.client(ctx, p)
+	if err != nil {
+		return
+	}
+	if t, live := c.Live(ctx); live {
+		if opens, err := exactapi.Opens(ctx, c.API(t), division); err == nil && !opens {
+			a.Note(fmt.Sprintf("the user cannot open division %d; to list the others: exactauth whoami --divisions --profile %s", division, name))
+		}
+	}
 }
 
 func (a *app) profilesCmd() *cobra.Command {

@@ -192,6 +192,12 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return nil
 		})
+	case "minute": // the time left of it
+		want(1)
+		left, err := time.ParseDuration(args[0])
+		ts.Check(err)
+		now := time.Now()
+		w.sim.Advance(now.UTC().Truncate(time.Minute).Add(time.Minute - left).Sub(now))
 	case "revoke":
 		w.sim.Revoke(clientID, annaID)
 	case "user":

@@ -128,7 +128,7 @@ var table = []Setting{
 		Help: "command that opens the sign-in page, with %s for the address or the address behind it",
 		set:  func(s *Settings, v string) error { s.Browser = v; return nil }},
 	{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
-		Help: "division that scripts get as EXACT_DIVISION, whichever one is open in the browser",
+		Help: "division to pin: scripts get it as EXACT_DIVISION, whichever one is open in the browser",
 		set: func(s *Settings, v string) error {
 			s.Division, _ = strconv.Atoi(v)
 			if s.Division < 0 {

@@ -224,6 +224,18 @@ func (g *gate) release(t *turn) {
 	g.dispatch(t.division)
 }
 
+// left is [Client.Left] for the name of a division.
+func (g *gate) left(name string) (minute, day int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.divisions[name]
+	if d == nil {
+		return -1, -1
+	}
+	d.renew(g.now())
+	return d.minute.allows(), d.day.allows()
+}
+
 // close refuses all requests that wait, and all that come.
 func (g *gate) close() {
 	g.mu.Lock()

@@ -2,6 +2,7 @@ package exactapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +35,16 @@ type Client struct {
 	Log     *slog.Logger // gets one line for each answer, at level Debug; optional
 
 	pauses []time.Duration // before each repetition of a page whose answer broke off
+	gate   *gate           // of HTTP's transport; nil if that is another one
+}
+
+// Left returns the calls that Exact allows on a division for the rest of the minute and
+// of the day, as its last answer to a [Transport] said; -1 if that is not known.
+func (c *Client) Left(division int) (minute, day int) {
+	if c.gate == nil {
+		return -1, -1
+	}
+	return c.gate.left(strconv.Itoa(division))
 }
 
 // Do sends a request, follows no redirect, and returns the answer whatever its
@@ -201,37 +213,56 @@ type Division struct {
 	Main         bool   // the licence's main division
 }
 
+// ErrNoDivisions is wrapped if neither list of divisions may be read.
+var ErrNoDivisions = errors.New("no list of divisions")
+
 // Divisions returns the companies that the user can open, over all licences, as
 // seen from the division current. Some licences have only the older of the two
 // lists, which covers one licence; then Divisions returns that one (Exact KB, API
 // reference).
-func Divisions(ctx context.Context, c *Client, current int) ([]Division, error) {
-	base := fmt.Sprintf("/api/v1/%d", current)
-	all, err := divisions(ctx, c, base+"/system/Divisions?$select=Code,Description,CustomerName,Status,IsMainDivision")
-	if refused := (*fault.ServerError)(nil); errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusForbidden) {
-		if older, olderErr := divisions(ctx, c, base+"/hrm/Divisions?$select=Code,Description,CustomerName,Status,Main"); olderErr == nil {
-			return older, nil
+func Divisions(ctx context.Context, c *Client, current int) iter.Seq2[Division, error] {
+	return func(yield func(Division, error) bool) {
+		type record struct {
+			Code                      int
+			Description, CustomerName string
+			Status                    int
+			IsMainDivision, Main      bool
 		}
+		var refusal error
+		for _, list := range []string{"system/Divisions?$select=Code,Description,CustomerName,Status,IsMainDivision",
+			"hrm/Divisions?$select=Code,Description,CustomerName,Status,Main"} {
+			begun := false
+			var err error
+			for d, recordErr := range Records[record](ctx, c, fmt.Sprintf("/api/v1/%d/%s", current, list)) {
+				if err = recordErr; err != nil {
+					break
+				}
+				begun = true
+				if !yield(Division{d.Code, fault.Printable(d.Description), fault.Printable(d.CustomerName), d.Status, d.IsMainDivision || d.Main}, nil) {
+					return
+				}
+			}
+			if err == nil {
+				return
+			}
+			err = fmt.Errorf("divisions: %w", err)
+			if refused := (*fault.ServerError)(nil); begun || !errors.As(err, &refused) || refused.Status != http.StatusNotFound && refused.Status != http.StatusForbidden {
+				yield(Division{}, err)
+				return
+			}
+			refusal = cmp.Or(refusal, err)
+		}
+		yield(Division{}, fault.With(refusal, ErrNoDivisions))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("divisions: %w", err)
-	}
-	return all, nil
 }
 
-func divisions(ctx context.Context, c *Client, path string) ([]Division, error) {
-	type record struct {
-		Code                      int
-		Description, CustomerName string
-		Status                    int
-		IsMainDivision, Main      bool
-	}
-	var all []Division
-	for d, err := range Records[record](ctx, c, path) {
-		if err != nil {
-			return nil, err
+// Opens reports whether the user can open a division, by one request.
+func Opens(ctx context.Context, c *Client, code int) (bool, error) {
+	for _, err := range Records[struct{}](ctx, c, fmt.Sprintf("/api/v1/%d/system/Divisions?$select=Code&$filter=Code%%20eq%%20%[1]d", code)) {
+		if errors.Is(err, ErrDivision) || errors.Is(err, ErrDivisionScope) {
+			return false, nil
 		}
-		all = append(all, Division{d.Code, fault.Printable(d.Description), fault.Printable(d.CustomerName), d.Status, d.IsMainDivision || d.Main})
+		return err == nil, err
 	}
-	return all, nil
+	return false, nil
 }

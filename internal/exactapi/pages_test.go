@@ -36,12 +36,23 @@ func (e *exact) withDivisions(n int) {
 	e.sim.AddUser(u)
 }
 
+// divisions returns all divisions before the first error.
+func divisions(t *testing.T, c *exactapi.Client, current int) (all []exactapi.Division, err error) {
+	for d, err := range exactapi.Divisions(t.Context(), c, current) {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
 func TestDivisions(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 60, 61, 130} {
 		e := newExact(t, exactsim.Config{})
 		e.withDivisions(n)
-		all, err := exactapi.Divisions(t.Context(), e.api(t), 123456)
+		all, err := divisions(t, e.api(t), 123456)
 		if err != nil || len(all) != n {
 			t.Fatalf("%d divisions instead of %d, %v", len(all), n, err)
 		}
@@ -60,7 +71,7 @@ func TestDivisionsFallBack(t *testing.T) {
 		e := newExact(t, exactsim.Config{})
 		e.withDivisions(70)
 		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status, Status: status})
-		all, err := exactapi.Divisions(t.Context(), e.api(t), 123456)
+		all, err := divisions(t, e.api(t), 123456)
 		if err != nil || len(all) != 70 || !all[0].Main || all[1].Main {
 			t.Errorf("%d: %d divisions, %v", status, len(all), err)
 		}
@@ -69,19 +80,71 @@ func TestDivisionsFallBack(t *testing.T) {
 		e := newExact(t, exactsim.Config{})
 		api, before := e.api(t), e.sim.Counters().APIRequests
 		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status})
-		if _, err := exactapi.Divisions(t.Context(), api, 123456); !errors.Is(err, fault.ErrTemporary) || e.sim.Counters().APIRequests != before+1 {
+		if _, err := divisions(t, api, 123456); !errors.Is(err, fault.ErrTemporary) || e.sim.Counters().APIRequests != before+1 {
 			t.Errorf("got %v after %d requests", err, e.sim.Counters().APIRequests-before)
 		}
 	})
 	t.Run("neither may be seen", func(t *testing.T) {
 		e := newExact(t, exactsim.Config{})
 		e.sim.AddApp(exactsim.App{ClientID: exactsim.ClientID, ClientSecret: exactsim.ClientSecret, RedirectURI: redirect, NoDivisionScope: true})
-		_, err := exactapi.Divisions(t.Context(), e.api(t), 123456)
+		_, err := divisions(t, e.api(t), 123456)
 		var server *fault.ServerError
-		if !errors.As(err, &server) || !strings.Contains(server.Description, "organization.administration") {
+		if !errors.Is(err, exactapi.ErrNoDivisions) || !errors.Is(err, exactapi.ErrAppScope) || !errors.As(err, &server) || !strings.Contains(server.Description, "organization.administration") {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("one may not be seen and the other fails", func(t *testing.T) {
+		e := newExact(t, exactsim.Config{})
+		api := e.api(t)
+		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status, Status: 403})
+		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status, Status: 503})
+		if _, err := divisions(t, api, 123456); !errors.Is(err, fault.ErrTemporary) {
+			t.Errorf("got %v", err)
+		}
+	})
+	// The second list would repeat what the first one has.
+	t.Run("not after the first page", func(t *testing.T) {
+		e := newExact(t, exactsim.Config{})
+		e.withDivisions(70)
+		api := e.api(t)
+		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint})
+		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Status, Status: 403})
+		if all, err := divisions(t, api, 123456); !errors.Is(err, fault.ErrForbidden) || errors.Is(err, exactapi.ErrNoDivisions) || len(all) != 60 {
+			t.Errorf("%d divisions, %v", len(all), err)
+		}
+	})
+}
+
+func TestOpens(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer exactsim.Fault
+		opens  bool
+		kind   error
+	}{
+		"listed":       {exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{"Code":7}]}}`}, true, nil},
+		"not listed":   {exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[]}}`}, false, nil},
+		"no access":    {exactsim.Fault{Kind: exactsim.Status, Status: 403, Reason: "NoDivisionAccess"}, false, nil},
+		"out of scope": {exactsim.Fault{Kind: exactsim.Raw, Status: 403, Body: `{"error":{"message":{"value":"User division is not within division scope"}}}`}, false, nil},
+		"app's scope":  {exactsim.Fault{Kind: exactsim.Raw, Status: 403, Body: `{"error":{"message":{"value":"Application Scope Violated."}}}`}, false, exactapi.ErrAppScope},
+		"no such list": {exactsim.Fault{Kind: exactsim.Status, Status: 404}, false, &fault.ServerError{}},
+		"no answer":    {exactsim.Fault{Kind: exactsim.CutBody}, false, fault.ErrTemporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newExact(t, exactsim.Config{})
+			api, before := e.api(t), e.sim.Counters().APIRequests
+			test.answer.On = exactsim.DivisionsEndpoint
+			e.sim.Inject(test.answer)
+			opens, err := exactapi.Opens(t.Context(), api, 7)
+			if opens != test.opens || (err == nil) != (test.kind == nil) || e.sim.Counters().APIRequests != before+1 {
+				t.Errorf("%v, %v after %d requests", opens, err, e.sim.Counters().APIRequests-before)
+			}
+			if server := (*fault.ServerError)(nil); err != nil && !errors.Is(err, test.kind) && !errors.As(err, &server) {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // The token goes to Exact only, whatever the address of the next page is.
@@ -107,7 +170,7 @@ func TestNextPageElsewhere(t *testing.T) {
 		e.sim.Inject(exactsim.Fault{On: exactsim.DivisionsEndpoint, Kind: exactsim.Raw,
 			Body: fmt.Sprintf(`{"d":{"results":[{"Code":1}],"__next":%q}}`, next)})
 		before := e.sim.Counters().APIRequests
-		if all, err := exactapi.Divisions(t.Context(), api, 123456); !errors.Is(err, fault.ErrTemporary) {
+		if all, err := divisions(t, api, 123456); !errors.Is(err, fault.ErrTemporary) {
 			t.Errorf("%s: got %v, %v", name, all, err)
 		}
 		if called.Load() || e.sim.Counters().APIRequests != before+1 {

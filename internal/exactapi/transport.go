@@ -88,7 +88,7 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 
 // Client returns a client that sends its requests with t.
 func (t *Transport) Client() *Client {
-	return &Client{BaseURL: t.base, HTTP: &http.Client{Transport: t}, pauses: t.pauses}
+	return &Client{BaseURL: t.base, HTTP: &http.Client{Transport: t}, pauses: t.pauses, gate: t.gate}
 }
 
 func inSilence(context.Context, time.Time) (over func()) { return func() {} }

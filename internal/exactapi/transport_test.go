@@ -31,7 +31,7 @@ func TestPagesThroughATransport(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{DailyLimit: 4})
 	_, c := transport(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
-	if all, err := exactapi.Divisions(t.Context(), c, 123456); err != nil || len(all) != 130 {
+	if all, err := divisions(t, c, 123456); err != nil || len(all) != 130 {
 		t.Errorf("%d divisions, %v", len(all), err)
 	}
 	e.login(t) // which ends the current token

@@ -23,8 +23,9 @@ func (t *Table) Add(cells ...any) {
 const columnGap = 2 // between two columns
 
 // String returns the table with every cell whole, as scripts want it.
-func (t Table) String() string {
-	widths := t.widths()
+func (t Table) String() string { return t.pad(t.widths()) }
+
+func (t Table) pad(widths []int) string {
 	var b strings.Builder
 	for _, row := range t {
 		for i, cell := range row {
@@ -57,15 +58,28 @@ func (t Table) widths() []int {
 
 // Fit returns a table as a result. In a terminal that is too narrow the widest columns
 // are shortened; anywhere else it is whole.
-func (t *Terminal) Fit(table Table) string {
-	if room := columns(t.Out); room > 0 {
-		ellipsis := "..."
-		if t.unicode() {
-			ellipsis = "…"
+func (t *Terminal) Fit(table Table) string { return t.FitParts()(table) }
+
+// FitParts returns a Fit for a table that comes in parts, in the columns of the first
+// ones as long as the cells have room there.
+func (t *Terminal) FitParts() func(Table) string {
+	var widths []int
+	return func(part Table) string {
+		if room := columns(t.Out); room > 0 {
+			ellipsis := "..."
+			if t.unicode() {
+				ellipsis = "…"
+			}
+			part.shrink(room, ellipsis)
 		}
-		table.shrink(room, ellipsis)
+		for i, w := range part.widths() {
+			if i == len(widths) {
+				widths = append(widths, w)
+			}
+			widths[i] = max(widths[i], w)
+		}
+		return part.pad(widths)
 	}
-	return table.String()
 }
 
 // shrink shortens the widest column until all fit into room, but none so much that a
