@@ -128,7 +128,7 @@ func TestOpens(t *testing.T) {
 		"out of scope": {exactsim.Fault{Kind: exactsim.Raw, Status: 403, Body: `{"error":{"message":{"value":"User division is not within division scope"}}}`}, false, nil},
 		"app's scope":  {exactsim.Fault{Kind: exactsim.Raw, Status: 403, Body: `{"error":{"message":{"value":"Application Scope Violated."}}}`}, false, exactapi.ErrAppScope},
 		"no such list": {exactsim.Fault{Kind: exactsim.Status, Status: 404}, false, &fault.ServerError{}},
-		"no answer":    {exactsim.Fault{Kind: exactsim.CutBody}, false, fault.ErrTemporary},
+		"no answer":    {exactsim.Fault{Kind: exactsim.Status}, false, fault.ErrTemporary},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
