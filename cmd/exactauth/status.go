@@ -29,7 +29,8 @@ func (a *app) statusCmd() *cobra.Command {
 		Long: `Shows every profile, or the one named with --profile: whether it is signed in, when
 the access token expires, when the login lapses unless a token is fetched before, and
 the last error. It reads the records, from files or a shared store, and does not ask
-Exact.
+Exact; so it does not know how many calls Exact's limits still allow, which
+"exactauth whoami --divisions" shows.
 
 The exit code is 0 if all is well. Otherwise it is the worst one that "exactauth token"
 would end with for one of the profiles: 6 if a record cannot be read, 4 if a sign-in
