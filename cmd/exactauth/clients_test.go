@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -12,12 +13,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/auth0"
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // TestNPM has clients that we did not write sign in at the simulator: passport-exact, which
@@ -202,5 +206,88 @@ func passportInChain(t *testing.T, run func(string, auth0sim.Exchange) ([]byte, 
 	}
 	if n := exact.Counters(); n.Exchanges != 1 || n.MeRequests != 1 || n.TokenErrors != 0 {
 		t.Errorf("Exact saw %+v", n)
+	}
+}
+
+// TestAuth0Types has TypeScript check each request for Auth0's Management API against the types of npm's auth0, which Auth0
+// generates from its description of that API. They have no lengths and patterns; auth0sim has those.
+func TestAuth0Types(t *testing.T) {
+	types := []struct{ request, check string }{
+		{`POST /api/v2/connections`, "Connection<Management.CreateConnectionRequestContentExact>"},
+		{`PATCH /api/v2/connections/[^/]+`, "Connection<Management.UpdateConnectionRequestContentExact>"},
+		{`PATCH /api/v2/connections/[^/]+/clients`, "Management.UpdateEnabledClientConnectionsRequestContent"},
+		{`PATCH /api/v2/clients/[^/]+`, "Management.UpdateClientRequestContent"},
+		{`GET /api/v2/connections`, "Query<Management.ListConnectionsQueryParameters>"},
+		{`GET /api/v2/connections/[^/]+/clients`, "Query<Management.GetConnectionEnabledClientsRequestParameters>"},
+		{`GET /api/v2/clients`, "Query<Management.ListClientsRequestParameters>"},
+		{`GET /api/v2/custom-domains`, "Query<Management.ListCustomDomainsRequestParameters>"},
+		{`GET /api/v2/logs`, "Query<Management.ListLogsRequestParameters & { q: string }>"}, // the description's text has q, its parameters have not
+	}
+	dir := npmPackages(t, "auth0")
+	seen := map[string]bool{}
+	program := `import type { Management } from "auth0";
+type Known<T> = { [K in keyof T as string extends K ? never : K]: T[K] }; // options take any property besides
+type Connection<T extends { options?: unknown }> = Omit<T, "options"> & { options?: Known<NonNullable<T["options"]>> };
+type Query<T> = { [K in keyof Known<T>]?: unknown };
+// @ts-expect-error
+({ options: { base_url: "https://start.exactonline.be" } }) satisfies Connection<Management.UpdateConnectionRequestContentExact>;
+// @ts-expect-error
+({ pages: 1 }) satisfies Query<Management.ListConnectionsQueryParameters>;
+`
+	tenant := auth0sim.New(nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // a short one fails at the tenant
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if request := r.Method + " " + r.URL.Path; strings.Contains(request, "/api/v2/") {
+			i := slices.IndexFunc(types, func(x struct{ request, check string }) bool {
+				return regexp.MustCompile("^" + x.request + "$").MatchString(request)
+			})
+			if i < 0 {
+				t.Errorf("no type for %s", request)
+				return
+			}
+			if r.Method == http.MethodGet {
+				body, _ = json.Marshal(r.URL.Query())
+			}
+			seen[types[i].request] = true
+			program += fmt.Sprintf("(%s) satisfies %s;\n", body, types[i].check)
+		}
+		tenant.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	tenant.SetOrigin(server.URL)
+	domain, err := auth0.ParseDomain(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant.AddApp(nativeID, "Native", true, "https://app.test/callback")
+	manager := auth0.Tenant{Server: auth0.Server{Domain: domain}, ClientID: nativeID, ClientSecret: fault.NewSecret(tenant.SetManager(nativeID, strings.Fields(
+		"read:connections read:connections_options create:connections update:connections update:connections_options read:clients update:clients read:logs read:custom_domains")...))}
+	for _, baseURL := range []string{"https://start.exactonline.be", "https://start.exactonline.de"} { // made, then changed
+		plan, err := manager.Plan(t.Context(), auth0.Wish{ClientID: exactsim.ClientID, ClientSecret: fault.NewSecret(exactsim.ClientSecret),
+			BaseURL: baseURL, App: "Native", Callback: auth0.DefaultCallback})
+		if err == nil {
+			err = plan.Apply(t.Context(), func(auth0.Change) {})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := manager.Status(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range types {
+		if !seen[x.request] {
+			t.Errorf("no request %s", x.request)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "requests.mts"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tsc := exec.CommandContext(t.Context(), "node", filepath.Join("node_modules", "typescript", "bin", "tsc"), "--noEmit", "--strict", "--skipLibCheck",
+		"--module", "nodenext", "--target", "es2022", "requests.mts")
+	tsc.Dir = dir
+	if out, err := tsc.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
