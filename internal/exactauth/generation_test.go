@@ -93,7 +93,7 @@ func TestRevisionRises(t *testing.T) {
 		}
 		last = n
 	}
-	changed("setup and a sign-in", 3) // the secret, the tokens, the user
+	changed("setup and a sign-in", 4) // the secret, the mark, the tokens, the user
 	w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 403})
 	w.clock.advance(exactLife)
 	if _, err := w.token(c, exactauth.Want{}); err == nil {
@@ -111,7 +111,7 @@ func TestRevisionRises(t *testing.T) {
 	if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	changed("another sign-in", 2)
+	changed("another sign-in", 3)
 	if err := c.Forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}

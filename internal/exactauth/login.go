@@ -197,12 +197,27 @@ func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
 
 // redeem exchanges the code, saves the tokens, and then asks whose they are. The
 // exchange ends an earlier login of the same app and user at Exact, so nothing comes
-// between it and the save. But another user's tokens must not replace a login unasked,
-// so beside a login the tokens are pending until their user is known.
+// between it and the save, and an update before it marks the record (CodeAt). But another
+// user's tokens must not replace a login unasked, so beside a login the tokens are pending
+// until their user is known.
 func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
 	var issued record.Tokens
-	pending := false
-	err := c.updateToSignIn(ctx, o, func(ctx context.Context, rec *record.Record) (*record.Record, error) {
+	var refused error    // Exact's answer to the code
+	var marked time.Time // by this sign-in
+	others := false      // another sign-in had marked the record, and its outcome is unknown
+	pending, sent := false, false
+	signIn := func(ctx context.Context, rec *record.Record) (*record.Record, error) {
+		if rec == nil {
+			rec = &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID}
+		}
+		// Another process may have replaced the mark, and then it serves both, or removed it.
+		// It removes no recent one; see confirm.
+		if now := c.now(); marked.IsZero() || rec.CodeAt.IsZero() || now.Sub(marked).Abs() > longestSignIn/2 {
+			others = others || !rec.CodeAt.IsZero() && !rec.CodeAt.Equal(marked)
+			marked, rec.CodeAt = now, now
+			return rec, nil
+		}
+		sent = true
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 		defer cancel()
 		var a answer
@@ -212,28 +227,37 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 				break
 			}
 		}
-		if err := c.codeError(a); err != nil {
-			return nil, err
+		// If only this sign-in had marked the record, it knows the outcome.
+		known := rec.CodeAt.Equal(marked) && !others && a.outcome != unanswered
+		if refused = c.codeError(a); refused != nil {
+			if !known || a.outcome == granted {
+				return nil, record.ErrUnchanged
+			}
+			rec.CodeAt = time.Time{}
+			return rec, nil
 		}
 		issued = a.tokens()
-		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: 1, Tokens: issued, SignedInAt: issued.RepliedAt}
-		if rec == nil {
-			return fresh, nil
-		}
 		rec.Generation++
 		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
 			rec.Pending, pending = &issued, true
+			if known {
+				rec.CodeAt = time.Time{}
+			}
 			// What happened before is of no matter to them.
 			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
 			return rec, nil
 		}
-		fresh.Generation = rec.Generation
+		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: rec.Generation, Tokens: issued, SignedInAt: issued.RepliedAt}
 		if c.owns(rec) { // a secret from elsewhere stays there
 			fresh.ClientSecret, fresh.WaitForExpiry = rec.ClientSecret, rec.WaitForExpiry
 		}
 		return fresh, nil
-	})
-	if err != nil && !issued.Refresh.IsZero() {
+	}
+	var err error
+	for err == nil && !sent {
+		err = c.updateToSignIn(ctx, o, signIn)
+	}
+	if err = cmp.Or(refused, err); err != nil && !issued.Refresh.IsZero() {
 		return Login{}, fault.With(err, ErrUnsaved)
 	} else if err != nil {
 		return Login{}, err
@@ -256,6 +280,10 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	}
 	return login, nil
 }
+
+// longestSignIn is longer than the code of a sign-in takes from the mark in the record to
+// its outcome there.
+const longestSignIn = 2 * requestLimit
 
 // saveUser stores whose the issued tokens are, if that is known, and replaces the login by
 // them if they are pending, unless they are another user's.

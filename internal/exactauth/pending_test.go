@@ -118,7 +118,7 @@ func TestKilledBeforeItIsKnownWhoSignedIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		crash := w.client()
-		crash.Store = &crashing{Store: w.store(), at: 3, before: true}
+		crash.Store = &crashing{Store: w.store(), at: 4, before: true}
 		if login, err := w.signIn(crash, exactauth.LoginOptions{}); err != nil || !errors.Is(login.UserError, errCrash) {
 			t.Fatal(login.UserError, err) // only the name is not saved
 		}
@@ -379,7 +379,7 @@ func (w *world) killedSignIn(user string) {
 	w.t.Helper()
 	w.SetAutoApproveUser(user)
 	crash := w.client()
-	crash.Store = &crashing{Store: w.store(), at: 3, before: true} // readyToLogin, redeem, saveUser
+	crash.Store = &crashing{Store: w.store(), at: 4, before: true} // readyToLogin, redeem twice, saveUser
 	if _, err := w.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) || w.field("pending_refresh_token") == "" {
 		w.t.Fatalf("no tokens are pending: %v", err)
 	}

@@ -188,11 +188,13 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 	spentAt := rec.SpentAt
 	rec.SpentAt = time.Time{}
 	c.failed = nil
-	if (a.outcome == tooEarly || a.outcome == oldToken) && rec.LostAt.IsZero() && !spentAt.Equal(c.marked) {
+	if (a.outcome == tooEarly || a.outcome == oldToken) && rec.LostAt.IsZero() {
 		// The process that marked the record did send, and was killed. Of one that sent under
 		// this call's own mark and was killed nothing is in the record: then the refusal does
 		// not say that an answer was lost, and the time of the next attempt counts from now.
-		rec.LostAt = spentAt
+		if rec.LostAt = rec.CodeAt; rec.LostAt.IsZero() && !spentAt.Equal(c.marked) {
+			rec.LostAt = spentAt
+		}
 	}
 	if !a.refresh.IsZero() && a.refresh.Reveal() != used.Reveal() {
 		rec.Previous, rec.Refresh = used, a.refresh
@@ -214,7 +216,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.RequestedAt, rec.RepliedAt, rec.ServerDate = a.sentAt, a.repliedAt, a.serverDate
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		rec.Failures, rec.Failure, rec.Forbidden = 0, "", false
-		rec.Refused, rec.LiftedAt, rec.AlertedAt = nil, time.Time{}, time.Time{}
+		rec.Refused, rec.LiftedAt, rec.AlertedAt, rec.CodeAt = nil, time.Time{}, time.Time{}, time.Time{}
 		if !rec.Unproven { // a sign-in of the same user would have ended this login
 			rec.Pending = nil
 		}
@@ -263,7 +265,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 			if !open.After(now) || from.After(now) { // in vain so far, or the clock was set back since
 				open = now.Add(rec.Life / 20 * 19)
 			}
-			hold(fmt.Sprintf("the answer to a refresh was lost at %s and Exact allows the next one later", fault.Clock(from)), open.Sub(now))
+			hold(fmt.Sprintf("the answer to a refresh or sign-in was lost at %s and Exact allows the next one later", fault.Clock(from)), open.Sub(now))
 		}
 
 	case oldToken:
@@ -278,6 +280,9 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		text := "Exact says that its refresh token was used before: the same app and user signed in somewhere else, or a copy of this login was used"
 		if !rec.LostAt.IsZero() {
 			text = fmt.Sprintf("its refresh token was used up by a refresh at %s whose answer was lost", fault.Clock(rec.LostAt))
+		}
+		if !rec.CodeAt.IsZero() {
+			text = fmt.Sprintf("a sign-in at %s, whose answer was lost, has ended it", fault.Clock(rec.CodeAt))
 		}
 		refuse(false, text)
 
@@ -377,6 +382,49 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 		rec.Refused = &record.Refusal{Text: text, At: c.now(), Client: c.fingerprint(rec)}
 		return rec, nil
 	})
+	return rec, err
+}
+
+// confirm asks whether Exact still takes the token in r, because a sign-in whose outcome is
+// unknown may have ended the login. If Exact does not, the next refresh shows whether the
+// login has ended. That is a request to Exact's API: a refresh would count as an error now.
+func (c *tokenCall) confirm(ctx context.Context, r *record.Record) (*record.Record, error) {
+	began := fault.Clock(r.CodeAt)
+	age := c.now().Sub(r.CodeAt)
+	asking, cancel := context.WithTimeout(ctx, userLimit)
+	defer cancel()
+	_, askErr := c.user(asking, c.token(r.Tokens))
+	ended := errors.Is(askErr, fault.ErrLoginNeeded)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, context.Cause(ctx)
+	case errors.Is(askErr, fault.ErrTemporary):
+		return nil, fault.Wrap(fault.ErrTemporary, askErr, "a sign-in at %s was interrupted, and Exact cannot be asked now whether it has ended this login", began)
+	case !ended:
+		c.confirmed = r.Access.Reveal()
+		if age >= 0 && age < longestSignIn { // the sign-in may be going on, and end the login a moment later
+			return r, nil
+		}
+	}
+	rec := r
+	err := c.update(ctx, func(_ context.Context, old *record.Record) (*record.Record, error) {
+		if err := c.mayUse(old); err != nil {
+			return nil, err
+		}
+		if rec = old; !rec.CodeAt.Equal(r.CodeAt) || rec.Access.Reveal() != r.Access.Reveal() || ended && !rec.Alive(c.now()) {
+			return nil, record.ErrUnchanged
+		}
+		if !ended {
+			rec.CodeAt = time.Time{}
+			return rec, nil
+		}
+		rec.Failure = fmt.Sprintf("a sign-in at %s was interrupted, and Exact does not take this login's token any more (%v)", began, askErr)
+		rec.FailedAt, rec.RetryAt, rec.Forbidden = c.now(), rec.MayRefreshAt(), false
+		return rec, nil
+	})
+	if err != nil && !ended {
+		return r, nil // a token that is good needs no store
+	}
 	return rec, err
 }
 

@@ -57,6 +57,8 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 		s.SignedIn = !errors.Is(err, fault.ErrLoginNeeded)
 	case rec.Pending != nil && rec.Pending.Alive(now):
 		s.Problem = errPending
+	case !rec.CodeAt.IsZero() && rec.Alive(now):
+		s.Problem = fault.New(fault.ErrTemporary, "a sign-in at %s was interrupted, and it is not known yet whether it has ended this login", fault.Clock(rec.CodeAt))
 	case now.After(s.RefreshExpiresAt):
 		s.SignedIn = false
 		s.Problem = fault.New(fault.ErrLoginNeeded, "its refresh token was not used for 30 days and has expired")

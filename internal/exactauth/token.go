@@ -68,6 +68,8 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 			rec, err = c.load(ctx)
 		case identify:
 			rec, err = call.identify(ctx, rec)
+		case confirm:
+			rec, err = call.confirm(ctx, rec)
 		case refresh:
 			var next *record.Record
 			had := call.renewals
@@ -224,6 +226,8 @@ type tokenCall struct {
 
 	stoodStill bool // until the time of its request was over, before it was sent
 
+	confirmed string // an access token that Exact has taken during this call
+
 	lifting, lifted bool // this call is about to ask, or has asked, in spite of a refusal
 }
 
@@ -241,6 +245,7 @@ const (
 	handOut action = iota
 	wait
 	identify
+	confirm
 	refresh
 	giveUp
 )
@@ -262,6 +267,12 @@ func (c *tokenCall) next(r *record.Record) step {
 			return step{do: giveUp, err: heldError(r)}
 		}
 		return step{do: identify}
+	}
+	if c.doubtful(r) && r.Alive(now) && now.Before(r.MayRefreshAt()) {
+		if r.Held(now) && r.FailedAt.After(r.CodeAt) {
+			return step{do: giveUp, err: heldError(r)}
+		}
+		return step{do: confirm}
 	}
 	suffices := c.suffices(r)
 	if suffices && now.Before(r.RefreshDueAt()) {
@@ -286,10 +297,15 @@ func (c *tokenCall) next(r *record.Record) step {
 // token that was issued during the call is: there is no better one.
 func (c *tokenCall) suffices(r *record.Record) bool {
 	now := c.now()
-	if !r.Alive(now) || r.Unproven || r.Pending != nil {
+	if !r.Alive(now) || r.Unproven || r.Pending != nil || c.doubtful(r) {
 		return false
 	}
 	return c.renewed || r.RequestedAt.After(c.began) || !c.want.Force && r.ExpiresAt().Sub(now) >= c.want.MinValid
+}
+
+// doubtful reports whether a sign-in may have ended the login in r.
+func (c *tokenCall) doubtful(r *record.Record) bool {
+	return !r.CodeAt.IsZero() && c.confirmed != r.Access.Reveal()
 }
 
 // blocked says why the server must not be asked, or returns nil.

@@ -37,7 +37,9 @@ func TestUnsaved(t *testing.T) {
 	lost := func(at int) func(record.Store) record.Store {
 		return func(s record.Store) record.Store { return &forgetful{Store: s, at: at} }
 	}
-	unlocked := func(s record.Store) record.Store { return &crashing{Store: s, at: 2, before: true} }
+	unlocked := func(at int) func(record.Store) record.Store {
+		return func(s record.Store) record.Store { return &crashing{Store: s, at: at, before: true} }
+	}
 	for name, c := range map[string]struct {
 		store func(record.Store) record.Store
 		call  func(*world, *exactauth.Client) error
@@ -45,9 +47,10 @@ func TestUnsaved(t *testing.T) {
 	}{
 		"the mark of a refresh":        {lost(1), token, false},
 		"the answer to a refresh":      {lost(2), token, true},
-		"no second lock for a refresh": {unlocked, token, false},
-		"the answer to a code":         {lost(2), login, true},
-		"no second lock for a code":    {unlocked, login, false},
+		"no second lock for a refresh": {unlocked(2), token, false},
+		"the answer to a code":         {lost(3), login, true},
+		"the mark of a sign-in":        {lost(2), login, false},
+		"no second lock for a code":    {unlocked(3), login, false},
 		"a sign-out":                   {lost(1), func(w *world, c *exactauth.Client) error { _, err := c.Logout(w.t.Context()); return err }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

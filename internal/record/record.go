@@ -85,6 +85,12 @@ type Record struct {
 	// may have used up the refresh token.
 	SpentAt, LostAt time.Time
 
+	// CodeAt is set right before the code of a sign-in is sent, and cleared by its answer:
+	// while it is set, a process is waiting for the answer or was killed while it waited.
+	// The sign-in may have ended this login, so its token must not be handed out before
+	// Exact has taken it again.
+	CodeAt time.Time
+
 	// AwaitedAt is when a call began to wait for the answer to another machine's
 	// refresh. A login waits once: two machines that call at the same time would
 	// otherwise always find each other's SpentAt.

@@ -44,7 +44,7 @@ func full() *record.Record {
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = at.Add(2*time.Second), at.Add(3*time.Second), at.Add(6*time.Second), at.Add(4*time.Second), at.Add(5*time.Second)
 	r.Failures, r.Failure, r.Forbidden = 3, "it did <not> answer: 100% é \\", true
 	r.Refused = &record.Refusal{Config: true, Text: "text", At: at, Client: "abcdef"}
-	r.LiftedAt, r.AlertedAt, r.SignedInAt = at.Add(7*time.Second), at.Add(8*time.Second), at.Add(9*time.Second)
+	r.LiftedAt, r.AlertedAt, r.SignedInAt, r.CodeAt = at.Add(7*time.Second), at.Add(8*time.Second), at.Add(9*time.Second), at.Add(10*time.Second)
 	return r
 }
 
@@ -140,7 +140,7 @@ func TestTimesAreUTC(t *testing.T) {
 	r := full()
 	want := encoded(t, r)
 	zone := time.FixedZone("x", 5*3600+1800)
-	for _, at := range []*time.Time{&r.RequestedAt, &r.RepliedAt, &r.ServerDate, &r.SpentAt, &r.LostAt, &r.AwaitedAt, &r.RetryAt, &r.FailedAt, &r.Refused.At} {
+	for _, at := range []*time.Time{&r.RequestedAt, &r.RepliedAt, &r.ServerDate, &r.SpentAt, &r.LostAt, &r.CodeAt, &r.AwaitedAt, &r.RetryAt, &r.FailedAt, &r.Refused.At} {
 		*at = at.In(zone)
 	}
 	if got := encoded(t, r); !bytes.Equal(got, want) {

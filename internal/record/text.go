@@ -128,6 +128,7 @@ func (f *form) record(r *Record) {
 	f.flag("wait_for_expiry", &r.WaitForExpiry)
 	f.time("spent_at", &r.SpentAt)
 	f.time("lost_at", &r.LostAt)
+	f.time("code_at", &r.CodeAt)
 	f.time("awaited_at", &r.AwaitedAt)
 	f.time("retry_at", &r.RetryAt)
 	f.time("failed_at", &r.FailedAt)

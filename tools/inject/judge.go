@@ -131,7 +131,7 @@ func (t *trial) judgeCode() {
 // judgeLoss explains why a call of token printed no live one, or blames the program for it.
 func (t *trial) judgeLoss(p *program.Process) {
 	switch {
-	case p.Code != 4 && p.Code != 0:
+	case p.Code != 4:
 		t.blame("a later token: exit %d", p.Code)
 	case t.whole != "":
 		t.blame("the login is lost (exit %d) although %s had it whole", p.Code, t.whole)
