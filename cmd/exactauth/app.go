@@ -48,7 +48,8 @@ prints a live access token whenever a script asks for one.`,
   exactauth setup                  register your app, once
   exactauth login                  sign in, once
   exactauth token                  get a live access token, any time
-  exactauth whoami                 see who is signed in`,
+  exactauth whoami                 see who is signed in
+  exactauth api current/Me         ask Exact's API`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version, // for --version
@@ -76,7 +77,7 @@ prints a live access token whenever a script asks for one.`,
 		name string
 		make func() *cobra.Command
 	}{
-		{"token", a.tokenCmd}, {"exec", a.execCmd}, {"proxy", a.proxyCmd}, {"whoami", a.whoamiCmd}, {"status", a.statusCmd}, {"doctor", a.doctorCmd},
+		{"token", a.tokenCmd}, {"api", a.apiCmd}, {"exec", a.execCmd}, {"proxy", a.proxyCmd}, {"whoami", a.whoamiCmd}, {"status", a.statusCmd}, {"doctor", a.doctorCmd},
 		{"setup", a.setupCmd}, {"login", a.loginCmd}, {"logout", a.logoutCmd}, {"use", a.useCmd}, {"profiles", a.profilesCmd},
 		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic},
 	}

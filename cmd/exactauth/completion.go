@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,40 @@ func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobr
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return conf.Names(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// knownPaths are lists of Exact's REST API that scripts often read, below a division
+// (Exact's REST API reference).
+const knownPaths = `bulk/CRM/Accounts bulk/Financial/TransactionLines bulk/Logistics/Items bulk/SalesInvoice/SalesInvoices
+	cashflow/PaymentConditions cashflow/Payments cashflow/Receivables crm/Accounts crm/Contacts crm/Opportunities documents/Documents
+	financial/FinancialPeriods financial/GLAccounts financial/Journals financialtransaction/BankEntries financialtransaction/TransactionLines
+	generaljournalentry/GeneralJournalEntries hrm/Costcenters hrm/Costunits hrm/Divisions inventory/ItemWarehouses logistics/ItemGroups
+	logistics/Items project/Projects project/TimeTransactions purchaseentry/PurchaseEntries purchaseorder/PurchaseOrders
+	read/financial/AgingReceivablesList read/financial/PayablesList read/financial/ReceivablesList salesentry/SalesEntries
+	salesinvoice/SalesInvoices salesorder/GoodsDeliveries salesorder/SalesOrders subscription/Subscriptions sync/CRM/Accounts
+	system/AllDivisions system/Divisions system/Users vat/VATCodes webhooks/WebhookSubscriptions`
+
+// completeAPI offers the PATH of "api": a division, then a list.
+func (a *app) completeAPI(cmd *cobra.Command, args []string, typed string) (offers []string, _ cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	begin := ""
+	if strings.HasPrefix(typed, apiRoot) {
+		begin = apiRoot
+	}
+	if division, _, ok := strings.Cut(strings.TrimPrefix(typed, begin), "/"); ok {
+		for path := range strings.FieldsSeq(knownPaths) {
+			offers = append(offers, begin+division+"/"+path)
+		}
+		return offers, cobra.ShellCompDirectiveNoFileComp
+	}
+	offers = []string{begin + "current/Me", begin + divisionMark + "/\tthe pinned division, or the current one"}
+	codes, _ := a.completeDivisions(cmd, nil, typed)
+	for _, code := range codes {
+		offers = append(offers, begin+strings.Replace(code, "\t", "/\t", 1))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // completeDivisions offers the pinned divisions, and the one that was current at the

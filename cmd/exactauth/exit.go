@@ -217,6 +217,8 @@ func (a *app) hint(err error) string {
 		return open.Fix
 	case configHint(err) != "":
 		return configHint(err)
+	case errors.Is(err, exactapi.ErrUncertain):
+		return "look at Exact whether it was carried out, before you send it again"
 	case errors.Is(err, term.ErrNoAnswer):
 		return "answer by flags instead; see --help"
 	case errors.As(err, &command) && command.code == exitNotFound:

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 		"as":           asMain,
 		"unprivileged": unprivilegedMain,
 		"user":         userMain,
+		"peak":         peakMain,
 		"killed":       killedMain,
 		"fetch":        fetchMain,
 	})

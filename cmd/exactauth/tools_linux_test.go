@@ -51,6 +51,25 @@ func userMain() {
 	replaceSelf(os.Args[2:])
 }
 
+// peakMain: peak MIB CMD [ARG...] runs CMD, which must succeed with no more memory than
+// that.
+func peakMain() {
+	cmd := exec.Command(os.Args[2], os.Args[3:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	most, err := strconv.Atoi(os.Args[1])
+	if err = errors.Join(err, cmd.Run()); err == nil {
+		peak := int(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) >> 10
+		fmt.Fprintln(os.Stderr, "peak MiB:", peak)
+		if peak > most {
+			err = errors.New("too much memory")
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peak:", err)
+		os.Exit(1)
+	}
+}
+
 // canMount reports whether this user may mount, by trying it.
 var canMount = sync.OnceValue(func() bool {
 	dir, err := os.MkdirTemp("", "exactauth-mount-")

@@ -17,6 +17,8 @@ func unprivilegedMain() { replaceSelf(os.Args[1:]) }
 
 func userMain() { replaceSelf(os.Args[2:]) } // which no script does without being root on Linux
 
+func peakMain() { replaceSelf(os.Args[2:]) }
+
 func canMount() bool { return false }
 
 func cmdTmpfs(ts *testscript.TestScript, _ bool, _ []string) { ts.Fatalf("no tmpfs here") }

@@ -93,7 +93,7 @@ func (w *world) begin(o simOptions) error {
 	cast.Anna.Divisions[1].Status = 2 // archived
 	w.app, w.users = cast.App, map[string]exactsim.User{"anna": cast.Anna, "bob": cast.Bob}
 	w.sim.AddUser(cast.Anna)
-	w.server = httptest.NewServer(w.sim)
+	w.server = httptest.NewServer(withLists(w.sim))
 	w.base = exactsim.Counters{}
 	w.sims, w.servers = append(w.sims, w.sim), append(w.servers, w.server)
 	return w.writeSecret()
@@ -243,6 +243,7 @@ func (w *world) simNew(ts *testscript.TestScript, args []string) {
 	f.BoolVar(&o.TooEarlyIs401, "401", false, "")
 	f.BoolVar(&o.TooEarlyFirst, "early-first", false, "")
 	f.IntVar(&o.MinuteLimit, "minute-limit", 0, "")
+	f.IntVar(&o.DailyLimit, "daily-limit", 0, "")
 	f.StringVar(&o.Region, "region", "", "")
 	grace := f.Bool("grace", false, "")
 	ts.Check(f.Parse(args))

@@ -184,12 +184,18 @@ func (x *exchange) admit(r *http.Request) *Refusal {
 			Message: "the proxy's secret is in the address a second time, in its query, or in the method or a header that Exact would get"}
 	}
 	x.path = r.URL.Path
+	return Check(r, x.cfg.ReadOnly)
+}
+
+// Check refuses a request that must not reach Exact: by its method, or the other one
+// that its headers or parameters name, and by its path.
+func Check(r *http.Request, readOnly bool) *Refusal {
 	methods, code, message := passedMethods, "method", r.Method+" is not passed on"
-	if x.cfg.ReadOnly {
+	if readOnly {
 		methods, code, message = "GET, HEAD", "read_only", "this proxy only reads: GET and HEAD"
 	}
 	overridden := overridesMethod(r)
-	if overridden && !x.cfg.ReadOnly {
+	if overridden && !readOnly {
 		message = "the request names another method than its own; only the header X-HTTP-Method of a POST is passed on"
 	}
 	if overridden || !slices.Contains(strings.Split(methods, ", "), r.Method) {
@@ -301,7 +307,7 @@ func checkPath(u *url.URL) *Refusal {
 	}
 	path := strings.ToLower(u.EscapedPath())
 	if !strings.HasPrefix(path, "/api/v1/") && !strings.HasPrefix(path, "/docs/") {
-		return refuse(http.StatusForbidden, "only paths below /api/v1/ and /docs/ are passed on; the proxy adds a live token by itself")
+		return refuse(http.StatusForbidden, "only paths below /api/v1/ and /docs/ are passed on; a live token is added to them")
 	}
 	isStrange := func(c rune) bool {
 		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("/-_.~$'(),=:@+ ", c)

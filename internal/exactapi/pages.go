@@ -23,6 +23,9 @@ import (
 // out the request. A caller must not send the request again by itself.
 var ErrUncertain = errors.New("not known whether Exact carried it out")
 
+// ErrNoList is the kind of an error for an answer of Records that is no collection.
+var ErrNoList = fault.Kind(fault.ErrTemporary, "not a list")
+
 // errLost is wrapped by the error of an answer that broke off.
 var errLost = errors.New("the answer broke off")
 
@@ -197,6 +200,9 @@ func readPage[T any](ctx context.Context, c *Client, address string) (records []
 		err = json.Unmarshal(answer.D, &page.Results)
 	} else if err == nil {
 		err = json.Unmarshal(answer.D, &page)
+	}
+	if err == nil && page.Results == nil && bytes.HasPrefix(answer.D, []byte("{")) {
+		return nil, "", fault.New(ErrNoList, "the answer of %s is not a list", c.BaseURL)
 	}
 	if err != nil || page.Results == nil {
 		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL)
