@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -315,6 +318,37 @@ func TestFileOnAReadOnlyFileSystem(t *testing.T) {
 	}
 	_, err = trust.File(file)
 	judge(t, err, "")
+}
+
+// Who listens at a socket counts, not where it is: a database's may be in /tmp.
+func TestServer(t *testing.T) {
+	top := tree(t, "s/ 1777 0:0")
+	postgres := 999
+	if u, err := user.Lookup("postgres"); err == nil {
+		postgres, _ = strconv.Atoi(u.Uid)
+	}
+	for uid, want := range map[int]string{0: "", 999: "", postgres: "", anna: "", 1000: "belongs to user 1000", mallory: "belongs to user 61002", 65534: "belongs to user 65534"} {
+		path := filepath.Join(top, "s", strconv.Itoa(uid))
+		var l net.Listener
+		var err error
+		as(t, uid, func() { l, err = net.Listen("unix", path) })
+		if err == nil {
+			err = os.Chmod(path, 0o777)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		as(t, anna, func() {
+			c, err := net.Dial("unix", path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			judge(t, trust.Server(c.(*net.UnixConn), path), want)
+		})
+	}
 }
 
 func TestReadRefusesWhatIsTooLarge(t *testing.T) {

@@ -2,21 +2,27 @@ package pgstore
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 )
 
-// demanding is a server that has no TLS, and asks for a password by a method: 3 is clear
-// text, 5 is MD5. It sends what it got.
-func demanding(t *testing.T, method uint32) (port string, got chan string) {
+// demanding is a server without a certificate for its name, and with TLS only if secured.
+// It asks for a password by a method: 3 is clear text, 5 is MD5, 0 is no password. It sends
+// what it got.
+func demanding(t *testing.T, method uint32, secured bool) (port string, got chan string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	t.Cleanup(certified.Close)
 	t.Cleanup(func() { l.Close() })
 	got = make(chan string, 10)
 	serve := func(c net.Conn) {
@@ -33,12 +39,20 @@ func demanding(t *testing.T, method uint32) (port string, got chan string) {
 			if binary.BigEndian.Uint32(b) != 80877103 { // not the question for TLS
 				break
 			}
-			c.Write([]byte("N"))
+			if !secured {
+				c.Write([]byte("N"))
+				continue
+			}
+			c.Write([]byte("S"))
+			c = tls.Server(c, certified.TLS)
 		}
 		ask := binary.BigEndian.AppendUint32([]byte{'R', 0, 0, 0, 8}, method)
 		if method == 5 {
 			ask[4] += 4
 			ask = append(ask, "salt"...)
+		}
+		if method == 0 {
+			ask = append(ask, "Z\x00\x00\x00\x05I"...) // ready for a query
 		}
 		c.Write(ask)
 		var kind [1]byte
@@ -67,7 +81,7 @@ func TestPasswordIsNotSentInClear(t *testing.T) {
 	for _, test := range []struct {
 		host, options string
 		method        uint32
-		asked, sent   bool // whether the server comes to ask, and gets the password
+		asked, sent   bool // whether the server comes to ask, and gets the password, or a query
 		weak          string
 	}{
 		{"db.test", "", 3, false, false, ""},
@@ -80,12 +94,24 @@ func TestPasswordIsNotSentInClear(t *testing.T) {
 		{"db.test", "sslmode=disable", 5, true, false, "disable"},
 		{"db.test", "sslmode=allow&require_auth=password", 3, true, false, "allow"},
 		{"db.test", "sslmode=disable&require_auth=!gss", 3, true, false, "disable"},
-		{"127.0.0.1", "", 3, true, true, ""}, // over no network
-		{"localhost", "sslmode=disable", 3, true, true, ""},
+		// Over no network, but any user of this machine can listen there.
+		{"127.0.0.1", "", 3, true, false, ""},
+		{"127.0.0.1", "", 5, true, false, ""},
+		{"127.0.0.1", "", 0, true, false, ""},
+		{"localhost", "sslmode=disable", 3, true, false, ""},
+		{"127.0.0.1", "require_auth=password,none", 3, true, false, ""},
+		{"127.0.0.1", "require_auth=!gss", 0, true, false, ""},
+		{"127.0.0.1", "require_auth=none", 3, true, false, ""},
+		{"127.0.0.1", "require_auth=none", 0, true, true, ""},
+		{"127.0.0.1", "TLS", 3, true, false, ""},
+		{"127.0.0.1", "TLS&sslmode=require", 5, true, false, ""},
+		{"127.0.0.1", "TLS&sslmode=require", 0, true, false, ""},
+		{"127.0.0.1", "TLS&sslmode=verify-full", 3, false, false, ""},
 	} {
 		t.Run(test.host+" "+test.options, func(t *testing.T) {
-			port, got := demanding(t, test.method)
-			s, err := New("postgres://ann:" + secret + "@" + test.host + ":" + port + "/exact?" + test.options)
+			options, secured := strings.CutPrefix(test.options, "TLS")
+			port, got := demanding(t, test.method, secured)
+			s, err := New("postgres://ann:" + secret + "@" + test.host + ":" + port + "/exact?" + strings.TrimPrefix(options, "&"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,8 +132,13 @@ func TestPasswordIsNotSentInClear(t *testing.T) {
 				}
 				return
 			}
-			if answer := <-got; (answer == "p") != test.sent {
-				t.Errorf("the server got %q; %v", answer, err)
+			select {
+			case answer := <-got:
+				if (answer != "") != test.sent {
+					t.Errorf("the server got %q; %v", answer, err)
+				}
+			case <-ctx.Done():
+				t.Error("the server did not come to ask")
 			}
 		})
 	}

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,6 +28,7 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // schema makes the table. A Store runs it if there is no table; if its role must not,
@@ -99,11 +101,21 @@ func New(address string) (*Store, error) {
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout == 2*time.Minute { // the driver's default
 		config.ConnectTimeout = connectLimit
 	}
-	// Whoever listens on the network, or claims to be the server, would get the password,
-	// or what MD5 makes of it, which is as good.
-	clear := slices.ContainsFunc(targets(config), func(t *pgconn.FallbackConfig) bool { return t.TLSConfig == nil && remote(t) })
-	if a := config.RequireAuth; clear && (a == "" || strings.Contains(a, "!") || strings.Contains(a, "password") || strings.Contains(a, "md5")) {
-		config.RequireAuth = "!password,!md5"
+	proof := ""
+	for _, t := range targets(config) {
+		proof = max(proof, demanded(t)) // the narrowest has the highest first letter
+	}
+	if a := config.RequireAuth; proof != "" && (a == "" || strings.Contains(a, "!") || strings.Contains(a, "password") || strings.Contains(a, "md5")) {
+		config.RequireAuth = proof
+	}
+	config.MaxProtocolMessageBodyLen = mostReceived
+	config.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, c net.Conn) (net.Conn, error) {
+		b := &bounded{Conn: c}
+		b.left.Store(mostReceived)
+		if socket, ok := c.(*net.UnixConn); ok {
+			return b, trust.Server(socket, socket.RemoteAddr().String())
+		}
+		return b, nil
 	}
 	return &Store{config: config, shown: shown, weak: weak}, nil
 }
@@ -116,9 +128,53 @@ func targets(c *pgconn.Config) []*pgconn.FallbackConfig {
 // remote reports whether a server is reached over a network: not by a socket, nor by a
 // loopback address.
 func remote(t *pgconn.FallbackConfig) bool {
-	network, _ := pgconn.NetworkAddress(t.Host, t.Port)
 	ip, err := netip.ParseAddr(t.Host)
-	return network != "unix" && t.Host != "localhost" && (err != nil || !ip.IsLoopback())
+	return !onSocket(t) && t.Host != "localhost" && (err != nil || !ip.IsLoopback())
+}
+
+func onSocket(t *pgconn.FallbackConfig) bool {
+	network, _ := pgconn.NetworkAddress(t.Host, t.Port)
+	return network == "unix"
+}
+
+// demanded returns the ways to sign in that are taken from a server, as require_auth has
+// them, or nothing for all. Whoever is taken for the server would get the password, or what
+// MD5 makes of it, which is as good, and then the records.
+//
+// Any user of this machine can listen at a free port of a loopback address. Without a
+// certificate for that address the server must prove by SCRAM that it knows the password's
+// verifier. On a network only clear text and MD5 are refused without TLS: who is on the way
+// can pass SCRAM on to the server, and whoever wrote such an address was warned (see Weak).
+func demanded(t *pgconn.FallbackConfig) string {
+	c := t.TLSConfig
+	switch {
+	case onSocket(t): // trust.Server looks who listens
+	case remote(t) && c == nil:
+		return "!password,!md5"
+	case !remote(t) && (c == nil || c.InsecureSkipVerify && c.VerifyPeerCertificate == nil):
+		return "scram-sha-256"
+	}
+	return ""
+}
+
+// mostReceived limits what is read of a server between two calls: a record and what goes
+// with it. A server that is not the right one, or another role that may write the table,
+// could fill this machine's memory.
+const mostReceived = tokenstore.MaxRecord + 1<<20
+
+// bounded is a connection that reads that much at most.
+type bounded struct {
+	net.Conn
+	left atomic.Int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left.Load() <= 0 {
+		return 0, errors.New("the server sends more than a record can have")
+	}
+	n, err := b.Conn.Read(p)
+	b.left.Add(int64(-n))
+	return n, err
 }
 
 // Weak returns the sslmode in the address of a server on a network, if it does not make
@@ -170,7 +226,7 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	}
 	var found []byte
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
-		rows, err := query(ctx, c, `SELECT `+bounded+` FROM exactauth_records WHERE name = $1`, name)
+		rows, err := query(ctx, c, `SELECT `+wholeRecord+` FROM exactauth_records WHERE name = $1`, name)
 		if err == nil && len(rows) == 1 {
 			found, err = whole(rows[0])
 		}
@@ -340,7 +396,7 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := query(ctx, c, `SELECT `+bounded+` FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
+		rows, err := query(ctx, c, `SELECT `+wholeRecord+` FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
 		if err != nil {
 			return nil, err
 		}
@@ -353,9 +409,8 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 	}
 }
 
-// bounded is a record in a query, up to a byte more than a record has at most: another
-// role that may write the table could fill this machine's memory.
-var bounded = fmt.Sprintf("substring(record from 1 for %d)", tokenstore.MaxRecord+1)
+// wholeRecord is a record in a query, up to a byte more than a record has at most.
+var wholeRecord = fmt.Sprintf("substring(record from 1 for %d)", tokenstore.MaxRecord+1)
 
 // whole returns the record in a row, nil if it is empty.
 func whole(row [][]byte) ([]byte, error) {
@@ -436,6 +491,7 @@ func (s *Store) try(ctx context.Context, work func(*pgconn.PgConn) error) (*pgco
 				return nil, err
 			}
 		}
+		c.Conn().(*bounded).left.Store(mostReceived) // connect has made all of them
 		err := work(c)
 		if err == nil {
 			return c, nil
@@ -539,7 +595,11 @@ func cause(err error) error {
 		return err
 	}
 	var said *pgconn.PgError
-	if errors.As(err, &said) {
+	var open *trust.Error
+	switch {
+	case errors.As(err, &open):
+		return open
+	case errors.As(err, &said):
 		return fmt.Errorf("the database says: %s (%s)", fault.Printable(said.Message), said.Code)
 	}
 	return errors.New(fault.Printable(err.Error()))
