@@ -337,3 +337,27 @@ func TestDecodeAllocations(t *testing.T) {
 		t.Logf("Decode allocates %.0f times", n)
 	}
 }
+
+// Whoever can write a record can write its header, and what it says ends up in a hint.
+func TestHowSealed(t *testing.T) {
+	for header, want := range map[string]string{
+		"keyring":                     "keyring",
+		"age%3A%2Fhome%2Fx%2Fkey.txt": "age:/home/x/key.txt",
+		"":                            "",
+		"none":                        "",
+		"--replace":                   "",
+		"-h":                          "",
+		"keyring+--replace":           "",
+		"age%3A--replace":             "",
+		"age%3Akey.txt":               "",
+		"age%3A%2Fx%3B+rm":            "",
+		"age%3A%2Fx%0A--replace":      "",
+		"keyring%1B":                  "",
+		"keyring2":                    "",
+		"%zz":                         "",
+	} {
+		if got := record.HowSealed([]byte("age-encryption.org/v1\n-> X25519 x\ny\n-> " + record.SealStanza + " " + header + "\n--- x")); got != want {
+			t.Errorf("%q: %q, want %q", header, got, want)
+		}
+	}
+}

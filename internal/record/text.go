@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -38,14 +39,15 @@ func (e *SealError) Error() string { return e.Why }
 // SealStanza begins the line in the header of a sealed record that says how it is sealed.
 const SealStanza = "exactauth-seal"
 
-// HowSealed returns what the header of a sealed record says, if a person can type it as
-// it is: anybody who can write the record may have written it.
+// HowSealed returns what the header of a sealed record says, if that is a seal which a
+// person can type as it is: anybody who can write the record may have written it.
 func HowSealed(b []byte) string {
 	header, _, _ := strings.Cut(string(b), "\n---")
 	_, line, _ := strings.Cut(header, "\n-> "+SealStanza+" ")
 	line, _, _ = strings.Cut(line, "\n")
 	how, err := url.QueryUnescape(line)
-	if err != nil || strings.ContainsFunc(how, func(r rune) bool {
+	file, inFile := strings.CutPrefix(how, "age:")
+	if err != nil || how != "keyring" && (!inFile || !filepath.IsAbs(file)) || strings.ContainsFunc(how, func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("/\\:._-+@", r)
 	}) {
 		return ""
