@@ -63,6 +63,10 @@ func TestMeRefused(t *testing.T) {
 		{"no d", exactsim.Fault{Kind: exactsim.Raw, Body: `{}`}, fault.ErrTemporary, 0},
 		{"d is null", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":null}`}, fault.ErrTemporary, 0},
 		{"d is a list", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":[]}`}, fault.ErrTemporary, 0},
+		// Two ids that differ in such characters alone would look like one.
+		{"an invisible character", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{"UserID":"` + annaID + `\u200b"}]}}`}, fault.ErrTemporary, 0},
+		{"a blank at the end", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{"UserID":"` + annaID + ` "}]}}`}, fault.ErrTemporary, 0},
+		{"too long", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{"UserID":"` + strings.Repeat("x", 400) + `"}]}}`}, fault.ErrTemporary, 0},
 		{"no user", exactsim.Fault{Kind: exactsim.Raw, Body: `{"d":{"results":[{}]}}`}, fault.ErrTemporary, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
