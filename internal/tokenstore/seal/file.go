@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/trust"
@@ -26,7 +27,10 @@ func File(path string) *Key {
 			return string(b), bare(err)
 		},
 		create: func(_ context.Context, identities string) error {
-			err := durable.Create(path, []byte(identities)) // what is sealed with a key must not outlive the key
+			_, err := trust.File(filepath.Dir(path)) // otherwise the key would be refused once it is there
+			if err == nil {
+				err = durable.Create(path, []byte(identities)) // what is sealed with a key must not outlive the key
+			}
 			if errors.Is(err, fs.ErrNotExist) {
 				return errors.New("its directory is not there")
 			}

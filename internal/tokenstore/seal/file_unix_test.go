@@ -12,6 +12,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/tokenstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // An identity may come through a pipe. The wait for its writer ends with the context.
@@ -36,5 +37,23 @@ func TestKeyFileIsAPipe(t *testing.T) {
 	put(t, s, "a", text)
 	if got := raw(t, s, "a"); got != text {
 		t.Errorf("it is %q", got)
+	}
+}
+
+// A key is made only where it will be accepted: another user could take it away.
+func TestKeyIsNotMadeInAnotherUsersDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a directory of another user's")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 61002, 61002); err != nil {
+		t.Fatal(err)
+	}
+	made, err := seal.File(filepath.Join(dir, "key")).Make(t.Context())
+	if refused := (*trust.Error)(nil); made || !errors.As(err, &refused) || refused.Path != dir {
+		t.Errorf("%v, %v", made, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }
