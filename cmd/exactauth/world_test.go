@@ -446,7 +446,7 @@ func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT}
+var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "ABRT": syscall.SIGABRT, "SEGV": syscall.SIGSEGV}
 
 // cmdSignal: signal NAME SIGNAL [again] signals what "as NAME" runs, once or
 // until it has ended.

@@ -41,7 +41,8 @@ func inForeground(terminal *os.File) bool {
 // off, too, which cuts lines at 1024 bytes on macOS and at 4096 on Linux: the address of
 // a sign-in can be longer. Ctrl-C keeps its meaning. While the job is stopped (Ctrl-Z)
 // the terminal has its modes back, because not every shell restores them; resumed is
-// called when the terminal is silent again.
+// called when the terminal is silent again. It has them back, too, when a signal comes at
+// which the Go runtime ends the program.
 func silence(f *os.File, lines bool, resumed func()) (restore func(), err error) {
 	fd := int(f.Fd())
 	var before, silent *unix.Termios // nil while the terminal is not silent
@@ -70,7 +71,7 @@ func silence(f *os.File, lines bool, resumed func()) (restore func(), err error)
 		return nil, err
 	}
 	signals, over := make(chan os.Signal, 4), make(chan struct{})
-	signal.Notify(signals, unix.SIGCONT)
+	signal.Notify(signals, unix.SIGCONT, unix.SIGABRT, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV)
 	if handover.CanStop() {
 		signal.Ignore(unix.SIGTSTP) // so that Notify sets a handler a second time, too
 		signal.Notify(signals, unix.SIGTSTP)
@@ -78,9 +79,16 @@ func silence(f *os.File, lines bool, resumed func()) (restore func(), err error)
 	go func() {
 		defer close(over)
 		for s := range signals {
-			if s == unix.SIGTSTP {
+			switch s {
+			case unix.SIGTSTP:
 				_ = set(false)
 				handover.Stop()
+			case unix.SIGCONT:
+			default:
+				_ = set(false)
+				signal.Reset(s)
+				_ = unix.Kill(unix.Getpid(), s.(syscall.Signal)) // which ends the program as it would have
+				return
 			}
 			if err := set(true); err == nil && before != nil && s == unix.SIGCONT {
 				resumed()
