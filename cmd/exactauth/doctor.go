@@ -129,9 +129,9 @@ func (e *examination) text() string {
 	colours := map[string]term.Colour{"ok": term.Green, "warn": term.Yellow, "fail": term.Red}
 	var b strings.Builder
 	for _, f := range e.findings {
-		fmt.Fprintf(&b, "%s  %-*s  %s\n", e.Paint(colours[f.State], fmt.Sprintf("%-4s", f.State)), width, f.Check, f.Text)
+		fmt.Fprintf(&b, "%s  %-*s  %s\n", e.Paint(colours[f.State], fmt.Sprintf("%-4s", f.State)), width, f.Check, fault.Line(f.Text))
 		if f.Fix != "" {
-			fmt.Fprintf(&b, "%*s  fix: %s\n", 4+2+width, "", f.Fix)
+			fmt.Fprintf(&b, "%*s  fix: %s\n", 4+2+width, "", fault.Line(f.Fix))
 		}
 	}
 	return b.String()

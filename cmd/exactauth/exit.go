@@ -140,7 +140,7 @@ func (a *app) exit(err error) int {
 
 // report prints the error and what can be done about it, and returns its exit code.
 func (a *app) report(err error) exitCode {
-	code, text, hint := codeOf(err), err.Error(), a.hint(err)
+	code, text, hint := codeOf(err), fault.Line(err.Error()), fault.Line(a.hint(err))
 	if errors.Is(err, context.DeadlineExceeded) && code == exitTemporary {
 		text = "timed out: " + text
 	}
@@ -232,7 +232,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, fault.ErrRecord):
 		return fmt.Sprintf(`nothing was changed; an older copy would not help, as its refresh token is used up: "exactauth logout --forget%s", then setup and login`, p)
 	case errors.Is(err, exactauth.ErrSaved):
-		return fmt.Sprintf(`do not sign in again; ask for a token, which looks once more: "exactauth token%s"`, p)
+		return fmt.Sprintf(`do not sign in again; ask for a token, which looks once more: "exactauth token%s"; if that sign-in was not yours, yours can take its place: "exactauth login --replace%[1]s"`, p)
 	case errors.Is(err, exactauth.ErrUnsaved):
 		return fmt.Sprintf(`what Exact answered could not be saved; fix the store, then retry, and sign in if the next call asks you to: "exactauth login%s"`, p)
 	case errors.As(err, &store):

@@ -274,8 +274,8 @@ func (s *tokenSource) forProxy(ctx context.Context) (record.Token, error) {
 			if hint != "" {
 				hint = ": " + hint
 			}
-			s.app.Say("exactauth: %v", err)
-			s.app.Say("exactauth: hint: requests are answered with %d until that is fixed%s", refusal.Status, hint)
+			s.app.Say("exactauth: %s", fault.Line(err.Error()))
+			s.app.Say("exactauth: hint: requests are answered with %d until that is fixed%s", refusal.Status, fault.Line(hint))
 		}
 		return t, refusal
 	}

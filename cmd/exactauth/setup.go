@@ -294,7 +294,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	}
 	a.Say("Profile %s is set up for %s.", p.Name, p.BaseURL)
 	if changed {
-		a.Say("Its tokens are stored in %s now, seal %s.", redacted(p.Store), p.Seal)
+		a.Say("Its tokens are stored in %s now, seal %s.", redacted(p.Store), fault.Line(p.Seal))
 	}
 	if s, err := c.Status(ctx); err == nil && s.SignedIn {
 		a.Say("It stays signed in.")
@@ -396,7 +396,7 @@ func (a *app) askFor(ctx context.Context, question string, take func(answer stri
 		if err = take(answer); err == nil {
 			return nil
 		}
-		a.Say("%v", err)
+		a.Say("%s", fault.Line(err.Error()))
 	}
 }
 
@@ -416,7 +416,7 @@ func (a *app) askClientSecret(ctx context.Context, current bool) (fault.Secret, 
 		if err == nil {
 			return secret, nil
 		}
-		a.Say("%v", err)
+		a.Say("%s", fault.Line(err.Error()))
 	}
 }
 

@@ -250,7 +250,7 @@ func (a *app) check(ctx context.Context, warn string) error {
 }
 
 func (a *app) endCheck(state pluginState, text, data string) error {
-	line := fmt.Sprintf("EXACTAUTH %s - %s", state, strings.ReplaceAll(text, "|", "/")) // a bar begins the data
+	line := fmt.Sprintf("EXACTAUTH %s - %s", state, strings.ReplaceAll(fault.Line(text), "|", "/")) // a bar begins the data
 	if data != "" {
 		line += " | " + data
 	}

@@ -130,13 +130,13 @@ func (a *app) keyringReady() error {
 	return errors.New("there is no desktop session with a keyring here (DBUS_SESSION_BUS_ADDRESS is not set)")
 }
 
-// redacted returns a profile's store without passwords and options.
+// redacted returns a profile's store for people, without passwords and options.
 func redacted(store string) string {
 	if shown, err := pgstore.Shown(store); err == nil {
 		return shown
 	}
 	if store == config.StoreFile || strings.HasPrefix(store, config.StoreInFile) {
-		return store
+		return fault.Line(store)
 	}
 	return "(not understood)" // it may contain a password
 }
@@ -205,7 +205,7 @@ func (a *app) makeKey(ctx context.Context, l *place) error {
 			return nil, err
 		}
 		if made {
-			a.Say("A new key was made: %s. Keep a copy of it: without the key, nobody can open what it seals.", l.key)
+			a.Say("A new key was made: %s. Keep a copy of it: without the key, nobody can open what it seals.", fault.Line(l.key.String()))
 		}
 		return nil, record.ErrUnchanged
 	})

@@ -13,8 +13,13 @@ import (
 // Printable makes text from a server or another program fit for one line of a
 // terminal, a log or a page: without control and invisible characters, and no
 // longer than a person would read.
-func Printable(s string) string {
-	const limit = 300
+func Printable(s string) string { return bounded(s, 300) }
+
+// Line makes a message of this program's fit for one line of a terminal: it may name files
+// and quote what others wrote, and repeat both.
+func Line(s string) string { return bounded(s, 2000) }
+
+func bounded(s string, limit int) string {
 	s = Visible(strings.ToValidUTF8(s, "?"))
 	if r := []rune(s); len(r) > limit {
 		s = string(r[:limit]) + "…"

@@ -6,16 +6,18 @@ import (
 	"strings"
 
 	"github.com/clipperhouse/displaywidth"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Table is rows of cells, printed in aligned columns.
 type Table [][]string
 
-// Add adds a row.
+// Add adds a row, without the invisible characters of its cells.
 func (t *Table) Add(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		row[i] = fmt.Sprint(c)
+		row[i] = fault.Visible(fmt.Sprint(c))
 	}
 	*t = append(*t, row)
 }

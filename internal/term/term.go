@@ -29,6 +29,8 @@ import (
 	"sync"
 
 	"golang.org/x/term"
+
+	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // Terminal is the program's three streams, with what the environment and the
@@ -85,7 +87,7 @@ func (t *Terminal) Say(format string, args ...any) {
 }
 
 // Note writes a line about something that does not stop the work but should be known.
-func (t *Terminal) Note(text string) { t.Say("exactauth: note: %s", text) }
+func (t *Terminal) Note(text string) { t.Say("exactauth: note: %s", fault.Line(text)) }
 
 const eraseLine = "\r\x1b[K"
 
