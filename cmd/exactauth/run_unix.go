@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"syscall"
 
 	"github.com/exactauth/exactauth/internal/handover"
@@ -15,6 +16,11 @@ const errNoExec = syscall.ENOEXEC
 // moreRelayed are further signals that a child gets when this program does.
 func moreRelayed() []os.Signal {
 	return []os.Signal{syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+}
+
+// shellCommand returns a command line for the shell.
+func shellCommand(ctx context.Context, command string) *exec.Cmd {
+	return exec.CommandContext(ctx, "/bin/sh", "-c", command)
 }
 
 // become replaces this program by another, in the same process: streams and parent are

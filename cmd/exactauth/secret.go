@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -147,10 +146,7 @@ func withoutSecrets(profile string) []string {
 
 // shell runs a command of the configuration with the shell. A nil env is this program's.
 func (a *app) shell(ctx context.Context, command string, in io.Reader, out io.Writer, env []string) error {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	if runtime.GOOS == "windows" {
-		cmd = exec.CommandContext(ctx, "cmd", "/C", command)
-	}
+	cmd := shellCommand(ctx, command)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = in, out, a.Err, env
 	cmd.WaitDelay = time.Second // a process that the shell started can outlive it and hold the pipe
 	// ErrWaitDelay is no failure: the output of a command that succeeded is complete by then.
