@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
@@ -206,6 +207,7 @@ func (a *app) hint(err error) string {
 	var moved *exactauth.MovedError
 	var command *commandError
 	var sealed *record.SealError
+	var refused *callback.RefusedError
 	p := ""
 	if name := a.profileIn(err); name != "" {
 		p = " --profile " + name
@@ -245,6 +247,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf(`sign in: "exactauth login%s"; if Exact was mistaken, ask it once more: "exactauth token --force-refresh%[1]s"`, p)
 	case errors.Is(err, fault.ErrLoginNeeded):
 		return fmt.Sprintf(`sign in: "exactauth login%s"`, p)
+	case errors.As(err, &refused) && refused.Cancelled():
+		return "" // whoever cancelled knows what to do
 	case errors.Is(err, fault.ErrDenied):
 		return fmt.Sprintf(`to try again: "exactauth login%s"; if the page said "Client with identifier ... not found", the country or the client id is wrong; if "Callback URI ... is not valid", the redirect URI differs from the App Center's`, p)
 	case errors.Is(err, fault.ErrForbidden):

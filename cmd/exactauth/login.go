@@ -62,6 +62,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		ForceLogin: o.forceLogin,
 		Replace:    o.replace,
 		Language:   a.Language(),
+		Next:       "exactauth token" + a.profileFlag(p.Name),
 		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
 		// After the wait, the first Ctrl-C does not end the program and the second ends it
 		// at once, so the terminal's modes must be restored now.
@@ -79,6 +80,17 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	}
 	a.warnOfTwins(ctx, p, done.User)
 	return a.showLogin(p, done)
+}
+
+// profileFlag returns what a command needs for this profile: nothing if it is the
+// default one.
+func (a *app) profileFlag(name string) string {
+	if conf, err := config.Read(a.Env); err == nil {
+		if chosen, err := conf.Choose(a.Env, ""); err == nil && chosen == name {
+			return ""
+		}
+	}
+	return " --profile " + name
 }
 
 // warnOfTwins names the profiles whose login this sign-in has ended: Exact keeps one

@@ -258,10 +258,8 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 			err = &hinted{err, "the record is changed already; when this is corrected, run the same setup again, which completes it"}
 		}
 	}()
-	isDefault := false
 	err = config.Change(ctx, a.Env, func(conf *config.Config) error {
 		conf.Default = cmp.Or(conf.Default, p.Name)
-		isDefault = conf.Default == p.Name
 		conf.Profiles[p.Name] = table
 		return nil
 	}, func() error { // before the file: a configuration without its secret would be half a profile
@@ -304,11 +302,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	if a.Interactive() {
 		a.explainRedirect(ctx, p)
 	}
-	next := "exactauth login"
-	if !isDefault {
-		next += " --profile " + p.Name
-	}
-	a.Say("Next: %s", next)
+	a.Say("Next: exactauth login%s", a.profileFlag(p.Name))
 	return nil
 }
 

@@ -128,7 +128,7 @@ func (s SignIn) Run(ctx context.Context, show func(address string)) (User, error
 		return User{}, err
 	}
 	answer.Finish(ctx, callback.SignedIn(user.String()+" signed in to Exact Online through Auth0, connection "+s.Connection+".",
-		user.String()+" is via Auth0 aangemeld bij Exact Online, met de connectie "+s.Connection+"."))
+		user.String()+" is via Auth0 aangemeld bij Exact Online, met de connectie "+s.Connection+".", ""))
 	return user, nil
 }
 

@@ -66,7 +66,15 @@ func (a attempt) accept(rawQuery string) (fault.Secret, error) {
 		return fault.Secret{}, err
 	}
 	if code := fault.Printable(q.Get("error")); code != "" {
-		return fault.Secret{}, fault.Wrap(fault.ErrDenied, &RefusedError{code, fault.Printable(q.Get("error_description"))}, "sign-in refused")
+		refused := &RefusedError{code, fault.Printable(q.Get("error_description"))}
+		if refused.Cancelled() {
+			cancelled := "the sign-in was cancelled in the browser"
+			if refused.Description != "" {
+				cancelled += ": " + refused.Description
+			}
+			return fault.Secret{}, fault.With(fault.New(fault.ErrDenied, "%s", cancelled), refused)
+		}
+		return fault.Secret{}, fault.Wrap(fault.ErrDenied, refused, "sign-in refused")
 	}
 	if q.Get("code") == "" {
 		return fault.Secret{}, errNoCode
@@ -108,6 +116,10 @@ func (e *RefusedError) Error() string {
 	}
 	return e.Code + ": " + e.Description
 }
+
+// Cancelled reports whether the person, or the server for the person, declined
+// (RFC 6749, 4.1.2.1).
+func (e *RefusedError) Cancelled() bool { return e.Code == "access_denied" }
 
 // authority is a URL's host and port in one form: browsers leave a default port out.
 func authority(scheme, host string) string {

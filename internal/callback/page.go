@@ -4,11 +4,14 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // Page is what the browser shows, in English and in Dutch.
 type Page struct {
 	status int
+	mark   string // a sign above the heading; optional
+	copies bool   // it offers to copy its address, for a sign-in that waits in another terminal
 	en, nl words
 }
 
@@ -18,19 +21,48 @@ body { margin: 0; min-height: 100vh; display: grid; place-items: center; backgro
 main { max-width: 34rem; padding: 2rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; }
 p { margin: 0 0 1rem; overflow-wrap: anywhere; }
+.mark { width: 3rem; height: 3rem; line-height: 3rem; border-radius: 50%; text-align: center; font-size: 1.5rem; background: #1a7f37; color: #fff; }
+code { font: 1rem/1.5 ui-monospace, monospace; padding: .125rem .375rem; border: 1px solid; border-radius: .25rem; }
+button { font: inherit; padding: .5rem 1rem; }
 footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .75rem; margin-top: 1.5rem; }
+`
+
+// copyScript copies the page's address, where the page offers it, if it is an answer to
+// a sign-in.
+const copyScript = `
+"use strict";
+(function () {
+  var button = document.getElementById("copy");
+  if (!button || !navigator.clipboard || !/[?&](code|error)=/.test(location.search)) return;
+  button.hidden = false;
+  button.addEventListener("click", function () {
+    navigator.clipboard.writeText(location.href).then(function () { button.textContent = button.dataset.done; });
+  });
+})();
 `
 
 // html returns the page's HTML. It is put together by hand, with text between tags
 // only: html/template calls methods by name, so with it the linker must keep every
 // method of every type, which makes the program a fifth larger and slower to start.
 func (p Page) html(in language) string {
-	w, footer, detail := p.en, "exactauth, on this computer", ""
+	w, footer, copy := p.en, "exactauth, on this computer", [2]string{"Copy this page's address", "Copied"}
 	if in == dutch {
-		w, footer = p.nl, "exactauth, op deze computer"
+		w, footer, copy = p.nl, "exactauth, op deze computer", [2]string{"Het adres van deze pagina kopiëren", "Gekopieerd"}
 	}
-	if w.detail != "" {
-		detail = `<p lang="en">` + html.EscapeString(w.detail) + "</p>\n"
+	above, below := "", ""
+	if p.mark != "" {
+		above = `<p class="mark" aria-hidden="true">` + p.mark + "</p>\n"
+	}
+	if w.quote != "" {
+		below = `<p lang="en">` + html.EscapeString(w.quote) + "</p>\n"
+	}
+	next := html.EscapeString(w.next)
+	if before, after, found := strings.Cut(next, "COMMAND"); found {
+		next = before + "<code>" + html.EscapeString(w.command) + "</code>" + after
+	}
+	below += "<p>" + next + "</p>\n"
+	if p.copies {
+		below += `<p><button id="copy" hidden data-done="` + copy[1] + `">` + copy[0] + "</button></p>\n<script>" + copyScript + "</script>\n"
 	}
 	return `<!doctype html>
 <html lang="` + string(in) + `">
@@ -42,10 +74,9 @@ func (p Page) html(in language) string {
 </head>
 <body>
 <main>
-<h1>` + html.EscapeString(w.heading) + `</h1>
+` + above + `<h1>` + html.EscapeString(w.heading) + `</h1>
 <p>` + html.EscapeString(w.text) + `</p>
-` + detail + `<p>` + html.EscapeString(w.next) + `</p>
-<footer>` + footer + `</footer>
+` + below + `<footer>` + footer + `</footer>
 </main>
 </body>
 </html>
@@ -67,6 +98,9 @@ func guard(h http.Header) {
 
 func (p Page) write(w http.ResponseWriter, in language) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if p.copies {
+		w.Header().Set("Content-Security-Policy", w.Header().Get("Content-Security-Policy")+"; script-src 'sha256-"+hashOf(copyScript)+"'")
+	}
 	w.WriteHeader(p.status)
 	_, _ = io.WriteString(w, p.html(in)) // the person may have closed the window
 }

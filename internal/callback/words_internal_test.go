@@ -41,13 +41,15 @@ func TestPreferredLanguage(t *testing.T) {
 }
 
 // Every page is in both languages, names its language, and escapes text from
-// elsewhere. English text on a Dutch page is marked as English.
+// elsewhere. A Dutch page has no English but a server's own words, marked as English.
 func TestPagesInBothLanguages(t *testing.T) {
 	pages := map[string]Page{
 		"not here":     notHere,
 		"wrong method": wrongMethod,
-		"signed in":    SignedIn(`Eve <script>alert(1)</script> is signed in.`, `Eve <script>alert(1)</script> is aangemeld.`),
-		"refused":      Refused("Exact", &RefusedError{"access_denied", "The user <b>said</b> no."}),
+		"signed in":    SignedIn(`Eve <script>alert(1)</script> is signed in.`, `Eve <script>alert(1)</script> is aangemeld.`, ""),
+		"with command": SignedIn("Eve is signed in.", "Eve is aangemeld.", "exactauth token <b>"),
+		"cancelled":    Refused("Exact", &RefusedError{Code: "access_denied"}),
+		"refused":      Refused("Exact", &RefusedError{"invalid_request", "The user <b>said</b> no."}),
 		"failed":       Failed("Het <i>ging</i> niet.", errors.New("no <u>space</u> left on device")),
 	}
 	for name, p := range pages {
@@ -60,7 +62,7 @@ func TestPagesInBothLanguages(t *testing.T) {
 		for _, l := range []language{english, dutch} {
 			w := httptest.NewRecorder()
 			p.write(w, l)
-			text := w.Body.String()
+			text := strings.ReplaceAll(w.Body.String(), "<script>"+copyScript, "")
 			if w.Code != p.status || !strings.Contains(text, `<html lang="`+string(l)+`">`) || strings.Contains(text, "op deze computer") != (l == dutch) {
 				t.Errorf("%s in %s: %d %s", name, l, w.Code, text)
 			}
@@ -69,13 +71,19 @@ func TestPagesInBothLanguages(t *testing.T) {
 					t.Errorf("%s in %s: %s is markup in\n%s", name, l, markup, text)
 				}
 			}
-			if l == dutch && (nl.detail != "") != strings.Contains(text, `<p lang="en">`) {
-				t.Errorf("%s: English text is not marked", name)
+			if (nl.quote != "") != strings.Contains(text, `<p lang="en">`) || l == dutch && strings.Contains(text, "left on device") {
+				t.Errorf("%s: English text on a Dutch page, or it is not marked:\n%s", name, text)
 			}
 		}
 	}
 	for _, l := range []language{english, dutch} {
-		if text := pages["refused"].html(l); !strings.Contains(text, "access_denied: The user &lt;b&gt;said&lt;/b&gt; no.") {
+		if text := pages["with command"].html(l); !strings.Contains(text, "<code>exactauth token &lt;b&gt;</code>") {
+			t.Errorf("what to type next is missing:\n%s", text)
+		}
+		if text := pages["cancelled"].html(l); strings.Contains(text, "access_denied") {
+			t.Errorf("a person who cancelled reads:\n%s", text)
+		}
+		if text := pages["refused"].html(l); !strings.Contains(text, "invalid_request: The user &lt;b&gt;said&lt;/b&gt; no.") {
 			t.Errorf("the server's words are missing:\n%s", text)
 		}
 	}

@@ -70,7 +70,7 @@ func sit(ctx context.Context, t *testing.T, o callback.Options) *sitting {
 		defer c.Close()
 		code, err := c.Code(ctx)
 		s.code, s.err = code.Reveal(), err
-		page := callback.SignedIn("Anna de Vries is signed in.", "Anna de Vries is aangemeld.")
+		page := callback.SignedIn("Anna de Vries is signed in.", "Anna de Vries is aangemeld.", "exactauth token")
 		if refused := (*callback.RefusedError)(nil); errors.As(err, &refused) {
 			page = callback.Refused("Exact", refused)
 		} else if err == nil {

@@ -286,7 +286,41 @@ func TestChromiumIsNotLedAstrayByTheRelayPage(t *testing.T) {
 			t.Errorf("%q leads to %q", query, location)
 		}
 	}
+	copies(t, ctx, redirect+"?code=c&state="+random)
 	shot(t, ctx, "1-relay-page")
+}
+
+// A page on which a sign-in does not go on copies its address, to be pasted.
+func TestChromiumCopiesTheAddress(t *testing.T) {
+	ctx := chromium(t)
+	redirect := "http://127.0.0.1:" + callbacktest.Port() + "/callback"
+	g := startLogin(t, config.Settings{RedirectURI: redirect}, exactsim.Config{})
+	copies(t, ctx, redirect+"?code=c&state=another")
+	shot(t, ctx, "1-another-sign-in")
+	if err := chromedp.Do(ctx, chromedp.Navigate(redirect+"?x=y"), chromedp.WaitNotVisible(`#copy`)); err != nil {
+		t.Fatal(err)
+	}
+	signIn(t, ctx, g.address)
+	press(t, ctx, "allow")
+	final(t, ctx)
+	if err := <-g.done; err != nil {
+		t.Errorf("login: %v", err)
+	}
+}
+
+// copies presses the button that copies the address of a page.
+func copies(t *testing.T, ctx context.Context, address string) {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.Navigate(address), chromedp.Click(`#copy`)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if read(t, ctx, chromedp.Text(`#copy`)) == "Copied" {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("%s: the address is not copied", address)
 }
 
 func TestChromiumCancels(t *testing.T) {
@@ -300,7 +334,7 @@ func TestChromiumCancels(t *testing.T) {
 	if err := <-g.done; !errors.Is(err, fault.ErrDenied) {
 		t.Errorf("login: %v; want ErrDenied", err)
 	}
-	if !strings.HasPrefix(location, redirect+"?done=") || heading != "Sign-in was refused" || !strings.Contains(text, "try again") {
+	if !strings.HasPrefix(location, redirect+"?done=") || heading != "Sign-in was cancelled" || !strings.Contains(text, "try again") {
 		t.Errorf("ended on %q with %q: %q", location, heading, text)
 	}
 	if n := g.sim.Counters().Exchanges; n != 0 {
@@ -366,8 +400,8 @@ func TestChromiumReadsDutch(t *testing.T) {
 		is(heading, text, want...)
 	}
 	login("nl-signed-in", "allow", exactsim.Config{}, "U bent aangemeld", "Anna de Vries <anna@voorbeeld.example> is aangemeld", "venster sluiten", "op deze computer")
-	login("nl-refused", "cancel", exactsim.Config{}, "Aanmelding geweigerd", "meldt", "access_denied", "opnieuw")
-	login("nl-expired", "allow", exactsim.Config{CodeLife: time.Nanosecond}, "Aanmelden mislukt", "3 minuten geldig", "HTTP 400", "terminalvenster")
+	login("nl-refused", "cancel", exactsim.Config{}, "Aanmelding geannuleerd", "meldt", "The user did not allow the app.", "opnieuw")
+	login("nl-expired", "allow", exactsim.Config{CodeLife: time.Nanosecond}, "Aanmelden mislukt", "3 minuten geldig", "terminalvenster")
 
 	if err := chromedp.Do(ctx, chromedp.Navigate(relay), chromedp.WaitReady(`#title`)); err != nil {
 		t.Fatal(err)

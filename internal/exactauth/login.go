@@ -32,6 +32,9 @@ type LoginOptions struct {
 	// before the code is redeemed. Optional.
 	Waited func()
 
+	// Next is what the last page says to type. Optional.
+	Next string
+
 	// Language and Paste are as in callback.Options.
 	Language string
 	Paste    io.Reader
@@ -84,7 +87,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error)
 	if err == nil {
 		login, err = c.redeem(ctx, secret, code, o)
 	}
-	answer.Finish(ctx, lastPage(c.Profile.Name, login.User, err))
+	answer.Finish(ctx, lastPage(o.Next, login.User, err))
 	return login, err
 }
 
@@ -103,17 +106,16 @@ func (c *Client) authorizeURL(state string, force bool) string {
 	return c.Profile.BaseURL + "/api/oauth2/auth?" + q.Encode()
 }
 
-// lastPage says in the browser how a sign-in ended.
-func lastPage(profile string, user record.User, err error) callback.Page {
+// lastPage says in the browser how a sign-in ended, and what to type next.
+func lastPage(next string, user record.User, err error) callback.Page {
 	var refused *callback.RefusedError
 	var taken *TakenError
 	reason := "De aanmelding kon niet worden opgeslagen."
 	switch {
 	case err == nil && user.ID == "":
-		return callback.SignedIn("Profile "+profile+" is signed in to Exact Online.", "Profiel "+profile+" is aangemeld bij Exact Online.")
+		return callback.SignedIn("exactauth is signed in to Exact Online.", "exactauth is aangemeld bij Exact Online.", next)
 	case err == nil:
-		return callback.SignedIn(user.String()+" is signed in to Exact Online, as profile "+profile+".",
-			user.String()+" is aangemeld bij Exact Online, met profiel "+profile+".")
+		return callback.SignedIn(user.String()+" is signed in to Exact Online.", user.String()+" is aangemeld bij Exact Online.", next)
 	case errors.As(err, &refused):
 		return callback.Refused("Exact", refused)
 	case errors.Is(err, fault.ErrDenied):

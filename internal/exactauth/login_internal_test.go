@@ -38,11 +38,11 @@ func TestLastPages(t *testing.T) {
 		"away":    callback.Failed("Exact gaf geen bruikbaar antwoord.", ends["away"]),
 		"disk":    callback.Failed("De aanmelding kon niet worden opgeslagen.", ends["disk"]),
 	} {
-		if lastPage("acme", record.User{}, ends[name]) != want {
+		if lastPage("exactauth token", record.User{}, ends[name]) != want {
 			t.Errorf("%s: another page", name)
 		}
 	}
-	if lastPage("acme", record.User{}, nil) == lastPage("acme", record.User{ID: "x", FullName: "Ann Archer"}, nil) {
+	if lastPage("exactauth token", record.User{}, nil) == lastPage("exactauth token", record.User{ID: "x", FullName: "Ann Archer"}, nil) {
 		t.Error("the page does not name the user")
 	}
 }

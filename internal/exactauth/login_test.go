@@ -308,7 +308,7 @@ func TestDenied(t *testing.T) {
 		_, err := s.end()
 		checkDenied(t, w, err)
 		callbacktest.CheckGuarded(t, page)
-		if strings.Contains(page.Body, "<script") || !strings.Contains(page.Body, "&lt;script&gt;") || !strings.Contains(page.Body, "refused") {
+		if strings.Contains(page.Body, "<script") || !strings.Contains(page.Body, "&lt;script&gt;") || !strings.Contains(page.Body, "cancelled") {
 			t.Errorf("the page: %s", page.Body)
 		}
 		if strings.ContainsAny(page.Body, "\x1b\u202e") {
@@ -334,7 +334,7 @@ func TestDenied(t *testing.T) {
 
 func checkDenied(t *testing.T, w *world, err error) {
 	t.Helper()
-	if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "access_denied") {
+	if !errors.Is(err, fault.ErrDenied) || !strings.Contains(err.Error(), "cancelled in the browser: <script>alert(1)") {
 		t.Errorf("got %v", err)
 	}
 	if err != nil && strings.ContainsAny(err.Error(), "\x1b\n\u202e") {
