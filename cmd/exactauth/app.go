@@ -79,7 +79,7 @@ prints a live access token whenever a script asks for one.`,
 	}{
 		{"token", a.tokenCmd}, {"api", a.apiCmd}, {"exec", a.execCmd}, {"proxy", a.proxyCmd}, {"whoami", a.whoamiCmd}, {"status", a.statusCmd}, {"doctor", a.doctorCmd},
 		{"setup", a.setupCmd}, {"login", a.loginCmd}, {"logout", a.logoutCmd}, {"use", a.useCmd}, {"profiles", a.profilesCmd},
-		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic},
+		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic}, {"environment", environmentTopic},
 	}
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -135,7 +136,7 @@ func finishCobra(root *cobra.Command) {
 			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 				offers, directive := names(cmd, args, begun)
 				if len(args) == 0 {
-					offers = append(offers, "exit-codes")
+					offers = append(offers, "exit-codes", "environment")
 				}
 				return offers, directive
 			}
@@ -154,6 +155,33 @@ func finishCobra(root *cobra.Command) {
 			}
 		}
 	}
+}
+
+// environmentTopic lists the variables: those of the settings, and the others.
+func environmentTopic() *cobra.Command {
+	text := `Flags override these variables, and they override config.toml. With client id,
+client secret and region or base URL here no configuration file is needed.
+
+`
+	add := func(name, meaning string) { text += fmt.Sprintf("  %s\n      %s\n", name, fill(meaning, "      ")) }
+	for _, s := range config.Table() {
+		if s.Env != "" {
+			add(s.Env, s.Help)
+		}
+	}
+	text += "\nThe others:\n\n"
+	for _, v := range [][2]string{
+		{"EXACTAUTH_PROFILE", "the profile to use"},
+		{"EXACTAUTH_CLIENT_SECRET, EXACTAUTH_CLIENT_SECRET_FILE", "the client secret, or a file with it"},
+		{"EXACTAUTH_CONFIG_DIR, EXACTAUTH_STATE_DIR", "the two directories themselves"},
+		{"BROWSER", "the command that opens the sign-in page, where the profile names none; a list with : between (; on Windows)"},
+		{"HTTPS_PROXY, NO_PROXY", "a proxy for all requests"},
+		{"NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether results on a terminal have colours"},
+		{"LC_ALL, LC_MESSAGES, LANG", "nl: the pages at the end of a sign-in are Dutch, if the browser asks for neither Dutch nor English"},
+	} {
+		add(v[0], v[1])
+	}
+	return &cobra.Command{Use: "environment", Short: "The variables that exactauth reads", Long: strings.TrimSpace(text)}
 }
 
 // unknownCommand is the error of a command that only has subcommands, for an argument.

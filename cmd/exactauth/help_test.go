@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -100,14 +102,62 @@ func TestManPages(t *testing.T) {
 	}
 	a := &app{Terminal: term.Terminal{Env: func(string) string { return "" }}}
 	root := a.rootCmd(nil)
+	root.DisableAutoGenTag = true
+	root.Use = "exactauth COMMAND"
+	root.PersistentFlags().Lookup("timeout").DefValue = "DURATION" // each command has its own
 	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "exactauth", Manual: "exactauth"}, dir); err != nil {
 		t.Fatal(err)
+	}
+	first, err := os.OpenFile(filepath.Join(dir, "exactauth.1"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	const files = `  ~/.config/exactauth/config.toml
+      the profiles; it holds no secret
+  ~/.local/state/exactauth/PROFILE
+      the tokens of a profile and its client secret
+
+XDG_CONFIG_HOME and XDG_STATE_HOME move them. On macOS both are below
+~/Library/Application Support/exactauth.`
+	for _, section := range [][2]string{
+		{"ENVIRONMENT", environmentTopic().Long}, {"FILES", files}, {"EXIT STATUS", exitCodesTopic().Long},
+	} {
+		text := strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n.", "\n\\&.", "\n'", "\n\\&'").Replace(section[1])
+		fmt.Fprintf(first, ".SH %s\n.nf\n%s\n.fi\n", section[0], strings.Trim(text, "\n"))
 	}
 	for _, cmd := range root.Commands() {
 		page := filepath.Join(dir, "exactauth-"+cmd.Name()+".1")
 		if text, err := os.ReadFile(page); cmd.IsAvailableCommand() && (err != nil || !bytes.Contains(text, []byte("EXAMPLE"))) {
 			t.Errorf("%s: %v:\n%s", page, err, text)
 		}
+	}
+}
+
+// README has no list of variables of its own, so the help has all that the pages name.
+func TestEnvironmentTopic(t *testing.T) {
+	var pages []byte
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages = append(pages, text...)
+		}
+	}
+	help, named := environmentTopic().Long, 0
+	for _, name := range regexp.MustCompile(`EXACTAUTH_[A-Z_]+[A-Z]`).FindAllString(string(pages), -1) {
+		if named++; !strings.Contains(help, name) && !strings.HasPrefix(name, "EXACTAUTH_TEST_") {
+			t.Errorf("help environment lacks %s", name)
+		}
+	}
+	if named < 30 {
+		t.Errorf("the pages name %d variables", named)
 	}
 }
 
