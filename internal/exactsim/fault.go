@@ -32,7 +32,7 @@ func endpointOf(path string) Endpoint {
 		return AuthorizeEndpoint
 	case path == mePath:
 		return MeEndpoint
-	case strings.HasPrefix(path, apiPath) && strings.HasSuffix(path, "Divisions"):
+	case strings.HasPrefix(path, apiPath) && strings.HasSuffix(strings.ToLower(path), "divisions"):
 		return DivisionsEndpoint
 	case strings.HasPrefix(path, apiPath):
 		return APIEndpoint
@@ -55,7 +55,8 @@ const (
 	// endpoint does so now and then (picqer/exact-php-client#54).
 	Empty FaultKind = "empty"
 	// Gateway sends the JSON of a fault in the Apigee gateway in front of Exact,
-	// by default with status 404.
+	// by default with status 404. It is in the source of a public C# client, which asks
+	// again each minute then.
 	Gateway FaultKind = "gateway"
 	// GatewayVariables is another one, by default with status 500
 	// (exactonline/exactonline-api-dotnet-client#152).
