@@ -133,7 +133,8 @@ func cell(value json.RawMessage) string {
 		return string(value)
 	}
 	if inner, ok := strings.CutPrefix(text, "/Date("); ok {
-		if ms, err := strconv.ParseInt(strings.TrimSuffix(inner, ")/"), 10, 64); err == nil {
+		number, _ := strings.CutSuffix(inner, ")/")
+		if ms, err := strconv.ParseInt(number, 10, 64); err == nil && number != inner {
 			at := time.UnixMilli(ms).UTC()
 			return strings.TrimSuffix(at.Format("2006-01-02 15:04:05"), " 00:00:00")
 		}
