@@ -20,6 +20,7 @@ import (
 	"github.com/exactauth/exactauth/internal/tokenstore/pgstore"
 	"github.com/exactauth/exactauth/internal/tokenstore/seal"
 	"github.com/exactauth/exactauth/internal/tokenstore/spool"
+	"github.com/exactauth/exactauth/internal/trust"
 )
 
 // absolute makes the path of a file in a flag's value absolute.
@@ -119,15 +120,37 @@ func (a *app) keyringReady() error {
 		return nil
 	}
 	if address := a.Env("DBUS_SESSION_BUS_ADDRESS"); address != "" && !strings.HasPrefix(address, "autolaunch:") {
-		return nil
+		return trustedBus(address)
 	}
 	for _, dir := range []string{a.Env("XDG_RUNTIME_DIR"), "/run/user/" + strconv.Itoa(os.Getuid())} {
 		bus := filepath.Join(dir, "bus")
 		if info, err := os.Stat(bus); dir != "" && err == nil && info.Mode().Type() == fs.ModeSocket {
-			return os.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+url.PathEscape(bus))
+			address := "unix:path=" + url.PathEscape(bus)
+			if err := trustedBus(address); err != nil {
+				return err
+			}
+			return os.Setenv("DBUS_SESSION_BUS_ADDRESS", address)
 		}
 	}
 	return errors.New("there is no desktop session with a keyring here (DBUS_SESSION_BUS_ADDRESS is not set)")
+}
+
+// trustedBus returns an error if a socket in the address of a session bus is another
+// user's, or where another user can put one: whoever listens there gets the seal's key.
+func trustedBus(address string) error {
+	for _, one := range strings.FieldsFunc(address, func(c rune) bool { return c == ';' || c == ',' || c == ':' }) {
+		path, ok := strings.CutPrefix(one, "path=")
+		if !ok {
+			continue
+		}
+		if plain, err := url.PathUnescape(path); err == nil {
+			path = plain
+		}
+		if _, err := trust.File(path); errors.As(err, new(*trust.Error)) {
+			return fmt.Errorf("the session bus of the keyring: %w", err)
+		}
+	}
+	return nil
 }
 
 // redacted returns a profile's store for people, without passwords and options.

@@ -166,7 +166,7 @@ func TestFileThatDoesNotExist(t *testing.T) {
 
 // An access list hides behind the group's permissions.
 func TestFileWithAnAccessList(t *testing.T) {
-	top := tree(t, "f 664 61001:61001")
+	top := tree(t, "f 664 61001:61001\nsecret 640 0:61001")
 	// Version 2; user::rw-, user:61002:rw-, group::r--, mask::rw-, other::r--.
 	list := "\x02\x00\x00\x00"
 	for _, e := range []struct {
@@ -181,6 +181,15 @@ func TestFileWithAnAccessList(t *testing.T) {
 	as(t, anna, func() {
 		_, err := trust.File(filepath.Join(top, "f"))
 		judge(t, err, "f: every member of group 61001 can change it")
+	})
+	// user::rw-, user:61002:r--, group::r--, mask::r--, other::---.
+	reads := strings.ReplaceAll(list[:len(list)-8], "\x06", "\x04") + " \x00\x00\x00\xff\xff\xff\xff"
+	if err := syscall.Setxattr(filepath.Join(top, "secret"), "system.posix_acl_access", []byte(reads), 0); err != nil {
+		t.Fatal(err)
+	}
+	as(t, anna, func() {
+		_, err := trust.Secret(filepath.Join(top, "secret"))
+		judge(t, err, "open to other users (0440)")
 	})
 }
 

@@ -37,7 +37,7 @@ func Secret(path string) (fs.FileInfo, error) {
 	}
 	open := info.Mode().Perm() & 0o077
 	if open != 0 && owner(info) == 0 {
-		if os.Geteuid() != 0 {
+		if os.Geteuid() != 0 && !hasACL(path) { // a list may name more readers than the group
 			open &^= 0o050
 		}
 		if inMemory(path) {
@@ -125,8 +125,8 @@ func judge(path string, info fs.FileInfo, trusted []int) error {
 		}
 		return &Error{path, fmt.Sprintf("it belongs to user %d, and this is user %d", uid, us), fix}
 	}
-	if mode&fs.ModeSymlink != 0 || mode.IsDir() && mode&fs.ModeSticky != 0 {
-		return nil
+	if mode&(fs.ModeSymlink|fs.ModeSocket) != 0 || mode.IsDir() && mode&fs.ModeSticky != 0 {
+		return nil // who may write to a socket may connect, and changes nothing
 	}
 	open := mode.Perm() & 0o022
 	gid := group(info)
