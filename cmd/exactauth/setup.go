@@ -163,16 +163,26 @@ func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string
 	if err := config.CheckPassword(name, store); err != nil {
 		return err
 	}
-	secret, err := a.givenSecret(ctx, "--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET") // a command is run when the secret is needed
-	if err != nil {
+	limit := time.Duration(defaultTimeout) // of each wait but that for a person's typing
+	if o.secretFile == "-" {
+		limit = 0
+	}
+	var secret fault.Secret
+	if err := a.within(ctx, limit, func(ctx context.Context) error {
+		secret, err = a.givenSecret(ctx, "--client-secret-file", o.secretFile, "EXACTAUTH_CLIENT_SECRET") // a command is run when the secret is needed
+		return err
+	}); err != nil {
 		return err
 	}
 	old, err := config.Settle(name, before.Under(env)) // where its record is by now
 	if err != nil || len(before) == 0 {
 		old = config.Settings{}
 	}
-	known, err := a.knownSecret(ctx, name, table, old)
-	if err != nil {
+	known := false
+	if err := a.within(ctx, defaultTimeout, func(ctx context.Context) error {
+		known, err = a.knownSecret(ctx, name, table, old)
+		return err
+	}); err != nil {
 		return err
 	}
 	haveSecret := !secret.IsZero() || table["client_secret_command"] != "" || known
@@ -194,7 +204,7 @@ func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string
 		old = p
 	}
 	table["store"], table["client_id"] = store, p.ClientID // the client id as it is sent
-	return a.saveSetup(ctx, old, p, table, secret)
+	return a.within(ctx, defaultTimeout, func(ctx context.Context) error { return a.saveSetup(ctx, old, p, table, secret) })
 }
 
 // knownSecret reports whether the record has the secret of this very client. The record
@@ -240,8 +250,6 @@ func incomplete(haveSecret bool, err error) error {
 }
 
 func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
-	defer cancel()
 	c, err := a.client(ctx, p)
 	if err != nil {
 		return err
