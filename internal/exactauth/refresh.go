@@ -245,7 +245,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 
 	case tooEarly:
 		rec.Refused, rec.AlertedAt = nil, time.Time{} // it knows client and token
-		redate(rec, now, a.serverDate)
+		redate(rec, now, a)
 		switch {
 		case rec.Alive(now) && rec.LostAt.IsZero():
 			// Unless our clock was fast, the server's window differs from its documentation.
@@ -301,13 +301,15 @@ func backoff(base time.Duration, failures int, most time.Duration) time.Duration
 
 // redate corrects the times of the access token if the clock was set since it came: its
 // age is the difference of two of the server's own dates. Those count in seconds, so a
-// token that lives for seconds keeps its times.
-func redate(r *record.Record, now, serverNow time.Time) {
-	if r.Life < time.Minute || r.ServerDate.IsZero() || serverNow.IsZero() {
+// token that lives for seconds keeps its times. So it does after a slow answer, whose date
+// says little of now.
+func redate(r *record.Record, now time.Time, a answer) {
+	slow := a.repliedAt.Sub(a.sentAt) >= r.Life/24
+	if r.Life < time.Minute || r.ServerDate.IsZero() || a.serverDate.IsZero() || slow {
 		return
 	}
-	age := serverNow.Sub(r.ServerDate) + time.Second
-	set := now.Sub(r.RequestedAt) - age // by how much, slow answers aside
+	age := a.serverDate.Sub(r.ServerDate) + time.Second
+	set := now.Sub(r.RequestedAt) - age // by how much
 	if age < 0 || age > r.Life || set.Abs() < r.Life/24 {
 		return
 	}

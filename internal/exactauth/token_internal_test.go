@@ -50,6 +50,26 @@ func TestTimesAreOfTheWallClock(t *testing.T) {
 	}
 }
 
+// A slow answer does not look like a clock that was set.
+func TestSlowAnswerIsNoSetClock(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ set, took, want time.Duration }{
+		{0, time.Second, 0},
+		{0, 50 * time.Second, 0},
+		{time.Hour, time.Second, time.Hour},
+	} {
+		r := usualRecord()
+		r.ServerDate = r.RequestedAt.Truncate(time.Second)
+		before := r.RequestedAt
+		sent := before.Add(560 * time.Second)
+		a := answer{sentAt: sent.Add(c.set), repliedAt: sent.Add(c.set + c.took), serverDate: sent.Truncate(time.Second)}
+		redate(r, a.repliedAt, a)
+		if got := r.RequestedAt.Sub(before); (got - c.want).Abs() > 3*time.Second {
+			t.Errorf("a clock that was set by %s, an answer that took %s: the token is %s younger", c.set, c.took, got)
+		}
+	}
+}
+
 // What each call with a valid token costs besides reading the file.
 func BenchmarkValidToken(b *testing.B) {
 	r := usualRecord()

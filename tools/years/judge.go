@@ -136,7 +136,7 @@ var rules = []struct {
 	}},
 	{ended, "a live login has a token, three hours after the last trouble", func(w *world, p *process, _ *request) string {
 		waits := p.want != exactauth.Want{} && (errors.As(p.err, new(*fault.WaitError)) || errors.As(p.err, new(*exactauth.LifeError)))
-		return when(p.what == "token" && p.err != nil && !p.asksForSignIn() && !waits && !p.excused() && w.alive() && !w.moving() && !w.person &&
+		return when(p.what == "token" && p.err != nil && !p.asksForSignIn() && !waits && !p.excused() && w.alive(p.m) && !w.moving() && !w.person &&
 			!slices.ContainsFunc(w.requests, func(q *request) bool { return q.misled }), "%v", p.err)
 	}},
 	{ended, "what a person does succeeds, three hours after the last trouble", func(w *world, p *process, _ *request) string {
@@ -295,7 +295,12 @@ func (w *world) usable(token string) bool {
 	return w.whose[token] == w.owner && (state == exactsim.Current || state == exactsim.Previous)
 }
 
-func (w *world) alive() bool { return slices.ContainsFunc(refreshTokens(w.records()), w.usable) }
+// alive reports whether machines, by default all, see tokens of the login that the simulator
+// would take. One that does not, as another has kept them, may wait for them before it asks
+// for a sign-in.
+func (w *world) alive(machines ...*machine) bool {
+	return slices.ContainsFunc(refreshTokens(w.records(machines...)), w.usable)
+}
 
 // explain says by events alone why a call finds no login.
 func (w *world) explain(p *process) (cause string, explained bool) {
