@@ -137,6 +137,11 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 			return t, at, false
 		}
 		if at = now(); r.Fresh(at) {
+			// A refresh may have replaced the token, whose answer waits where the whole
+			// program looks, because it could not be saved here.
+			if !r.SpentAt.IsZero() {
+				return t, at, false
+			}
 			return record.Token{Access: r.Access, ExpiresAt: r.ExpiresAt(), BaseURL: r.BaseURL, Profile: p.Name, Division: p.Division}, at, true
 		}
 		left, age := patience-time.Since(began), at.Sub(r.SpentAt)

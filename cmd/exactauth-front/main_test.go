@@ -195,6 +195,7 @@ func TestLiveToken(t *testing.T) {
 		"no record":                 {args: "token", record: "none"},
 		"damaged record":            {args: "token", record: stored()[:200]},
 		"expired":                   {args: "token", record: stored("2026-11-22T12:0", "2026-11-22T11:0")},
+		"marked by a refresh":       {args: "token", record: stored("end", "spent_at 2026-11-22T12:00:59Z\nend")},
 		"marked by a sign-in":       {args: "token", record: stored("end", "code_at 2026-11-22T12:00:59Z\nend")},
 		"another client's":          {args: "token", record: stored(clientID, "11111111-2222-3333-4444-555555555555")},
 		"signed out":                {args: "token", record: "exactauth record 1\nbase_url " + baseURL + "\nclient_id " + clientID + "\nend\n"},

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"net/url"
 	"os"
@@ -61,7 +63,8 @@ func (a *app) place(ctx context.Context, p config.Settings) (*place, error) {
 	}
 	opened := func(s record.Store) record.Store { return seal.New(s, l.key, exactauth.IsNote) }
 	if p.Store == config.StoreFile || p.Store == "" {
-		l.files.TakeUp(l.newer)
+		l.files.TakeUp(l.judge(exactauth.Newer))
+		l.files.Second(func() []*tokenstore.Files { return a.secondPlaces(dir) }, l.judge(exactauth.Issued))
 		l.direct = opened(l.files)
 		l.records = l.direct
 		return l, nil
@@ -100,15 +103,43 @@ func (a *app) weakness(ctx context.Context, p config.Settings) string {
 	return fmt.Sprintf("sslmode=%s in the address of %s does not make sure that the server is the right one; who is on the way can read or change the login", l.shared.Weak(), l.shared)
 }
 
-// newer reports whether left, which an earlier call could not make the record, is a whole
-// record and later than the record. It is here because only here a record's seal, which
-// the store below does not know, meets its generation.
-func (l *place) newer(name string, left, stored []byte) bool {
-	left, err := l.key.Open(context.Background(), name, left)
-	if err == nil && stored != nil {
-		stored, err = l.key.Open(context.Background(), name, stored)
+// judge is how of records as they are stored: only here a record's seal, which the store
+// below does not know, meets its generation.
+func (l *place) judge(how func(a, b []byte) (bool, error)) tokenstore.Judge {
+	return func(name string, a, b []byte) (bool, error) {
+		a, err := l.key.Open(context.Background(), name, a)
+		if err == nil && b != nil {
+			b, err = l.key.Open(context.Background(), name, b)
+		}
+		if err != nil {
+			return false, err
+		}
+		return how(a, b)
 	}
-	return err == nil && exactauth.Newer(left, stored)
+}
+
+// secondPlaces are the directories where a login waits that the state directory dir could
+// not take: in the directory for temporary files, and in the user's runtime directory,
+// which is in memory and ends with the user's last session. A directory in which another
+// user could put, or replace, such a file is left out.
+func (a *app) secondPlaces(dir string) (places []*tokenstore.Files) {
+	runtimeDir := cmp.Or(a.Env("XDG_RUNTIME_DIR"), "/run/user/"+strconv.Itoa(os.Getuid())) // a cron job has no variable
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	// Profiles of other state directories have the same names.
+	sum := fnv.New64a()
+	fmt.Fprintf(sum, "%d %s", os.Getuid(), dir)
+	for _, parent := range []string{os.TempDir(), runtimeDir} {
+		place := filepath.Join(parent, fmt.Sprintf("exactauth-%x", sum.Sum64()))
+		if info, err := trust.File(parent); err != nil || !info.IsDir() {
+			continue
+		}
+		if _, err := trust.File(place); err == nil || errors.Is(err, fs.ErrNotExist) {
+			places = append(places, tokenstore.NewFiles(place, a.Note))
+		}
+	}
+	return places
 }
 
 // keyringReady returns why there is no keyring to call, or nil. Without a session bus

@@ -14,11 +14,7 @@ import (
 // the stored one got since stays, and so does a move. If they cannot be compared, Latest
 // returns stored.
 func Latest(mine, stored []byte) []byte {
-	r, err := record.Decode(mine)
-	if err != nil {
-		return stored
-	}
-	other, err := record.Decode(stored)
+	r, other, err := decode(mine, stored)
 	if err != nil || !r.Later(other) {
 		return stored
 	}
@@ -39,22 +35,36 @@ func Latest(mine, stored []byte) []byte {
 
 // Newer reports whether left is a whole record, and one to continue from instead of
 // stored, which is nil if there is no record.
-func Newer(left, stored []byte) bool {
+func Newer(left, stored []byte) (bool, error) {
 	if stored == nil {
 		rec, err := record.Decode(left)
-		return err == nil && rec.SignedIn() && rec.MovedTo == ""
+		return err == nil && rec.SignedIn() && rec.MovedTo == "", err
 	}
-	return !bytes.Equal(Latest(left, stored), stored)
+	_, _, err := decode(left, stored)
+	return err == nil && !bytes.Equal(Latest(left, stored), stored), err
+}
+
+// Issued reports whether a is a state of the record b that has tokens which b has not, so
+// that nothing but a has them.
+func Issued(a, b []byte) (bool, error) {
+	after, before, err := decode(a, b)
+	return err == nil && after.SignedIn() && after.ID == before.ID && after.Generation > before.Generation, err
+}
+
+func decode(a, b []byte) (_, _ *record.Record, err error) {
+	var r [2]*record.Record
+	for i, text := range [][]byte{a, b} {
+		if r[i], err = record.Decode(text); err != nil {
+			return nil, nil, err
+		}
+	}
+	return r[0], r[1], nil
 }
 
 // Ended reports whether what a machine has of a record, mine, is of no use any more,
 // since the stored record was made again or its login has ended.
 func Ended(mine, stored []byte) bool {
-	r, err := record.Decode(mine)
-	if err != nil {
-		return false
-	}
-	other, err := record.Decode(stored)
+	r, other, err := decode(mine, stored)
 	return err == nil && (r.ID != other.ID || !other.SignedIn() && !r.Later(other))
 }
 

@@ -85,6 +85,28 @@ func TestLatest(t *testing.T) {
 		if got := exactauth.Latest(sound, []byte(damaged)); string(got) != damaged {
 			t.Errorf("shared %q: %s; want it unchanged, so that it is reported", damaged, got)
 		}
+		if is, err := exactauth.Newer([]byte(damaged), sound); is || err == nil {
+			t.Errorf("%q is newer: %v, %v; want that it cannot be judged", damaged, is, err)
+		}
+	}
+	// What has tokens that the record has not waits in a second place. A mark or a sign-out
+	// can be made again, and a move leaves the login where it was.
+	for _, c := range []struct {
+		name string
+		a    record.Record
+		want bool
+	}{
+		{"new tokens", base("a", 6), true},
+		{"a mark", but(base("shared", 5), func(r *record.Record) { r.SpentAt, r.Revision = at, 9 }), false},
+		{"a sign-out", but(base("a", 6), signedOut), false},
+		{"another record", but(base("a", 6), func(r *record.Record) { r.ID = "other" }), false},
+	} {
+		if is, err := exactauth.Issued(encoded(t, c.a), sound); is != c.want || err != nil {
+			t.Errorf("%s: issued %v, %v", c.name, is, err)
+		}
+	}
+	if is, _ := exactauth.Issued(sound, nil); is {
+		t.Error("a first record has no second place: nothing could say whether it is still wanted")
 	}
 }
 

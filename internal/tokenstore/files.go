@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/durable"
@@ -17,6 +18,9 @@ import (
 const (
 	lockSuffix = ".lock" // the lock file beside a record; never removed, as all processes must lock the same file
 	roomSuffix = ".tmp"  // the file that becomes the record; only the holder of the lock uses it
+
+	secondLimit = 5 * time.Second // bounds the save in each second place
+	takeUpLimit = 2 * time.Second // how long Read tries to bring what waits there to the record's place
 )
 
 // Files is a store of one file per record in one directory. The directory is
@@ -30,8 +34,15 @@ type Files struct {
 	dir  string
 	warn func(string)
 
-	newer func(name string, left, record []byte) bool // nil without TakeUp
+	newer  Judge // nil without TakeUp
+	issued Judge // nil without Second
+	places func() []*Files
 }
+
+// Judge compares two states of the record name, of which a is not the stored one: a store
+// knows bytes, and its caller knows what is in them. An error says that the two cannot be
+// compared.
+type Judge = func(name string, a, b []byte) (bool, error)
 
 // NewFiles returns the store in dir. The first Update makes dir. warn, which may be
 // nil, is called with a sentence when permissions were corrected.
@@ -44,18 +55,30 @@ func NewFiles(dir string, warn func(string)) *Files {
 
 // TakeUp lets an Update begin with a later record that an earlier one could not put in
 // its place: a process was killed between the sync and the rename, or the disk failed.
-// Such a record is whole, and nowhere else. newer reports whether left is a whole record
-// and later than record, which is nil if there is none: a store knows bytes, and the
-// caller knows what is in them.
-func (s *Files) TakeUp(newer func(name string, left, record []byte) bool) { s.newer = newer }
+// Such a record is whole, and nowhere else. newer reports whether what was left is a whole
+// record and later than the record, which is nil if there is none.
+func (s *Files) TakeUp(newer Judge) { s.newer = newer }
+
+// Second has results that cannot be saved wait in other directories, best on other file
+// systems, until the next call takes them up. issued reports whether a result has tokens
+// that the record before it has not: every other change can be made again. places returns
+// the directories that can be had now. A result is written to each of them, since any of
+// them may be gone by the next call. Second needs TakeUp.
+func (s *Files) Second(places func() []*Files, issued Judge) { s.places, s.issued = places, issued }
 
 // Read returns the record, or fs.ErrNotExist. It takes no lock: a record is replaced
 // by a rename, so Read sees the old one or the new one, the latter perhaps a
-// moment before it is durable.
-func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
+// moment before it is durable. If a later record waits in a second place, Read also
+// brings it here, if it can: a second place may be in memory.
+func (s *Files) Read(ctx context.Context, name string) ([]byte, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
+	var waiting [][]byte // found before another process may make it the record
+	_ = s.waiting(ctx, name, func(_ *Files, left []byte) error {
+		waiting = append(waiting, left)
+		return nil
+	})
 	root, err := s.open()
 	if err != nil {
 		return nil, err
@@ -65,11 +88,41 @@ func (s *Files) Read(_ context.Context, name string) ([]byte, error) {
 	if s.newer != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		// Of a writer that was killed before the rename. The record may look as if nothing
 		// were to be changed, so that no Update follows that would take this one up.
-		if left, unread := s.read(root, name+roomSuffix); unread == nil && s.newer(name, left, b) {
+		if left, unread := s.read(root, name+roomSuffix); unread == nil && judged(s.newer(name, left, b)) {
 			b, err = left, nil
 		}
 	}
+	for _, left := range waiting {
+		if err == nil && judged(s.newer(name, left, b)) {
+			b = left
+			trying, cancel := context.WithTimeout(ctx, takeUpLimit)
+			defer cancel()
+			_ = s.Update(trying, name, func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged })
+		}
+	}
 	return b, err
+}
+
+func judged(is bool, err error) bool { return is && err == nil }
+
+// waiting calls f with what waits in each second place.
+func (s *Files) waiting(ctx context.Context, name string, f func(place *Files, left []byte) error) error {
+	if s.places == nil {
+		return nil
+	}
+	for _, place := range s.places() {
+		if _, err := os.Lstat(place.path(name)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		left, err := place.Read(ctx, name)
+		if err == nil {
+			err = f(place, left)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Update changes the record under its lock; see record.Store. Updates of other
@@ -94,7 +147,10 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if err := durable.Replaceable(root, name); err != nil {
 			return &Error{Directory, "replace", s.path(name), err}
 		}
-		if old, err = s.takeUp(root, name, old); err != nil {
+		if old, err = s.takeUp(ctx, root, name, old); err != nil {
+			if errors.As(err, new(*Error)) {
+				return err
+			}
 			return &Error{Directory, "replace", s.path(name), err}
 		}
 		room, err := makeRoom(root, name, Room(old))
@@ -108,28 +164,81 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if !write {
 			return err
 		}
-		if err := room.save(changed); err != nil {
+		if err := room.save(changed); err != nil && !s.saveElsewhere(ctx, name, changed, old, err) {
 			return &Error{Late, "write", s.path(name), err}
 		}
 		return nil
 	})
 }
 
-// takeUp makes a later record that was left in the room the record, and returns the record.
-func (s *Files) takeUp(root *os.Root, name string, old []byte) ([]byte, error) {
+// takeUp makes a later record that was left in the room, or waits in a second place, the
+// record, and returns the record.
+func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []byte) ([]byte, error) {
 	if s.newer == nil {
 		return old, nil
 	}
-	left, err := s.read(root, name+roomSuffix)
-	if err != nil || !s.newer(name, left, old) {
-		return old, nil
+	if left, err := s.read(root, name+roomSuffix); err == nil {
+		newer, err := s.newer(name, left, old)
+		if errors.As(err, new(*Error)) {
+			return nil, err // its key is locked away, and the room would be removed
+		}
+		if newer {
+			// Its writer may have been killed before the sync.
+			f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
+			if err == nil {
+				err = (&room{root: root, name: name, f: f}).place()
+			}
+			if err != nil {
+				return nil, err
+			}
+			old = left
+		}
 	}
-	// Its writer may have been killed before the sync.
-	f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
+	if old == nil { // there is one beside each result that waits
+		return nil, nil
 	}
-	return left, (&room{root: root, name: name, f: f}).place()
+	return old, s.waiting(ctx, name, func(place *Files, left []byte) error {
+		newer, err := s.newer(name, left, old)
+		if err != nil {
+			return nil // it stays there: what cannot be judged now may be good
+		}
+		if newer {
+			room, err := makeRoom(root, name, len(left))
+			if err != nil {
+				return err
+			}
+			defer room.discard()
+			if err := room.commit(left); err != nil {
+				return err
+			}
+			old = left
+		}
+		_ = place.Delete(ctx, name) // what stays is not later, and is never used
+		return nil
+	})
+}
+
+// saveElsewhere saves a result in the second places, and reports whether one has it. It is
+// called with the lock held, so that nothing is sent before the result can be found.
+func (s *Files) saveElsewhere(ctx context.Context, name string, changed, old []byte, why error) bool {
+	if s.places == nil || !judged(s.issued(name, changed, old)) {
+		return false
+	}
+	var have []string
+	for _, place := range s.places() {
+		// Detached, because the result exists nowhere else.
+		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), secondLimit)
+		if place.Update(saving, name, func(context.Context, []byte) ([]byte, error) { return changed, nil }) == nil {
+			have = append(have, place.dir)
+		}
+		cancel()
+	}
+	if have == nil {
+		return false
+	}
+	s.warn(fmt.Sprintf("the new tokens could not be saved in %s (%v); they wait in %s until the next call takes them up; fix the disk, and make that call before this machine restarts",
+		s.path(name), why, strings.Join(have, " and ")))
+	return true
 }
 
 // Delete removes the record under its lock, durably. Deleting what does not
@@ -140,6 +249,10 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 	}
 	return s.locked(ctx, name, func(root *os.Root) error {
 		kind := Directory
+		// What waits elsewhere would be taken up beside the next record.
+		if err := s.waiting(ctx, name, func(place *Files, _ []byte) error { return place.Delete(ctx, name) }); err != nil {
+			return err
+		}
 		// The room first: a process that was killed may have left a record there, which
 		// would be taken up if this one were killed before it has removed both.
 		for _, n := range []string{name + roomSuffix, name} {

@@ -135,8 +135,6 @@ func (t *trial) judgeLoss(p *program.Process) {
 		t.blame("a later token: exit %d", p.Code)
 	case t.whole != "":
 		t.blame("the login is lost (exit %d) although %s had it whole", p.Code, t.whole)
-	case t.fault.stays && t.issued > 0:
-		t.explained = "since the server's act nothing could be saved"
 	case t.killed() && t.issued > 0:
 		t.explained = "killed after the server's act and before the save"
 	default:
