@@ -177,22 +177,16 @@ func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []by
 	if s.newer == nil {
 		return old, nil
 	}
-	if left, err := s.read(root, name+roomSuffix); err == nil {
-		newer, err := s.newer(name, left, old)
-		if errors.As(err, new(*Error)) {
-			return nil, err // its key is locked away, and the room would be removed
+	if left, err := s.read(root, name+roomSuffix); err == nil && judged(s.newer(name, left, old)) {
+		// Its writer may have been killed before the sync.
+		f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
+		if err == nil {
+			err = (&room{root: root, name: name, f: f}).place()
 		}
-		if newer {
-			// Its writer may have been killed before the sync.
-			f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
-			if err == nil {
-				err = (&room{root: root, name: name, f: f}).place()
-			}
-			if err != nil {
-				return nil, err
-			}
-			old = left
+		if err != nil {
+			return nil, err
 		}
+		old = left
 	}
 	if old == nil { // there is one beside each result that waits
 		return nil, nil
