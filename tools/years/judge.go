@@ -84,8 +84,8 @@ var rules = []struct {
 		return when(refused && (q.Outcome == exactsim.TooEarly || slices.ContainsFunc(w.records(p.m), newer)), "%s", q.Outcome)
 	}},
 	{served, "a call does not ask again at once what Exact has refused", func(w *world, p *process, q *request) string {
-		last := p.refusal
-		if p.refusal = nil; q.Status/100 == 4 && q.Status != 429 && (q.Fault == "" || q.Fault == exactsim.Raw) { // it arrives whole
+		last := p.refusal                                                                                                                          // "too early" aside, whose date can show that it is time in a second
+		if p.refusal = nil; q.Status/100 == 4 && q.Status != 429 && q.Outcome != exactsim.TooEarly && (q.Fault == "" || q.Fault == exactsim.Raw) { // it arrives whole
 			p.refusal = q
 		}
 		if last == nil || last.used != q.used || q.Time.Sub(last.Time) > life/60 {
