@@ -315,7 +315,7 @@ func storeHint(kind tokenstore.Kind, p string) string {
 	case tokenstore.Seal:
 		return fmt.Sprintf(`nothing was spent or changed; put back the record that exactauth stored there last, or start over: "exactauth logout --forget%s", then setup and login`, p)
 	case tokenstore.Late:
-		return "nothing was spent, but the change may not be saved; fix what the message names (disk space, owner, permissions, mount), then retry"
+		return "the change may not be saved; fix what the message names (disk space, owner, permissions, mount), then retry"
 	}
 	return "nothing was spent or changed; fix what the message names (disk space, owner, permissions, mount), then retry"
 }

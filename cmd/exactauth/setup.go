@@ -19,6 +19,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/term"
+	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
 type setupOptions struct {
@@ -257,6 +258,9 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	had, knownErr := c.Known(ctx)
 	moved, err := a.moveRecord(ctx, old, p)
 	if err != nil {
+		if store := (*tokenstore.Error)(nil); errors.As(err, &store) && store.Kind == tokenstore.Late {
+			err = &hinted{err, "the record may be changed already; when this is corrected, run the same \"exactauth setup\" again, which completes it"}
+		}
 		return err
 	}
 	changed := old.Store != p.Store || old.Seal != p.Seal

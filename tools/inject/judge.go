@@ -169,7 +169,9 @@ func (t *trial) judgeSecrets(ends bool) {
 	t.must(t.files(func(path string, content []byte) error {
 		name, _ := filepath.Rel(t.dir, path)
 		signedOut := ends && bytes.Contains(content, []byte("refresh_token"))
-		if program.HasSecret(content) && (name != "state/default" || signedOut) && !t.killed() {
+		// What was not renamed is as private as the record, and the next update takes it up.
+		place := name == "state/default" || name == "state/default.tmp" && t.args[0] == "login"
+		if program.HasSecret(content) && (!place || signedOut) && !t.killed() {
 			t.blame("%s has secrets in it", name)
 		}
 		return nil
