@@ -53,11 +53,14 @@ func recordIfAsked(t *testing.T) bool {
 	}
 	dir := scenarios[interrupted].dir
 	for _, id := range files(t, base) {
-		found, err := os.ReadFile(filepath.Join(base, id, dir, recName))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		sc := scenario{dir: dir, steps: []step{successor(id, string(found))}}
+		found := current(func(name string) []byte {
+			b, err := os.ReadFile(filepath.Join(base, id, dir, name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			return b
+		})
+		sc := scenario{dir: dir, steps: []step{successor(id, found)}}
 		if err := sc.run(filepath.Join(base, id), mark); err != nil {
 			t.Error(err)
 		}

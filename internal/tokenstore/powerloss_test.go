@@ -30,7 +30,8 @@ import (
 //   - Until change is called, the record is the old one. The record that change gets
 //     is durable: it may contain a mark that is needed after a power loss, or a token
 //     that change uses up.
-//   - After the rename, the record is the old one or the new one, whole.
+//   - From the first write on, the record is the old one or the new one, whole: a result
+//     that was synced and not renamed is taken up.
 //   - After the step has returned, the record is the new one. After a Delete, only
 //     empty files are left.
 //   - When change is called, the room for its result is on the disk.
@@ -63,11 +64,28 @@ type scenario struct {
 	steps []step
 }
 
+// Each record is later than one with an earlier letter, and whole if it ends with a dot.
 var (
-	first   = strings.Repeat("a", 3000)
-	longer  = strings.Repeat("b", 20000) // than the room that is made beside a first record
-	shorter = strings.Repeat("c", 700)
+	first   = strings.Repeat("a", 3000) + "."
+	longer  = strings.Repeat("b", 20000) + "." // than the room that is made beside a first record
+	shorter = strings.Repeat("c", 700) + "."
+	last    = strings.Repeat("d", 3000) + "."
 )
+
+// supersedes is how the store judges what an earlier process left; stored is nil if there is no record.
+func supersedes(left, stored []byte) bool {
+	whole := func(record []byte) bool {
+		letters, dotted := bytes.CutSuffix(record, []byte("."))
+		return dotted && len(letters) > 0 && len(bytes.Trim(letters, string(letters[:1]))) == 0
+	}
+	return whole(left) && (stored == nil || whole(stored) && left[0] > stored[0])
+}
+
+func newStore(dir string, warn func(string)) *tokenstore.Files {
+	s := tokenstore.NewFiles(dir, warn)
+	s.TakeUp(func(_ string, left, stored []byte) (bool, error) { return supersedes(left, stored), nil })
+	return s
+}
 
 func result(record string) func([]byte) ([]byte, error) {
 	return func([]byte) ([]byte, error) { return []byte(record), nil }
@@ -90,8 +108,8 @@ var scenarios = map[string]scenario{
 			return nil, errors.New("no")
 		}},
 		{name: "panic", found: shorter, left: shorter, fails: "oh", change: func([]byte) ([]byte, error) { panic("oh") }},
-		{name: "after a leftover", found: shorter, left: first, change: result(first), killed: leave("a part")},
-		{name: "delete", found: first, left: none},
+		{name: "after a leftover", found: shorter, left: last, change: result(last), killed: leave(last[:700])},
+		{name: "delete", found: last, left: none},
 		{name: "delete nothing", found: none, left: none},
 		{name: "create again", left: shorter, change: result(shorter)},
 	}},
@@ -104,7 +122,12 @@ var scenarios = map[string]scenario{
 
 	"deletion after a leftover": {dir: "state", exist: []string{"state"}, steps: []step{
 		{name: "create", left: first, change: result(first)},
-		{name: "delete", found: first, left: none, killed: leave(longer)},
+		{name: "delete", found: longer, left: none, killed: leave(longer)},
+	}},
+
+	"whole leftover": {dir: "state", exist: []string{"state"}, steps: []step{
+		{name: "create", left: first, change: result(first)},
+		{name: "update", found: longer, left: shorter, change: result(shorter), killed: leave(longer)},
 	}},
 }
 
@@ -130,7 +153,7 @@ func successor(id, found string) step {
 func (sc scenario) run(base string, mark func(point, step string)) error {
 	syscall.Umask(recordedUmask)
 	dir := filepath.Join(base, sc.dir)
-	s := tokenstore.NewFiles(dir, nil)
+	s := newStore(dir, nil)
 	for _, st := range sc.steps {
 		mark(pointKilled, st.name)
 		if st.killed != nil {
@@ -214,10 +237,13 @@ func (l *lab) successions(t *testing.T) (all []succession) {
 		if err := d.do(o); err != nil {
 			t.Fatal(err)
 		}
-		found := none
-		if n := d.lookup(filepath.Join(sc.dir, recName)); n != nil {
-			found = n.now.data
+		data := func(name string) []byte {
+			if n := d.lookup(filepath.Join(sc.dir, name)); n != nil {
+				return []byte(n.now.data)
+			}
+			return nil
 		}
+		found := current(data)
 		for _, what := range []string{"update", "delete"} {
 			id := fmt.Sprintf("%03d-%s", i, what)
 			before[id] = d.now(d.root, ".")
@@ -234,6 +260,15 @@ func (l *lab) successions(t *testing.T) (all []succession) {
 		k.ops = append(k.ops, then[k.sc.steps[len(k.sc.steps)-1].name]...)
 	}
 	return all
+}
+
+// current returns the record that the next process finds.
+func current(data func(name string) []byte) string {
+	stored := data(recName)
+	if left := data(recName + ".tmp"); supersedes(left, stored) {
+		return string(left)
+	}
+	return string(stored)
 }
 
 // A check that cannot fail is a defect: this spoils one operation after the other in the
@@ -290,17 +325,18 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 			return renameAt(ops, index(ops, opFsync, tmp))
 		})
 		commit("directory not synced", "it had returned", without(opFsync, "state"))
-		commit("directory synced before the rename", "it had returned", func(ops []op) []op {
-			sync := remove(&ops, opFsync, "state")
-			return slices.Insert(ops, index(ops, opRename, tmp), sync)
-		})
-		if st.found != none {
+		if st.found != none { // when the new one is synced, it is taken up without the old one
 			commit("old record removed first", "change was called", func(ops []op) []op {
-				return slices.Insert(ops, index(ops, opRename, tmp), op{kind: opUnlink, path: rec})
+				return slices.Insert(ops, index(ops, opFsync, tmp), op{kind: opUnlink, path: rec})
 			})
 		}
 	}
 	try("records", "delete", "directory not synced", pointCalled, pointReturned, "it had returned", without(opFsync, "state"))
+	try("whole leftover", "update", "not synced before it is taken up", pointCalled, pointChange, "it was called", func(ops []op) []op {
+		remove(&ops, opFsync, tmp)
+		return ops
+	})
+	try("whole leftover", "update", "taken up without a sync of the directory", pointCalled, pointChange, "change was called", without(opFsync, "state"))
 	try("deletion after a leftover", "delete", "leftover not removed", pointCalled, pointReturned, "still on the disk", without(opUnlink, tmp))
 	above := []string{".", "made", "made/on"}
 	for _, dir := range above {
@@ -475,7 +511,7 @@ func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (probl
 		} else if err := d.do(o); err != nil {
 			t.Fatalf("the model cannot do operation %d, %v: %v\n%s", i, o, err, list(ops[:i]))
 		}
-		if when == "change was called" && o.kind == opRename {
+		if when == "change was called" && (o.kind == opWrite || o.kind == opRename) {
 			allowed = []string{st.found, st.left} // before it, the new one is an error too
 		}
 
@@ -551,7 +587,7 @@ func (l *lab) work(t *testing.T, sc scenario, im image) (f finding) {
 		}
 		t.Cleanup(func() { os.RemoveAll(base) })
 		dir := filepath.Join(base, sc.dir)
-		return tokenstore.NewFiles(dir, func(w string) { f.wrong = "the store warns: " + w }), dir
+		return newStore(dir, func(w string) { f.wrong = "the store warns: " + w }), dir
 	}
 	read := func(s *tokenstore.Files) (string, error) {
 		b, err := s.Read(ctx, recName)
