@@ -322,10 +322,7 @@ func Change(ctx context.Context, in record.Store, name string, to *Key, from ...
 			return err
 		}
 	}
-	if _, err := in.Read(ctx, name); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return in.Update(ctx, name, func(ctx context.Context, b []byte) ([]byte, error) {
+	reseal := func(ctx context.Context, b []byte) ([]byte, error) {
 		if b == nil {
 			return nil, record.ErrUnchanged
 		}
@@ -348,5 +345,16 @@ func Change(ctx context.Context, in record.Store, name string, to *Key, from ...
 			}
 		}
 		return nil, notOpened(name, why)
-	})
+	}
+	switch b, err := in.Read(ctx, name); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil:
+		// An Update makes room, and what an earlier one left there cannot be judged, and so
+		// not be taken up, without the key.
+		if _, err := reseal(ctx, b); err != nil && !errors.Is(err, record.ErrUnchanged) {
+			return err
+		}
+	}
+	return in.Update(ctx, name, reseal)
 }

@@ -708,3 +708,25 @@ func TestChangeRefuses(t *testing.T) {
 		t.Error("the record was changed")
 	}
 }
+
+// A change of the seal whose old key cannot be read leaves everything: a later record
+// that was not renamed can be taken up when the key is back.
+func TestChangeWithoutTheOldKey(t *testing.T) {
+	dir := t.TempDir()
+	key, _ := newKey(t)
+	files := tokenstore.NewFiles(dir, nil)
+	put(t, seal.New(files, key, nil), "a", text)
+	left := filepath.Join(dir, "a.tmp")
+	if err := os.WriteFile(left, []byte(raw(t, files, "a")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := seal.File(filepath.Join(t.TempDir(), "none"))
+	files.TakeUp(func(name string, left, _ []byte) (bool, error) {
+		_, err := gone.Open(t.Context(), name, left)
+		return err == nil, err
+	})
+	refused(t, seal.Change(t.Context(), files, "a", nil, gone), "there is no key")
+	if _, err := os.Stat(left); err != nil {
+		t.Errorf("what was left is lost: %v", err)
+	}
+}
