@@ -14,6 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
+	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 )
@@ -118,7 +119,11 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.Us
 // loginError adds the hint to an error that needs one of this command's own.
 func loginError(profile string, err error) error {
 	var taken *exactauth.TakenError
+	var later *fault.WaitError
 	switch {
+	case errors.Is(err, fault.ErrTemporary) && !errors.Is(err, exactauth.ErrSaved) && !errors.Is(err, exactauth.ErrUnsaved) && !errors.As(err, &later):
+		// Of a code whose answer did not arrive, whether it has ended the earlier login is not known.
+		return &hinted{err, `sign in again later: "exactauth login --profile ` + profile + `"`}
 	case errors.As(err, &taken):
 		return &hinted{err, `give that login a profile of its own: "exactauth setup --profile NAME"; or replace this one: "exactauth login --replace --profile ` + profile + `"`}
 	case errors.Is(err, callback.ErrPort):
