@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -86,7 +87,10 @@ func (t *Tenant) Status(ctx context.Context, connection string) (Status, error) 
 		for _, id := range ids {
 			one.Apps = append(one.Apps, App{ClientID: fault.Printable(id), Name: names[id]})
 		}
-		slices.SortFunc(one.Apps, func(a, b App) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ClientID, b.ClientID)) })
+		sort.Slice(one.Apps, func(i, k int) bool {
+			a, b := one.Apps[i], one.Apps[k]
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ClientID, b.ClientID)) < 0
+		})
 		if err := readable(t.signIns(ctx, c, &one.SignIns)); err != nil {
 			return Status{}, err
 		}
@@ -110,7 +114,7 @@ func (t *Tenant) customDomains(ctx context.Context) ([]Domain, error) {
 			all = append(all, d)
 		}
 	}
-	slices.SortFunc(all, func(a, b Domain) int { return strings.Compare(a.origin, b.origin) })
+	sort.Slice(all, func(i, k int) bool { return all[i].origin < all[k].origin })
 	return all, err
 }
 

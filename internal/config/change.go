@@ -2,14 +2,13 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 
 	"github.com/exactauth/exactauth/internal/durable"
@@ -165,7 +164,7 @@ func (c *Config) edit(after *Config) ([]byte, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Compare(a.from, b.from) })
+	sort.SliceStable(edits, func(i, k int) bool { return edits[i].from < edits[k].from })
 	var b strings.Builder
 	done := 0
 	for _, e := range edits {
