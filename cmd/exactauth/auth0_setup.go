@@ -240,9 +240,12 @@ each has one Redirect URI, so the one that "exactauth login" uses cannot be
 shared. Your user needs the right "Manage subscription" (Master data > Users >
 Rights).
 
-` + registrationSteps(region, "Auth0", d.signIn.Callback())
+`
+	for _, step := range registrationSteps(region, "Auth0", d.signIn.Callback()) {
+		text += step
+	}
 	if next != "" {
-		text += "  5. " + next + "\n"
+		text += "  4. " + next + "\n"
 	}
 	if d.signIn != d.own {
 		text += fmt.Sprintf(`
@@ -263,7 +266,7 @@ func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 			Country     string `json:"country,omitempty"`
 			BaseURL     string `json:"base_url,omitempty"`
 			RedirectURI string `json:"redirect_uri"`
-		}{d.own.String(), appCenter, region.Country, baseURL, d.signIn.Callback()})
+		}{d.own.String(), cmp.Or(region.AppCenter, appCenter), region.Country, baseURL, d.signIn.Callback()})
 	}
 	where := " --region CODE"
 	switch {

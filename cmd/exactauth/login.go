@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
+	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,8 +35,9 @@ func (a *app) loginCmd() *cobra.Command {
 		GroupID: "setup",
 		Short:   "Sign in to Exact Online in the browser",
 		Long: `Prints the sign-in address, opens it in the browser, and waits for the browser to
-come back. If the browser ends on a page that cannot be reached, copy the whole
-address from its address bar and paste it here. Its code is valid for 3 minutes.
+come back. It says beforehand whether the browser will come back by itself. If not, the
+browser ends on a page that cannot be reached: copy the whole address from its address
+bar and paste it here. Its code is valid for 3 minutes.
 
 The browser is that of --browser, the profile's, that of $BROWSER (a list of commands
 with ":" between them; the first that works), or the system's. A failed login leaves the
@@ -58,18 +63,22 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	a.Browser = cmp.Or(o.browser, p.Browser)
+	back := a.findWayBack(ctx, p, o)
+	if err := back.none(p); err != nil {
+		return fault.In(p.Name, err)
+	}
 	over, restore := func() {}, func() {}
 	options := exactauth.LoginOptions{
 		ForceLogin: o.forceLogin,
 		Replace:    o.replace,
 		Language:   a.Language(),
 		Next:       "exactauth token" + a.profileFlag(p.Name),
-		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o) },
+		Show:       func(i exactauth.Invitation) { over = a.invite(ctx, i, o, back) },
 		// After the wait, the first Ctrl-C does not end the program and the second ends it
 		// at once, so the terminal's modes must be restored now.
 		Waited: func() { over(); restore() },
 	}
-	if o.paste || a.Interactive() {
+	if back.pasting {
 		if options.Paste, restore, err = a.Paste(); err != nil {
 			return err
 		}
@@ -80,7 +89,11 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		return loginError(p.Name, err)
 	}
 	a.warnOfTwins(ctx, p, done.User)
-	return a.showLogin(p, done)
+	if err := a.showLogin(p, done); err != nil || !a.Interactive() || a.JSON {
+		return err
+	}
+	a.Say("\nFor a token, any time: %s", options.Next)
+	return nil
 }
 
 // profileFlag returns what a command needs for this profile: nothing if it is the
@@ -132,25 +145,75 @@ func loginError(profile string, err error) error {
 	return err
 }
 
+// wayBack is how the answer can come back from the browser.
+type wayBack struct {
+	pasting bool
+	name    string   // in the redirect URI, if the browser comes back by it; otherwise empty
+	addrs   []string // where the name leads, as far as this machine knows
+}
+
+func (a *app) findWayBack(ctx context.Context, p config.Settings, o loginOptions) wayBack {
+	name, addrs := redirectName(ctx, p)
+	return wayBack{o.paste || a.Interactive(), name, addrs}
+}
+
+// redirectName looks up the name in the redirect URI, which decides what the browser
+// does at the end of a sign-in. It returns an empty name if the browser does not come
+// back by that name.
+func redirectName(ctx context.Context, p config.Settings) (name string, addrs []string) {
+	u, err := url.Parse(p.RedirectURI)
+	if err != nil || u.Scheme != "https" || p.Relay || p.Listen != "" || config.IsLoopback(u.Hostname()) {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	addrs, _ = net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	return u.Hostname(), addrs
+}
+
+// leadsHere reports whether a browser on this machine comes back by itself.
+func (w wayBack) leadsHere() bool { return slices.Contains(w.addrs, "127.0.0.1") }
+
+// none returns an error if the answer cannot come back: to wait for it would be in vain.
+func (w wayBack) none(p config.Settings) error {
+	why := w.name + " does not lead to this machine"
+	switch {
+	case w.pasting || w.name == "" && p.Listen != "none" || w.leadsHere():
+		return nil
+	case w.name == "":
+		why = "nothing listens for the browser (listen is none)"
+	}
+	return &hinted{fault.New(fault.ErrConfig, "%s, and without a terminal no address can be pasted", why),
+		`sign in on a terminal, or pass the browser's last address on standard input: "exactauth login --paste --profile ` + p.Name + `"`}
+}
+
+// hostsCommand adds a line to the hosts file of the machine that the person's browser
+// runs on. The one for Windows is good in both of its shells.
+func (a *app) hostsCommand(name string) (where, command string) {
+	line := "127.0.0.1 " + name
+	if runtime.GOOS == "windows" || a.Where().Container == "WSL" {
+		return "in a terminal\nof Windows that was opened with \"Run as administrator\"", `cmd /c "echo ` + line + `>>%SystemRoot%\System32\drivers\etc\hosts"`
+	}
+	if os.Geteuid() == 0 {
+		return "in another terminal", "echo '" + line + "' >>/etc/hosts"
+	}
+	return "in another terminal", "echo '" + line + "' | sudo tee -a /etc/hosts"
+}
+
 // invite shows the person how to sign in, and opens the browser. The address comes
 // first and is alone on its line, so that it can be copied from any terminal. The
 // caller calls over when the wait for the person ends.
-func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions) (over func()) {
+func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions, back wayBack) (over func()) {
 	a.Say("Sign in to Exact Online at this address:\n\n%s\n", i.URL)
 	opening := !o.noBrowser && a.CanOpen()
 	if !o.noBrowser && !opening {
 		a.Say("There is no browser here: open the address in a browser on your own machine.")
 	}
-	if advice := a.returnAdvice(i, o, opening); advice != "" {
+	if advice := a.returnAdvice(i, back, opening); advice != "" {
 		a.Say("%s", advice)
 	}
-	switch u, err := url.Parse(i.RedirectURI); {
-	case !i.SelfSigned || err != nil:
-	case i.Loopback:
-		a.Say("Certificate warning? Continue: the certificate is exactauth's own.")
-	default:
-		a.Say("Certificate warning? If %s is in your hosts file, continue: the\n"+
-			"certificate is exactauth's own. If not, go back and paste the address instead.", u.Hostname())
+	if i.SelfSigned && i.Loopback {
+		a.Say("The browser will warn that it does not know the certificate. Continue: exactauth\nmade it, for this machine alone.")
 	}
 	end, limited := ctx.Deadline()
 	switch {
@@ -162,7 +225,7 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 	if opening {
 		a.Open(i.URL)
 	}
-	if !i.Listening {
+	if !i.Listening || back.pasting && back.name != "" && !back.leadsHere() {
 		return a.Spin(ctx, "waiting for the address that you paste", end)
 	}
 	return a.Spin(ctx, "waiting for the browser", end)
@@ -170,17 +233,16 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 
 // returnAdvice says what the person will see when the browser comes back, and what to
 // do if it cannot reach this machine.
-func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool) string {
+func (a *app) returnAdvice(i exactauth.Invitation, back wayBack, opening bool) string {
 	const paste = "\ncopy the whole address from its address bar and paste it here."
-	pasting := o.paste || a.Interactive()
 	where := a.Where()
 	switch {
+	case back.name != "":
+		return a.nameAdvice(i, back, opening && !where.SSH && !where.Editor && where.Container != "a container")
 	case !i.Listening:
 		return "The browser will end on a page that cannot be reached. Then" + paste
-	case !pasting && i.Loopback:
+	case !back.pasting:
 		return ""
-	case !pasting:
-		return fmt.Sprintf("The browser must be able to reach %s on this machine.", i.RedirectURI)
 	case i.Loopback && opening && where.Editor:
 		return fmt.Sprintf("VS Code opens the browser on your own machine and forwards port %s to this one.\nIf the browser then says that a page cannot be reached,%s", i.Port, paste)
 	case i.Loopback && opening && where.Container == "WSL":
@@ -194,10 +256,39 @@ func (a *app) returnAdvice(i exactauth.Invitation, o loginOptions, opening bool)
 			"Or connect with ssh -L %s:127.0.0.1:%[2]s %s, and the browser comes back by itself.", paste, i.Port, host)
 	case !opening, where.Container == "a container":
 		return "If the browser then says that a page cannot be reached," + paste
-	case !i.Loopback:
-		return fmt.Sprintf("If the browser then says that it cannot reach\n%s,%s", i.RedirectURI, paste)
 	}
 	return "If the browser runs on another machine," + paste
+}
+
+// nameAdvice is returnAdvice for a redirect URI whose name need not lead here. local says
+// that the browser is on this machine.
+func (a *app) nameAdvice(i exactauth.Invitation, back wayBack, local bool) string {
+	const copyIt = "copy the whole address from its address bar and paste it here."
+	if back.leadsHere() {
+		text := back.name + " leads to this machine: a browser here comes back by itself."
+		if i.SelfSigned {
+			text += "\nThe first time it warns that it does not know the certificate. Continue\n" +
+				"(Advanced, then Proceed): exactauth made it, for this machine alone."
+		}
+		if back.pasting {
+			text += "\nIf the browser cannot reach the page, " + copyIt
+		}
+		return text
+	}
+	text := fmt.Sprintf("After the sign-in the browser will say that it cannot reach %s.\nThat is expected: %s", back.name, copyIt)
+	if len(back.addrs) > 0 {
+		text = fmt.Sprintf("Attention: %s leads to %s, not to this machine.\n"+
+			"The code goes there; it is useless without the client secret. Whatever page the\n"+
+			"browser ends on, %s", back.name, strings.Join(back.addrs, ", "), copyIt)
+	}
+	if len(back.addrs) > 0 || !local {
+		text += "\nIf it warns of a certificate, do not continue; copy the address all the same."
+	}
+	if local {
+		where, command := a.hostsCommand(back.name)
+		text += fmt.Sprintf("\n\nTo have it come back by itself from now on, type this once, %s:\n\n%s\n", where, command)
+	}
+	return text
 }
 
 func (a *app) showLogin(p config.Settings, done exactauth.Login) error {

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +32,9 @@ func (a *app) setupCmd() *cobra.Command {
 		Short:   "Set up a profile: which registered app, where",
 		Long: `Sets up a profile or changes one. Settings you omit are kept; an empty value removes
 the setting (--listen "", --relay=false, --division 0). On a terminal it guides you
-through registering an app in Exact's App Center and asks for what is missing.
-Without a terminal everything comes from flags, the environment or stdin.
+through registering an app in Exact's App Center, asks for what is missing, and offers
+to sign in at once. If nothing is missing it asks nothing. Without a terminal, and with
+--no-input, everything comes from flags, the environment or stdin.
 
 The command line never takes the client secret, since other users could read it
 there. It is asked for, or comes from --client-secret-file, EXACTAUTH_CLIENT_SECRET,
@@ -187,9 +185,12 @@ func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string
 		return err
 	}
 	haveSecret := !secret.IsZero() || table["client_secret_command"] != "" || known
-	if a.Interactive() {
-		again := len(o.given) == 0 && o.secretFile == "" && table["client_secret_command"] == ""
-		if secret, err = a.guide(ctx, name, table, secret, haveSecret, again); err != nil {
+	// A person who calls setup without a flag may have mistyped the secret that is there.
+	again := len(o.given) == 0 && o.secretFile == "" && table["client_secret_command"] == ""
+	guided := a.Interactive() && (table["client_id"] == "" || !haveSecret || again)
+	shown := guided && table["client_id"] == "" // the Redirect URI
+	if guided {
+		if secret, err = a.guide(ctx, name, table, secret, haveSecret); err != nil {
 			return err
 		}
 		haveSecret = true
@@ -205,7 +206,33 @@ func (a *app) setupProfile(ctx context.Context, conf *config.Config, name string
 		old = p
 	}
 	table["store"], table["client_id"] = store, p.ClientID // the client id as it is sent
-	return a.within(ctx, defaultTimeout, func(ctx context.Context) error { return a.saveSetup(ctx, old, p, table, secret) })
+	signedIn := false
+	if err := a.within(ctx, defaultTimeout, func(ctx context.Context) error {
+		signedIn, err = a.saveSetup(ctx, old, p, table, secret)
+		return err
+	}); err != nil || a.JSON {
+		return err
+	}
+	if signedIn {
+		a.Say("It stays signed in.")
+		return nil
+	}
+	if !shown {
+		a.Say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
+	}
+	if guided { // who was asked nothing, such as a script on a terminal, is not asked this either
+		now, err := a.Confirm(ctx, "Sign in now?")
+		if err != nil && !errors.Is(err, term.ErrNoAnswer) {
+			return err
+		}
+		if now {
+			a.Say("")
+			a.profileName = name
+			return a.within(ctx, loginTimeout, func(ctx context.Context) error { return a.login(ctx, loginOptions{}) })
+		}
+	}
+	a.Say("Next: exactauth login%s", a.profileFlag(name))
+	return nil
 }
 
 // knownSecret reports whether the record has the secret of this very client. The record
@@ -250,10 +277,11 @@ func incomplete(haveSecret bool, err error) error {
 	return &hinted{err, `give what is missing: --client-id (or EXACTAUTH_CLIENT_ID); --client-secret-file FILE, "-" for stdin (or EXACTAUTH_CLIENT_SECRET)`}
 }
 
-func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) (err error) {
+// saveSetup writes the profile, says so, and reports whether it is signed in.
+func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table config.Values, secret fault.Secret) (signedIn bool, err error) {
 	c, err := a.client(ctx, p)
 	if err != nil {
-		return err
+		return false, err
 	}
 	had, knownErr := c.Known(ctx)
 	moved, err := a.moveRecord(ctx, old, p)
@@ -261,7 +289,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 		if store := (*tokenstore.Error)(nil); errors.As(err, &store) && store.Kind == tokenstore.Late {
 			err = &hinted{err, "the record may be changed already; when this is corrected, run the same \"exactauth setup\" again, which completes it"}
 		}
-		return err
+		return false, err
 	}
 	changed := old.Store != p.Store || old.Seal != p.Seal
 	defer func() {
@@ -286,10 +314,10 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 		if file := (*config.FileError)(nil); !had && knownErr == nil && !changed && errors.As(err, &file) && file.Late { // no secret stays without a profile
 			err = errors.Join(err, c.SetClientSecret(context.WithoutCancel(ctx), fault.Secret{}, false))
 		}
-		return err
+		return false, err
 	}
 	if err := moved(ctx); err != nil {
-		return err
+		return false, err
 	}
 	if weak := a.weakness(ctx, p); weak != "" {
 		a.Note(weak)
@@ -297,73 +325,21 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	if a.JSON {
 		dir, err := config.Dir(a.Env)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return a.PrintJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
+		return false, a.PrintJSON(map[string]string{"profile": p.Name, "base_url": p.BaseURL, "client_id": p.ClientID,
 			"redirect_uri": p.RedirectURI, "store": redacted(p.Store), "seal": p.Seal, "config": filepath.Join(dir, config.FileName)})
 	}
 	a.Say("Profile %s is set up for %s.", p.Name, p.BaseURL)
 	if changed {
 		a.Say("Its tokens are stored in %s now, seal %s.", redacted(p.Store), fault.Line(p.Seal))
 	}
-	if s, err := c.Status(ctx); err == nil && s.SignedIn {
-		a.Say("It stays signed in.")
-		return nil
-	}
-	a.Say("The App Center must have exactly this Redirect URI:\n\n%s\n", p.RedirectURI)
-	if a.Interactive() {
-		a.explainRedirect(ctx, p)
-	}
-	a.Say("Next: exactauth login%s", a.profileFlag(p.Name))
-	return nil
-}
-
-// redirectName looks up the name in the redirect URI, which decides what the browser
-// does at the end of a sign-in. It returns an empty name if the browser does not come
-// back by that name.
-func redirectName(ctx context.Context, p config.Settings) (name string, addrs []string) {
-	u, err := url.Parse(p.RedirectURI)
-	if err != nil || u.Scheme != "https" || p.Relay || p.Listen != "" || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
-		return "", nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	addrs, _ = net.DefaultResolver.LookupHost(ctx, u.Hostname())
-	return u.Hostname(), addrs
-}
-
-// explainRedirect says what the browser will do at the end of a sign-in.
-func (a *app) explainRedirect(ctx context.Context, p config.Settings) {
-	name, addrs := redirectName(ctx, p)
-	switch {
-	case name == "":
-		return
-	case slices.Contains(addrs, "127.0.0.1"):
-		a.Say("%s leads to this machine: after the sign-in the browser comes back by itself.\n", name)
-		return
-	case len(addrs) > 0:
-		a.Say("Attention: %s leads to %s, which will see your codes.\n"+
-			"They are useless without the client secret; still, a name that leads\n"+
-			"nowhere is better.\n", name, strings.Join(addrs, ", "))
-	default:
-		a.Say("%s leads nowhere, so your codes go nowhere. After the\n"+
-			"sign-in the browser says that the page cannot be reached, and you copy\n"+
-			"the address from its address bar into the terminal.\n", name)
-	}
-	file := "/etc/hosts"
-	if runtime.GOOS == "windows" {
-		file = `C:\Windows\System32\drivers\etc\hosts`
-	}
-	a.Say("To make it come back by itself, add this line to %s:\n\n127.0.0.1 %s\n", file, name)
+	s, err := c.Status(ctx)
+	return err == nil && s.SignedIn, nil
 }
 
 // guide asks a person on a terminal for what table and secret lack, and changes table.
-// again makes it ask for a secret that is there: a person who calls setup without a
-// flag may have mistyped it.
-func (a *app) guide(ctx context.Context, name string, table config.Values, secret fault.Secret, haveSecret, again bool) (fault.Secret, error) {
-	if table["client_id"] != "" && haveSecret && !again {
-		return secret, nil
-	}
+func (a *app) guide(ctx context.Context, name string, table config.Values, secret fault.Secret, haveSecret bool) (fault.Secret, error) {
 	a.Say("Setting up profile %s. Ctrl-C ends this without a change.", name)
 	if table["region"] == "" && table["base_url"] == "" {
 		region, err := a.askRegion(ctx)
@@ -373,7 +349,7 @@ func (a *app) guide(ctx context.Context, name string, table config.Values, secre
 		table["region"] = region.Code
 	}
 	if table["client_id"] == "" {
-		if err := a.explainRegistration(ctx, table); err != nil {
+		if err := a.guideRegistration(ctx, table); err != nil {
 			return secret, err
 		}
 		err := a.askFor(ctx, "Client ID: ", func(answer string) error {
@@ -439,42 +415,70 @@ func (a *app) askRegion(ctx context.Context) (config.Region, error) {
 
 const appCenter = "https://apps.exactonline.com"
 
-// registrationSteps explains how to register an app of that name at Exact. The region is
-// zero if it is not known. The Redirect URI is alone on its line, to be copied.
-func registrationSteps(region config.Region, name, redirectURI string) string {
-	return fmt.Sprintf(`  1. Open %s, choose %s, and sign in.
+// registrationSteps returns the three steps in which an app of that name is registered at
+// Exact. The region is zero if it is not known. The Redirect URI is alone on its line, to be
+// copied.
+func registrationSteps(region config.Region, name, redirectURI string) [3]string {
+	choose := fmt.Sprintf(", choose %s,", cmp.Or(region.Country, "your country"))
+	if region.AppCenter != "" {
+		choose = ""
+	}
+	return [...]string{fmt.Sprintf(
+		`  1. Open %s
+     in the browser%s and sign in.
      The app works in that country only.
-  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
-  3. Give it a name, such as %q, and this Redirect URI:
+`, cmp.Or(region.AppCenter, appCenter), choose), fmt.Sprintf(
+		`  2. Menu: Manage my apps (or: Register API keys). "Add a new application".
+     Give it a name, such as %q, and this Redirect URI, which Exact
+     compares letter by letter:
 
 %s
 
-     exactly as shown: Exact compares it letter by letter.
-  4. Save. Then Edit, section Authorization: Client ID and Client Secret are
+`, name, redirectURI),
+		`  3. Save. Then Edit, section Authorization: Client ID and Client Secret are
      there. Copy both now: the secret may be shown only once.
-`, appCenter, cmp.Or(region.Country, "your country"), name, redirectURI)
+`}
 }
 
-// explainRegistration says how to register an app, and offers to open the App Center.
-func (a *app) explainRegistration(ctx context.Context, table config.Values) error {
-	region, _ := config.ParseRegion(table["region"]) // there may be none
+// guideRegistration shows how to register an app, step by step. It offers to open the App
+// Center and to copy the Redirect URI.
+func (a *app) guideRegistration(ctx context.Context, table config.Values) error {
+	redirectURI := cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)
+	region, err := config.ParseRegion(table["region"])
+	known := err == nil
+	if !known {
+		region, known = regionOf(table["base_url"])
+	}
+	if !known {
+		a.Say("\nThe app at %s must have exactly this Redirect URI:\n\n%s\n", table["base_url"], redirectURI)
+		return nil
+	}
+	steps := registrationSteps(region, "exactauth", redirectURI)
 	a.Say(`
 Register an app in Exact's App Center, once. Your user needs the right
 "Manage subscription" (Master data > Users > Rights).
 
-%s`, registrationSteps(region, "exactauth", cmp.Or(table["redirect_uri"], config.DefaultRedirectURI)))
+%s`, steps[0])
 	a.Browser = table["browser"]
-	if !a.CanOpen() {
-		return nil
+	if a.CanOpen() {
+		open, err := a.Confirm(ctx, "Open the App Center in the browser now?")
+		if err != nil {
+			return err
+		}
+		if open {
+			a.Open(cmp.Or(region.AppCenter, appCenter))
+		}
+		a.Say("")
 	}
-	open, err := a.Confirm(ctx, "Open the App Center in the browser now?")
+	a.Say("%s", strings.TrimSuffix(steps[1], "\n"))
+	copying, err := a.Confirm(ctx, "Copy the Redirect URI to the clipboard?")
 	if err != nil {
 		return err
 	}
-	if open {
-		a.Open(appCenter)
+	if copying {
+		a.Copy(ctx, redirectURI)
 	}
-	a.Say("")
+	a.Say("\n%s", steps[2])
 	return nil
 }
 

@@ -11,20 +11,25 @@ type Region struct {
 	Code    string // as in a profile: "nl"
 	BaseURL string // of sign-in and API alike: "https://start.exactonline.nl"
 	Country string // in English, for menus
+
+	// AppCenter is where its apps are registered. It is empty for the countries whose
+	// address no public source names: there the person chooses the country.
+	AppCenter string
 }
 
 // Regions returns all instances, the Netherlands (the default) first. The list
 // agrees with what integrators used in 2026 (n8n, wowauth, api-evangelist);
-// which of them still take new customers is not known.
+// which of them still take new customers is not known. The App Center's addresses
+// are those in READMEs of integrators for that country.
 func Regions() []Region {
 	return []Region{
-		{"nl", "https://start.exactonline.nl", "Netherlands"},
-		{"be", "https://start.exactonline.be", "Belgium"},
-		{"de", "https://start.exactonline.de", "Germany"},
-		{"fr", "https://start.exactonline.fr", "France"},
-		{"es", "https://start.exactonline.es", "Spain"},
-		{"uk", "https://start.exactonline.co.uk", "United Kingdom"},
-		{"com", "https://start.exactonline.com", "United States and international"},
+		{"nl", "https://start.exactonline.nl", "Netherlands", "https://apps.exactonline.com/nl/nl-NL/V2/Manage"},
+		{"be", "https://start.exactonline.be", "Belgium", "https://apps.exactonline.com/be/nl-BE/V2/Manage"},
+		{"de", "https://start.exactonline.de", "Germany", ""},
+		{"fr", "https://start.exactonline.fr", "France", ""},
+		{"es", "https://start.exactonline.es", "Spain", ""},
+		{"uk", "https://start.exactonline.co.uk", "United Kingdom", "https://apps.exactonline.com/gb/en-GB/V2/Manage"},
+		{"com", "https://start.exactonline.com", "United States and international", ""},
 	}
 }
 

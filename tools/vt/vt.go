@@ -88,6 +88,10 @@ func (s *Screen) escape(b []byte) int {
 	if len(b) < 2 {
 		return 0
 	}
+	if b[1] == ']' { // what a terminal is asked that is not drawn (ECMA-48, 8.3.89), such as to copy
+		end := bytes.IndexByte(b, '\a')
+		return end + 1
+	}
 	if b[1] != '[' {
 		s.unknown = append(s.unknown, fmt.Sprintf("%q", b[:2]))
 		return 2

@@ -21,6 +21,7 @@ func TestScreen(t *testing.T) {
 		"\x1b[31;1mred\x1b[0m plain": "red plain\n",
 		"\abell":                     "bell\n",
 		"é":                          "é\n",
+		"a\x1b]52;c;YQ==\ab":         "ab\n",
 	} {
 		// Whole, and byte by byte.
 		whole, parts := Screen{Columns: 10}, Screen{Columns: 10}
