@@ -5,9 +5,11 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -143,6 +145,31 @@ func TestDependencies(t *testing.T) {
 			func(allowed string) bool { return strings.HasPrefix(dep, allowed) }):
 			t.Errorf("the front links %s", dep)
 		}
+	}
+}
+
+// No package of ours makes anything at the start that only some commands need: each call of
+// each command would pay for it.
+func TestInit(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) { // init PATH @0.5 ms, 0.01 ms clock, 72 bytes, 2 allocs
+		words := strings.Fields(line)
+		if len(words) < 4 || words[0] != "init" || !strings.HasPrefix(words[1], module+"internal/") || strings.HasSuffix(words[1], "_test") {
+			continue
+		}
+		seen++
+		if n, err := strconv.Atoi(words[len(words)-2]); err != nil || n > 10 {
+			t.Errorf("%s", line)
+		}
+	}
+	if seen == 0 {
+		t.Errorf("no package of ours in\n%s", out)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -246,12 +247,12 @@ func (h *Handler) hasSecret(text string) bool {
 }
 
 // escaped is an escaped byte, also as IIS reads it: %41, %u0041.
-var escaped = regexp.MustCompile("%(?:[uU]00)?[0-9A-Fa-f]{2}")
+var escaped = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("%(?:[uU]00)?[0-9A-Fa-f]{2}") })
 
 // unescape decodes what is well escaped and leaves the rest as it is: a server may do so,
 // where those of package net/url return an error.
 func unescape(text string) string {
-	return escaped.ReplaceAllStringFunc(text, func(code string) string {
+	return escaped().ReplaceAllStringFunc(text, func(code string) string {
 		plain, _ := hex.DecodeString(code[len(code)-2:])
 		return string(plain)
 	})

@@ -40,13 +40,11 @@ func (s *Sim) api(c *call) answer {
 	})
 }
 
-var escapes = regexp.MustCompile(`%[0-9A-F]{2}`)
-
 // unauthorized is the HTML of a redirect to Exact's login page, still with status 401
 // (picqer/exact-php-client#343).
 func unauthorized(c *call) answer {
 	// Escapes in lower case, as ASP.NET writes them.
-	target := "/docs/Login.aspx?ReturnUrl=" + escapes.ReplaceAllStringFunc(url.QueryEscape(c.URL.Path), strings.ToLower)
+	target := "/docs/Login.aspx?ReturnUrl=" + regexp.MustCompile(`%[0-9A-F]{2}`).ReplaceAllStringFunc(url.QueryEscape(c.URL.Path), strings.ToLower)
 	return reply(http.StatusUnauthorized, Unauthorized, "text/html; charset=utf-8",
 		[]byte("<html><head><title>Object moved</title></head><body>\r\n"+
 			`<h2>Object moved to <a href="`+target+`">here</a>.</h2>`+"\r\n</body></html>\r\n"))
@@ -64,7 +62,7 @@ func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	user, _ := s.user(k.user)
 	number, path, _ := strings.Cut(strings.TrimPrefix(c.URL.Path, apiPath), "/")
 	path, key, _ := strings.Cut(path, "(")
-	r, known := resources[strings.ToLower(path)]
+	r, known := resources()[strings.ToLower(path)]
 	division, err := strconv.Atoi(number)
 	if c.URL.Path == mePath {
 		r, known, err = meResource, true, nil
@@ -128,21 +126,23 @@ const bulkPage = 1000
 
 var meResource = resource{model: "Exact.Web.Api.Models.System.Me", key: "UserID", page: 60}
 
-// resources are the endpoints of a division, by their path in lower case. A reply has
+// resources returns the endpoints of a division, by their path in lower case. A reply has
 // at most 60 entities (Exact KB "REST API - Restrictions"), of bulk and sync 1,000; these two want a
 // $select (Exact KB "OData best practices"; websmurf/laravel-exact-online#30).
 // System/Divisions has the divisions that the user can open, system/AllDivisions all there are,
 // hrm/Divisions those of the licence of the division in the address (Exact KB "REST API reference").
-var resources = map[string]resource{
-	"system/divisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
-		divisions("Hid", "IsMainDivision", func(_, _ Division, mine bool) bool { return mine })},
-	"system/alldivisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
-		divisions("Hid", "IsMainDivision", func(_, _ Division, _ bool) bool { return true })},
-	"hrm/divisions": {"Exact.Web.Api.Models.HRM.Division", "Code", 60, false,
-		divisions("HID", "Main", func(d, at Division, mine bool) bool { return mine && d.CustomerName == at.CustomerName })},
-	"crm/accounts":      {"Exact.Web.Api.Models.CRM.Account", "ID", 60, true, listAccounts},
-	"bulk/crm/accounts": {"Exact.Web.Api.Models.Bulk.CRM.Account", "ID", bulkPage, false, listAccounts},
-	"sync/crm/accounts": {"Exact.Web.Api.Models.Sync.CRM.Account", "ID", bulkPage, false, syncAccounts},
+func resources() map[string]resource {
+	return map[string]resource{
+		"system/divisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
+			divisions("Hid", "IsMainDivision", func(_, _ Division, mine bool) bool { return mine })},
+		"system/alldivisions": {"Exact.Web.Api.Models.System.Division", "Code", 60, false,
+			divisions("Hid", "IsMainDivision", func(_, _ Division, _ bool) bool { return true })},
+		"hrm/divisions": {"Exact.Web.Api.Models.HRM.Division", "Code", 60, false,
+			divisions("HID", "Main", func(d, at Division, mine bool) bool { return mine && d.CustomerName == at.CustomerName })},
+		"crm/accounts":      {"Exact.Web.Api.Models.CRM.Account", "ID", 60, true, listAccounts},
+		"bulk/crm/accounts": {"Exact.Web.Api.Models.Bulk.CRM.Account", "ID", bulkPage, false, listAccounts},
+		"sync/crm/accounts": {"Exact.Web.Api.Models.Sync.CRM.Account", "ID", bulkPage, false, syncAccounts},
+	}
 }
 
 // me has the properties that public clients read: passport-exact 0.1.4 fails without

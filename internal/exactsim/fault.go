@@ -121,49 +121,53 @@ const (
 	hugeBody       = 10 << 20
 )
 
-var kinds = map[FaultKind]spoiling{
-	Slow:  {reply: unspoilt},
-	Drop:  {reply: func(_ Fault, right answer, _ *call) answer { return empty(0, right.outcome) }},
-	Empty: {reply: bare(http.StatusOK)},
-	Gateway: {reply: func(f Fault, right answer, c *call) answer {
-		text := jsonText("Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path)
-		return f.says(right, http.StatusNotFound, "application/json", `{"fault":{"faultstring":`+string(text)+
-			`,"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`)
-	}},
-	GatewayVariables: says(http.StatusInternalServerError, "application/json",
-		`{"fault":{"faultstring":"Failed to execute the ExtractVariables: ExtractVariables","detail":{"errorcode":"steps.extractvariables.ExecutionFailed"}}}`),
-	InvalidGrant: says(http.StatusBadRequest, jsonType,
-		`{"error":"invalid_grant","error_description":"Token is not allowed, because of invalid or empty chainId"}`),
-	ScopeViolated: says(http.StatusForbidden, jsonType,
-		`{"error":{"code":"","message":{"lang":"","value":"Forbidden - Application Scope Violated. Cannot read 'crm.accounts' scope."}}}`),
-	DivisionScope: says(http.StatusForbidden, jsonType,
-		`{"error":{"code":"","message":{"lang":"","value":"Forbidden - User division is not within division scope."}}}`),
-	Identity: says(http.StatusForbidden, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head><body><p>"+
-		"Your One Exact Identity account is configured for multiple users. API Connections do not support this type of account.</p></body></html>\n"),
-	Status: {reply: bare(http.StatusServiceUnavailable)},
-	HTML: says(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
-		"<body><h1>Something went wrong</h1></body></html>\n"),
-	Truncated:     {true, func(_ Fault, a answer, _ *call) answer { a.body = a.body[:len(a.body)/2]; return a }},
-	CutBody:       {true, unspoilt},
-	CutLate:       {true, unspoilt},
-	Form:          {true, formEncoded},
-	ByteOrderMark: {true, func(_ Fault, a answer, _ *call) answer { a.body = append([]byte("\ufeff"), a.body...); return a }},
-	Huge: {reply: func(f Fault, right answer, _ *call) answer {
-		return f.says(right, http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
-			`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
-	}},
-	NoRefreshToken:      {true, unspoilt},
-	EmptyRefreshToken:   {true, unspoilt},
-	NumberExpiresIn:     {true, unspoilt},
-	RefreshTokenInError: {true, unspoilt},
-	Redirect: {reply: func(f Fault, right answer, _ *call) answer {
-		return redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
-	}},
-	Raw: {reply: func(f Fault, right answer, _ *call) answer { return f.says(right, http.StatusOK, jsonType, f.Body) }},
+// kinds has what each kind does. It is a function, as the program that has the simulator in
+// it would make the map at each start.
+func kinds() map[FaultKind]spoiling {
+	return map[FaultKind]spoiling{
+		Slow:  {reply: unspoilt},
+		Drop:  {reply: func(_ Fault, right answer, _ *call) answer { return empty(0, right.outcome) }},
+		Empty: {reply: bare(http.StatusOK)},
+		Gateway: {reply: func(f Fault, right answer, c *call) answer {
+			text := jsonText("Unable to identify proxy for host: " + c.Host + " and url: " + c.URL.Path)
+			return f.says(right, http.StatusNotFound, "application/json", `{"fault":{"faultstring":`+string(text)+
+				`,"detail":{"errorcode":"messaging.adaptors.http.flow.ApplicationNotFound"}}}`)
+		}},
+		GatewayVariables: says(http.StatusInternalServerError, "application/json",
+			`{"fault":{"faultstring":"Failed to execute the ExtractVariables: ExtractVariables","detail":{"errorcode":"steps.extractvariables.ExecutionFailed"}}}`),
+		InvalidGrant: says(http.StatusBadRequest, jsonType,
+			`{"error":"invalid_grant","error_description":"Token is not allowed, because of invalid or empty chainId"}`),
+		ScopeViolated: says(http.StatusForbidden, jsonType,
+			`{"error":{"code":"","message":{"lang":"","value":"Forbidden - Application Scope Violated. Cannot read 'crm.accounts' scope."}}}`),
+		DivisionScope: says(http.StatusForbidden, jsonType,
+			`{"error":{"code":"","message":{"lang":"","value":"Forbidden - User division is not within division scope."}}}`),
+		Identity: says(http.StatusForbidden, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head><body><p>"+
+			"Your One Exact Identity account is configured for multiple users. API Connections do not support this type of account.</p></body></html>\n"),
+		Status: {reply: bare(http.StatusServiceUnavailable)},
+		HTML: says(http.StatusOK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Exact Online</title></head>"+
+			"<body><h1>Something went wrong</h1></body></html>\n"),
+		Truncated:     {true, func(_ Fault, a answer, _ *call) answer { a.body = a.body[:len(a.body)/2]; return a }},
+		CutBody:       {true, unspoilt},
+		CutLate:       {true, unspoilt},
+		Form:          {true, formEncoded},
+		ByteOrderMark: {true, func(_ Fault, a answer, _ *call) answer { a.body = append([]byte("\ufeff"), a.body...); return a }},
+		Huge: {reply: func(f Fault, right answer, _ *call) answer {
+			return f.says(right, http.StatusOK, jsonType, `{"access_token":"`+strings.Repeat("A", hugeBody)+
+				`","token_type":"bearer","expires_in":"600","refresh_token":"A"}`)
+		}},
+		NoRefreshToken:      {true, unspoilt},
+		EmptyRefreshToken:   {true, unspoilt},
+		NumberExpiresIn:     {true, unspoilt},
+		RefreshTokenInError: {true, unspoilt},
+		Redirect: {reply: func(f Fault, right answer, _ *call) answer {
+			return redirect(cmp.Or(f.Status, http.StatusTemporaryRedirect), right.outcome, redirectedPath)
+		}},
+		Raw: {reply: func(f Fault, right answer, _ *call) answer { return f.says(right, http.StatusOK, jsonType, f.Body) }},
+	}
 }
 
-// FaultKinds are all kinds.
-var FaultKinds = slices.Sorted(maps.Keys(kinds))
+// FaultKinds returns all kinds.
+func FaultKinds() []FaultKind { return slices.Sorted(maps.Keys(kinds())) }
 
 // unspoilt is of the kinds that change the reply elsewhere: when it is made, or when it is sent.
 func unspoilt(_ Fault, right answer, _ *call) answer { return right }
@@ -219,7 +223,7 @@ func (s *Sim) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.On, f.Kind, f.Times = cmp.Or(f.On, TokenEndpoint), cmp.Or(f.Kind, Slow), cmp.Or(f.Times, 1)
-	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) || kinds[f.Kind].reply == nil {
+	if !slices.Contains([]Endpoint{TokenEndpoint, AuthorizeEndpoint, APIEndpoint, MeEndpoint, DivisionsEndpoint}, f.On) || kinds()[f.Kind].reply == nil {
 		panic("exactsim: no fault " + string(f.Kind) + " on " + string(f.On))
 	}
 	s.faults = append(s.faults, f)
@@ -254,16 +258,16 @@ func (s *Sim) takeFault(at Endpoint) Fault {
 }
 
 // commits reports whether the request is carried out before the delay.
-func (f Fault) commits() bool { return f.Commit || kinds[f.Kind].carries }
+func (f Fault) commits() bool { return f.Commit || kinds()[f.Kind].carries }
 
 // answers reports whether the right reply is needed at all.
-func (f Fault) answers() bool { return f.Kind == "" || f.Kind == Slow || kinds[f.Kind].carries }
+func (f Fault) answers() bool { return f.Kind == "" || f.Kind == Slow || kinds()[f.Kind].carries }
 
 // spoil returns the reply that the fault makes of the right one.
 func (f Fault) spoil(right answer, c *call) answer {
 	a := right
 	if f.Kind != "" {
-		a = kinds[f.Kind].reply(f, right, c)
+		a = kinds()[f.Kind].reply(f, right, c)
 	}
 	if f.RetryAfter != "" {
 		a.header.Set("Retry-After", f.RetryAfter)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -170,11 +171,13 @@ type filter struct {
 	problem string
 }
 
-var lexeme = regexp.MustCompile(`(?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+|\S`)
+var lexeme = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:guid|datetime)?'(?:[^']|'')*'|[\w.-]+|\S`)
+})
 
 func filtered(f feed, text string) (entities []entity, problem string) {
 	for _, e := range f.entities {
-		x := filter{feed: f, entity: e, rest: lexeme.FindAllString(text, -1)}
+		x := filter{feed: f, entity: e, rest: lexeme().FindAllString(text, -1)}
 		if text == "" || x.either() {
 			entities = append(entities, e)
 		}

@@ -139,7 +139,7 @@ var accidents = []struct {
 // answers are what can become of an answer of the server, or of all for a while: each kind
 // of fault, with and without the request carried out, and answers that Exact has given.
 var answers = func() (all []exactsim.Fault) {
-	for _, k := range exactsim.FaultKinds {
+	for _, k := range exactsim.FaultKinds() {
 		if !slices.Contains([]exactsim.FaultKind{exactsim.Slow, exactsim.Huge, exactsim.Redirect, exactsim.Raw}, k) {
 			all = append(all, exactsim.Fault{Kind: k}, exactsim.Fault{Kind: k, Commit: true})
 		}

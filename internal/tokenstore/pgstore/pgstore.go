@@ -226,7 +226,7 @@ func (s *Store) Read(ctx context.Context, name string) ([]byte, error) {
 	}
 	var found []byte
 	c, err := s.try(ctx, func(c *pgconn.PgConn) error {
-		rows, err := query(ctx, c, `SELECT `+wholeRecord+` FROM exactauth_records WHERE name = $1`, name)
+		rows, err := query(ctx, c, `SELECT `+wholeRecord()+` FROM exactauth_records WHERE name = $1`, name)
 		if err == nil && len(rows) == 1 {
 			found, err = whole(rows[0])
 		}
@@ -396,7 +396,7 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := query(ctx, c, `SELECT `+wholeRecord+` FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
+		rows, err := query(ctx, c, `SELECT `+wholeRecord()+` FROM exactauth_records WHERE name = $1 FOR UPDATE`, name)
 		if err != nil {
 			return nil, err
 		}
@@ -409,8 +409,10 @@ func lock(ctx context.Context, c *pgconn.PgConn, name string) ([]byte, error) {
 	}
 }
 
-// wholeRecord is a record in a query, up to a byte more than a record has at most.
-var wholeRecord = fmt.Sprintf("substring(record from 1 for %d)", tokenstore.MaxRecord+1)
+// wholeRecord returns a record in a query, up to a byte more than a record has at most.
+func wholeRecord() string {
+	return fmt.Sprintf("substring(record from 1 for %d)", tokenstore.MaxRecord+1)
+}
 
 // whole returns the record in a row, nil if it is empty.
 func whole(row [][]byte) ([]byte, error) {
