@@ -26,6 +26,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -284,17 +285,22 @@ func (a *app) printAnswer(ctx context.Context, api *exactapi.Client, req *http.R
 	to := out.to
 	var start bytes.Buffer // enough to find Exact's words in
 	if resp.StatusCode/100 != 2 {
-		to = io.MultiWriter(a.Results(), &firstBytes{&start})
+		to = a.Results()
 	}
+	to = io.MultiWriter(to, &firstBytes{&start})
 	n, err := io.Copy(to, resp.Body)
 	if n > 0 && err == nil && term.IsTerminal(a.Out) {
 		_, err = io.WriteString(to, "\n") // so that what comes next begins a line
 	}
-	if err != nil || resp.StatusCode/100 == 2 {
+	stranger := network.Stranger(resp.StatusCode, resp.Header, start.Bytes())
+	switch {
+	case err != nil, resp.StatusCode/100 == 2 && (stranger == "" || !strings.HasPrefix(req.URL.Path, apiRoot)): // an attachment can be a page
 		return err
+	case resp.StatusCode/100 == 2:
+		return fault.New(fault.ErrTemporary, "the answer of %s is %s", api.BaseURL, stranger)
 	}
 	err = exactapi.Refused(resp, start.Bytes())
-	if errors.Is(err, fault.ErrTemporary) && resp.StatusCode != http.StatusTooManyRequests && req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if errors.Is(err, fault.ErrTemporary) && resp.StatusCode != http.StatusTooManyRequests && !exactapi.IsRead(req.Method) {
 		return fault.Wrap(exactapi.ErrUncertain, errors.New(err.Error()), "%s: Exact may have carried the request out", req.Method)
 	}
 	return err
@@ -362,7 +368,7 @@ func (a *app) eachDivision(ctx context.Context, api *exactapi.Client, req *http.
 // Exact's limits and repeats a GET. end waits for a refresh that is under way.
 func (a *app) api(p config.Settings, c *exactauth.Client) (api *exactapi.Client, end func(), err error) {
 	source := &tokenSource{app: a, client: c}
-	t, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: p.BaseURL, Token: source.token, Repeat: true, Waiting: a.waitingForExact()})
+	t, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: p.BaseURL, Token: source.token, Agent: agent(), Repeat: true, Waiting: a.waitingForExact()})
 	if err != nil {
 		return nil, nil, err
 	}

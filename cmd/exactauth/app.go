@@ -11,6 +11,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -136,6 +137,7 @@ func (a *app) client(ctx context.Context, p config.Settings) (*exactauth.Client,
 		Notice:       a.Note,
 		Waiting:      a.Waiting,
 		Log:          a.logger(),
+		Transport:    network.New(agent()),
 	}
 	if p.OnLoginEnded != "" {
 		c.Ended = func(ctx context.Context, why error) { a.loginEnded(ctx, p, why) }

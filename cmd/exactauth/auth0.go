@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 // auth0Options are the flags that all auth0 commands have.
@@ -84,6 +86,9 @@ func (a *app) tenantDomains(o auth0Options) (d tenantDomains, err error) {
 	if own == "" {
 		return d, &hinted{usagef("the Auth0 domain is missing (--auth0-domain or AUTH0_DOMAIN)"), "find it in Auth0's dashboard: " + dashboardDomain + ", as acme.eu.auth0.com"}
 	}
+	if err = config.CheckProxy(a.Env); err != nil {
+		return d, err
+	}
 	if d.own, err = auth0.ParseDomain(own); err != nil {
 		return d, &hinted{err, "find it in Auth0's dashboard: " + dashboardDomain}
 	}
@@ -97,7 +102,7 @@ func (a *app) tenantDomains(o auth0Options) (d tenantDomains, err error) {
 }
 
 func (a *app) auth0Server(d auth0.Domain) auth0.Server {
-	return auth0.Server{Domain: d, Waiting: a.Waiting, Log: a.logger()}
+	return auth0.Server{Domain: d, HTTP: &http.Client{Transport: network.New(agent())}, Waiting: a.Waiting, Log: a.logger()}
 }
 
 // tenant returns the tenant to manage, with the credentials of the environment.
@@ -162,7 +167,7 @@ func (a *app) auth0Error(err error, d tenantDomains) error {
 		hint = tokenHint(untrue)
 	case errors.Is(err, fault.ErrDenied):
 		hint = "to try again: exactauth auth0 test" + d.flags() + " --app APP"
-	case errors.Is(err, fault.ErrTemporary):
+	case errors.Is(err, fault.ErrTemporary) && networkFix(err) == "":
 		hint = "try again later; nothing is done twice"
 	case errors.Is(err, fault.ErrConfig):
 		hint = "see exactauth auth0 --help"

@@ -122,7 +122,7 @@ func unescape(ts *testscript.TestScript, text string) string {
 
 func (w *world) newTenant(ts *testscript.TestScript) {
 	t := auth0sim.New(nil)
-	server := httptest.NewServer(t)
+	server := httptest.NewServer(w.named(t))
 	t.SetOrigin(server.URL)
 	w.tenants, w.servers, w.seen = append(w.tenants, t), append(w.servers, server), 0
 	ts.Setenv("AUTH0_DOMAIN", server.URL)

@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/exactauth/exactauth/internal/config"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -294,27 +294,22 @@ func (e *examination) network(ctx context.Context, p config.Settings) (answered 
 	fix := "check the network, the firewall and the proxy; Exact's state: https://status.exact.com"
 	if proxy != nil {
 		e.ok("proxy", "%s://%s, from the environment", proxy.Scheme, proxy.Host)
-		fix = fmt.Sprintf("check that the proxy %s can be reached and lets %s through, or put that into NO_PROXY", proxy.Host, host)
 	} else if net.ParseIP(host) == nil {
 		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
-			e.fail("DNS", "check the network and its name server (/etc/resolv.conf); behind a proxy set HTTPS_PROXY",
+			e.fail("DNS", nameFix,
 				fmt.Errorf("%w: the name %s is not found", fault.ErrTemporary, host))
 			return false
 		}
 		e.ok("DNS", "%s is found", host)
 	}
-	probe, err := (&exactauth.Client{Profile: p, Log: e.logger()}).Probe(ctx)
+	probe, err := (&exactauth.Client{Profile: p, Log: e.logger(), Transport: network.New(agent())}).Probe(ctx)
 	if err != nil {
-		var authority x509.UnknownAuthorityError
-		var name x509.HostnameError
-		var verification *tls.CertificateVerificationError
-		switch {
-		case errors.As(err, &authority), errors.As(err, &name):
-			fix = "another party shows its own certificate, as company networks do: install its authority on this machine, or name the authority's file in SSL_CERT_FILE"
-		case errors.As(err, &verification):
-			fix = "check this machine's clock and its list of authorities (package ca-certificates)"
-		}
-		e.fail("Exact Online", fix, err)
+		e.fail("Exact Online", cmp.Or(networkFix(err), fix), err)
+		return false
+	}
+	if probe.Elsewhere != "" {
+		e.warn("Exact Online", "open a page in a browser and sign in to the network; if there is none to sign in to, Exact may be under maintenance: https://status.exact.com",
+			"%s answers with %s", p.BaseURL, probe.Elsewhere)
 		return false
 	}
 	// Exact's tokens live for ten minutes, and certificates have dates too.
@@ -339,6 +334,38 @@ func (e *examination) network(ctx context.Context, p config.Settings) (answered 
 	return true
 }
 
+// networkFix returns what a person can do about a request that failed, or "".
+func networkFix(err error) string {
+	var e *network.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch e.Cause {
+	case network.ProxyAway:
+		return "check that the proxy can be reached, and its address in HTTPS_PROXY; or put the server's name into NO_PROXY"
+	case network.ProxyPassword:
+		return "put the name and password into the proxy's address: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, with special characters percent-encoded (@ as %40)"
+	case network.ProxyScheme:
+		return "exactauth speaks Basic only, neither NTLM nor Negotiate: run a local proxy that does (cntlm, px) and name that in HTTPS_PROXY, or ask for one with a name and a password"
+	case network.ProxyRefusal:
+		return "the proxy's administrator can let the server's name through; a redirect may lead to a sign-in: open that in a browser; or put the name into NO_PROXY"
+	case network.Authority:
+		trust := "name a file with its certificate (PEM) in SSL_CERT_FILE, or install it: /usr/local/share/ca-certificates and update-ca-certificates, or /etc/pki/ca-trust/source/anchors and update-ca-trust"
+		switch runtime.GOOS {
+		case "windows":
+			trust = "install its certificate: certutil -user -addstore Root FILE"
+		case "darwin":
+			trust = "install its certificate: security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain-db FILE"
+		}
+		return "if that authority is your company's or your own, " + trust + "; otherwise use another network"
+	case network.Certificate:
+		return "check this machine's clock, and whether the network wants a sign-in of its own: open a page in a browser"
+	case network.Name:
+		return nameFix
+	}
+	return ""
+}
+
 // user asks Exact who is signed in, which shows what Exact does not allow the user or the
 // app. It uses a token only if one is live: to fetch one spends a refresh token.
 func (e *examination) user(ctx context.Context, c *exactauth.Client) {
@@ -356,5 +383,7 @@ func (e *examination) user(ctx context.Context, c *exactauth.Client) {
 		e.ok("user", "Exact lets %s use its API", me)
 	}
 }
+
+const nameFix = "check the network, its name server (/etc/resolv.conf) and the name; behind a proxy set HTTPS_PROXY"
 
 const clockFix = "set it, and keep it right: timedatectl set-ntp true"

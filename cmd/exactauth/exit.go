@@ -19,6 +19,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -146,7 +147,7 @@ func (a *app) report(err error) exitCode {
 		text = "timed out: " + text
 	}
 	if a.JSON {
-		a.reportJSON(code, text, hint, a.profileIn(err))
+		a.reportJSON(err, code, text, hint, a.profileIn(err))
 		return code
 	}
 	a.Say("%s", message(text, hint))
@@ -180,7 +181,15 @@ func worse(c, d exitCode) exitCode {
 	return c
 }
 
-func (a *app) reportJSON(code exitCode, text, hint, profile string) {
+// retryable reports whether the same call can succeed later without a person. A request
+// that a proxy refuses, or that meets a certificate which is not trusted, is an
+// exitTemporary as every one that Exact did not get: nothing is lost, and the setting that
+// is wrong is this machine's or the network's and not exactauth's. But waiting does not help.
+func retryable(err error) bool {
+	return codeOf(err) == exitTemporary && !network.Lasts(err)
+}
+
+func (a *app) reportJSON(about error, code exitCode, text, hint, profile string) {
 	type failure struct {
 		Code      string `json:"code"`
 		Message   string `json:"message"`
@@ -189,7 +198,7 @@ func (a *app) reportJSON(code exitCode, text, hint, profile string) {
 		Retryable bool   `json:"retryable"` // whether the same call can succeed later without a person
 	}
 	name, _ := code.words()
-	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, profile, code == exitTemporary}})
+	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, profile, retryable(about)}})
 	if err != nil { // strings and a bool
 		panic(err)
 	}
@@ -255,6 +264,12 @@ func (a *app) hint(err error) string {
 		hint := forbiddenHint(err, p)
 		if errors.As(err, &later) {
 			hint += fmt.Sprintf(`; then "exactauth token --force-refresh%s", or retry in %s`, p, rough(time.Until(later.Until)))
+		}
+		return hint
+	case networkFix(err) != "":
+		hint := networkFix(err) + `; to look closer: "exactauth doctor` + p + `"`
+		if retryable(err) {
+			hint = "retry later, nothing is lost; if it stays so, " + hint
 		}
 		return hint
 	case errors.As(err, &life):

@@ -175,7 +175,8 @@ client secret and region or base URL here no configuration file is needed.
 		{"EXACTAUTH_CLIENT_SECRET, EXACTAUTH_CLIENT_SECRET_FILE", "the client secret, or a file with it"},
 		{"EXACTAUTH_CONFIG_DIR, EXACTAUTH_STATE_DIR", "the two directories themselves"},
 		{"BROWSER", "the command that opens the sign-in page, where the profile names none; a list with : between (; on Windows)"},
-		{"HTTPS_PROXY, NO_PROXY", "a proxy for all requests"},
+		{"HTTPS_PROXY, NO_PROXY", "a proxy for all requests, as http://USER:PASSWORD@HOST:PORT, and the servers that need none"},
+		{"SSL_CERT_FILE, SSL_CERT_DIR", "certificates of the authorities to trust, in place of the system's; not on Windows and macOS"},
 		{"NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether results on a terminal have colours"},
 		{"LC_ALL, LC_MESSAGES, LANG", "nl: the pages at the end of a sign-in are Dutch, if the browser asks for neither Dutch nor English"},
 	} {

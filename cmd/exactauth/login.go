@@ -134,6 +134,7 @@ func loginError(profile string, err error) error {
 	var taken *exactauth.TakenError
 	var later *fault.WaitError
 	switch {
+	case networkFix(err) != "": // which is a better hint
 	case errors.Is(err, fault.ErrTemporary) && !errors.Is(err, exactauth.ErrSaved) && !errors.Is(err, exactauth.ErrUnsaved) && !errors.As(err, &later):
 		// Of a code whose answer did not arrive, whether it has ended the earlier login is not known.
 		return &hinted{err, `sign in again later: "exactauth login --profile ` + profile + `"`}

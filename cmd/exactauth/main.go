@@ -16,6 +16,9 @@ import (
 // version, commit and date are set by the release build.
 var version, commit, date = "dev", "", ""
 
+// agent is the User-Agent of every request, but of those that "exactauth proxy" passes on.
+func agent() string { return "exactauth/" + version }
+
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {

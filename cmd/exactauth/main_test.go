@@ -105,6 +105,9 @@ func setupScript(e *testscript.Env) error {
 	e.Defer(func() {
 		w.fileLeaks = w.leaksInFiles()
 		w.close()
+		w.eventsMu.Lock()
+		defer w.eventsMu.Unlock()
+		w.fileLeaks = append(w.fileLeaks, w.unnamed...)
 	})
 	for _, dir := range []string{"home", "tmp"} {
 		if err := os.Mkdir(filepath.Join(e.WorkDir, dir), 0o700); err != nil {

@@ -293,7 +293,7 @@ func (s *tokenSource) refusal(err error) *exactapi.Refusal {
 	code := codeOf(err)
 	name, _ := code.words()
 	r := &exactapi.Refusal{Status: http.StatusBadGateway, Code: name, Message: err.Error()}
-	if code != exitTemporary {
+	if !retryable(err) {
 		r.Hint = s.app.hint(err)
 		return r
 	}

@@ -62,6 +62,7 @@ func fetch(args []string) error {
 			return "", "", err
 		}
 		req.Header.Set("Accept", "application/json")
+		req.Header.Set("User-Agent", "fetch")
 		if *bearer {
 			req.Header.Set("Authorization", "Bearer "+line.Secret)
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -130,7 +131,7 @@ type sandbox struct {
 	profile config.Settings
 	secret  fault.Secret
 	caFile  string // with --tls
-	http    *http.Transport
+	http    *network.Transport
 	dir     string // for configuration and records, separate from the user's own
 }
 
@@ -166,7 +167,7 @@ func newSandbox(o sandboxOptions, secret fault.Secret) (*sandbox, error) {
 	if !o.strict {
 		o.Window = min(30*time.Second, o.TokenLife/2)
 	}
-	b := &sandbox{sim: exactsim.New(o.Config), secret: secret, http: http.DefaultTransport.(*http.Transport).Clone()}
+	b := &sandbox{sim: exactsim.New(o.Config), secret: secret, http: network.New(agent())}
 	b.server = &http.Server{Handler: b.sim, ReadHeaderTimeout: 10 * time.Second}
 
 	redirect := o.redirectURI
@@ -301,7 +302,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	}
 	// Where no exactauth is installed, "exactauth" is this program.
 	path, err := findCommand(command[0])
-	if self, selfErr := os.Executable(); selfErr == nil && strings.TrimSuffix(filepath.Base(self), ".exe") == "exactauth" {
+	if self, selfErr := os.Executable(); selfErr == nil && filepath.Base(self) == "exactauth" {
 		env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
 		if err != nil && command[0] == "exactauth" {
 			path, err = self, nil

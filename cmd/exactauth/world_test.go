@@ -30,6 +30,7 @@ import (
 	"github.com/exactauth/exactauth/internal/auth0/auth0sim"
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/exactsim"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -62,6 +63,7 @@ type world struct {
 	allowed   []string // files that may hold secrets, by allow-secrets
 	allowAll  bool
 	fileLeaks []string
+	unnamed   []string // requests; by eventsMu
 	snapshots map[string]map[string]string
 
 	eventsMu sync.Mutex
@@ -93,7 +95,7 @@ func (w *world) begin(o simOptions) error {
 	cast.Anna.Divisions[1].Status = 2 // archived
 	w.app, w.users = cast.App, map[string]exactsim.User{"anna": cast.Anna, "bob": cast.Bob}
 	w.sim.AddUser(cast.Anna)
-	w.server = httptest.NewServer(withLists(w.sim))
+	w.server = httptest.NewServer(w.named(withLists(w.sim)))
 	w.base = exactsim.Counters{}
 	w.sims, w.servers = append(w.sims, w.sim), append(w.servers, w.server)
 	return w.writeSecret()
@@ -137,6 +139,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"tmpfs":         cmdTmpfs,
 	"fill":          cmdFill,
 	"tls-server":    cmdTLSServer,
+	"outer-proxy":   cmdOuterProxy,
+	"portal":        cmdPortal,
+	"moved":         cmdMoved,
 	"tenant":        cmdTenant,
 	"postgres":      cmdPostgres,
 	"keyring":       cmdKeyring,
@@ -329,7 +334,7 @@ func (w *world) simApp(ts *testscript.TestScript, args []string) {
 // loginElsewhere signs the same app and user in on another machine, which at
 // Exact ends the login here.
 func (w *world) loginElsewhere(ts *testscript.TestScript) {
-	resp, err := http.PostForm(w.server.URL+"/api/oauth2/token", url.Values{
+	resp, err := (&http.Client{Transport: network.New("another machine")}).PostForm(w.server.URL+"/api/oauth2/token", url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.app.ClientSecret},
 		"redirect_uri": {w.app.RedirectURI}, "code": {w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)},
 	})

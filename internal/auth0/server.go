@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 const (
@@ -69,7 +70,8 @@ func (s Server) ask(ctx context.Context, r request, answer any, refused func(*fa
 		return refused(refusal)
 	}
 	if err == nil && answer != nil && json.Unmarshal(body, answer) != nil {
-		err = fault.New(fault.ErrTemporary, "the answer of %s cannot be read", s.Domain)
+		err = fault.New(fault.ErrTemporary, "the answer of %s cannot be read: it is %s", s.Domain,
+			cmp.Or(network.Stranger(http.StatusOK, nil, body), "no JSON, or of an unknown form"))
 	}
 	return err
 }
@@ -84,6 +86,7 @@ func (s Server) send(ctx context.Context, r request) ([]byte, error) {
 			return nil, err
 		}
 		refusal := serverError(answer.StatusCode, body)
+		refusal.Description = cmp.Or(refusal.Description, network.Stranger(answer.StatusCode, answer.Header, body))
 		switch status := answer.StatusCode; {
 		case status/100 == 2:
 			return body, nil
@@ -144,7 +147,7 @@ func (s Server) once(ctx context.Context, r request) (*http.Response, []byte, er
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return nil, nil, context.Cause(ctx)
 	case err != nil:
-		return nil, nil, fault.Wrap(fault.ErrTemporary, fault.Transport(err), what, s.Domain)
+		return nil, nil, fault.Wrap(fault.ErrTemporary, network.Explain(err), what, s.Domain)
 	}
 	return resp, body, nil
 }

@@ -111,10 +111,10 @@ func isHost(host string) bool {
 // ErrProxy is the kind of an error about HTTPS_PROXY.
 var ErrProxy = fault.Kind(fault.ErrConfig, "proxy")
 
-// checkProxy returns an ErrProxy if the variable for the proxy is no address of one. Go
+// CheckProxy returns an ErrProxy if the variable for the proxy is no address of one. Go
 // would send requests past the proxy, or to what it takes for one: with an unescaped
 // password that is a part of the password. The error does not repeat it.
-func checkProxy(env func(string) string) error {
+func CheckProxy(env func(string) string) error {
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy"} {
 		text := env(name)
 		if text == "" {

@@ -195,7 +195,7 @@ func (t Setting) Parse(text string) (string, error) {
 // Environment returns the settings in the environment.
 func Environment(env func(string) string) (Values, error) {
 	v := Values{}
-	first := checkProxy(env)
+	first := CheckProxy(env)
 	for _, t := range table {
 		text := env(t.Env)
 		if t.Env == "" || text == "" {

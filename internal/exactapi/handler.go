@@ -24,6 +24,7 @@ import (
 	"unicode"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 // HandlerConfig has what a [Handler] needs beside its transport.
@@ -391,8 +392,7 @@ const statusGone = 499
 func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	_, host, _ := strings.Cut(x.transport.base, "://")
 	var refusal *Refusal
-	var network net.Error
-	var op *net.OpError
+	var slow net.Error
 	switch {
 	case r.Context().Err() != nil:
 		x.status = statusGone
@@ -400,14 +400,11 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refusal):
 	case errors.As(err, new(sourceError)):
 		refusal = &Refusal{Status: http.StatusBadGateway, Code: "token", Message: "there is no live access token"}
-	case errors.As(err, &network) && network.Timeout():
+	case errors.As(err, &slow) && slow.Timeout():
 		refusal = &Refusal{Status: http.StatusGatewayTimeout, Code: "timeout", Message: host + " does not answer", passing: true}
 	default:
-		refusal = &Refusal{Status: http.StatusBadGateway, Code: "unreachable", Message: host + " cannot be reached", passing: true}
-		// Other errors can contain the address of an outer proxy, and a password in it.
-		if errors.As(err, &op) && op.Err != nil {
-			refusal.Message += ": " + op.Op + ": " + fault.Transport(op).Error()
-		}
+		why := network.Explain(err)
+		refusal = &Refusal{Status: http.StatusBadGateway, Code: "unreachable", Message: host + " cannot be reached: " + why.Error(), passing: !why.Lasting}
 	}
 	refusal.write(x, x.transport.now())
 }

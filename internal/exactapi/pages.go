@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 // ErrUncertain is the kind of an error after which Exact may or may not have carried
@@ -96,10 +97,10 @@ func (c *Client) failed(req *http.Request, err error, sent bool, what string) er
 		return refusal
 	case errors.As(err, &source):
 		return source.error
-	case sent && !isRead(req.Method):
-		return fault.Wrap(ErrUncertain, fault.Transport(err), "%s: the connection was lost before the whole answer came; Exact may have carried the request out", req.Method)
+	case sent && !IsRead(req.Method):
+		return fault.Wrap(ErrUncertain, network.Explain(err), "%s: the connection was lost before the whole answer came; Exact may have carried the request out", req.Method)
 	}
-	return fault.Wrap(fault.ErrTemporary, fault.Transport(err), "%s", what)
+	return fault.Wrap(fault.ErrTemporary, network.Explain(err), "%s", what)
 }
 
 // answerBody is an answer's body whose errors are those of a Client.
@@ -205,7 +206,8 @@ func readPage[T any](ctx context.Context, c *Client, address string) (records []
 		return nil, "", fault.New(ErrNoList, "the answer of %s is not a list", c.BaseURL)
 	}
 	if err != nil || page.Results == nil {
-		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read", c.BaseURL)
+		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read: it is %s", c.BaseURL,
+			cmp.Or(network.Stranger(resp.StatusCode, resp.Header, body), "no JSON, or of an unknown form"))
 	}
 	return *page.Results, page.Next, nil
 }

@@ -2,6 +2,7 @@ package exactapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"html"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 // The kinds of fault.ErrForbidden, by where a person can change it.
@@ -71,7 +73,7 @@ func Refused(resp *http.Response, body []byte) error {
 	case resp.StatusCode == http.StatusRequestTimeout: // of a query that is too broad
 		return fault.Wrap(fault.ErrTemporary, refused, "Exact took too long")
 	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode/100 == 3:
-		return fault.Wrap(fault.ErrTemporary, refused, "no answer")
+		return fault.Wrap(fault.ErrTemporary, refused, "%s", cmp.Or(network.Stranger(resp.StatusCode, resp.Header, body), "no answer"))
 	}
 	return refused
 }

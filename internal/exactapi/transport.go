@@ -17,12 +17,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -40,6 +40,9 @@ type TransportConfig struct {
 	// *Refusal whose Until is seconds away, Token is called again at that time,
 	// and requests wait for it.
 	Token func(ctx context.Context) (record.Token, error)
+
+	// Agent is the User-Agent of requests that name none.
+	Agent string
 
 	// Repeat sends a GET or HEAD twice more, after pauses, if the answer is a 408 or a
 	// 5xx or does not come, and later if it is a 429 with a Retry-After. Other methods
@@ -59,7 +62,7 @@ type TransportConfig struct {
 // limits allow it. It is safe for concurrent use.
 type Transport struct {
 	base    string
-	next    *http.Transport
+	next    *network.Transport
 	now     func() time.Time
 	waiting func(ctx context.Context, until time.Time) (over func())
 	tokens  *tokens
@@ -79,7 +82,7 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Waiting == nil {
 		cfg.Waiting = inSilence
 	}
-	t := &Transport{base: cfg.BaseURL, next: newNext(), now: cfg.Now, waiting: cfg.Waiting, tokens: newTokens(cfg.Token, cfg.Now), gate: newGate(cfg.Now, cfg.Waiting)}
+	t := &Transport{base: cfg.BaseURL, next: newNext(cfg.Agent), now: cfg.Now, waiting: cfg.Waiting, tokens: newTokens(cfg.Token, cfg.Now), gate: newGate(cfg.Now, cfg.Waiting)}
 	if cfg.Repeat {
 		t.pauses = []time.Duration{time.Second, 3 * time.Second}
 	}
@@ -95,17 +98,11 @@ func inSilence(context.Context, time.Time) (over func()) { return func() {} }
 
 // newNext returns a transport that differs from Go's own in its limits: of the time
 // to a first byte there is one, of the time of a body there is none.
-func newNext() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: 5 * time.Minute, // Exact works on a broad query for minutes, then answers 408
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-	}
+func newNext(agent string) *network.Transport {
+	t := network.New(agent)
+	t.ResponseHeaderTimeout = 5 * time.Minute // Exact works on a broad query for minutes, then answers 408
+	t.MaxIdleConnsPerHost = 64
+	return t
 }
 
 // Drain refuses, with 503, every request that has not been sent yet: new ones and
@@ -180,8 +177,8 @@ func (t *Transport) roundTrip(req *http.Request, r *report) (*http.Response, err
 		over := t.waiting(ctx, time.Time{})
 		resp, limit, err := t.once(req, sent > 1, token, turn, r)
 		over()
-		if len(pauses) > 0 && isRead(req.Method) && repeatable(req) {
-			if pause := t.pause(resp, pauses[0]); pause > 0 && lastsFor(ctx, pause) && ctx.Err() == nil {
+		if len(pauses) > 0 && IsRead(req.Method) && repeatable(req) {
+			if pause := t.pause(resp, err, pauses[0]); pause > 0 && lastsFor(ctx, pause) && ctx.Err() == nil {
 				pauses = pauses[1:]
 				if resp != nil {
 					discard(resp)
@@ -247,9 +244,12 @@ func lastsFor(ctx context.Context, d time.Duration) bool {
 const longestPause = 10 * time.Second
 
 // pause returns how long to wait before a GET is repeated, at least usual, or 0 if its
-// answer is one to return.
-func (t *Transport) pause(resp *http.Response, usual time.Duration) time.Duration {
-	if resp == nil {
+// answer or error is one to return.
+func (t *Transport) pause(resp *http.Response, err error, usual time.Duration) time.Duration {
+	if err != nil {
+		if network.Lasts(err) {
+			return 0
+		}
 		return usual
 	}
 	if resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode/100 != 5 {
@@ -262,8 +262,8 @@ func (t *Transport) pause(resp *http.Response, usual time.Duration) time.Duratio
 	return pause
 }
 
-// isRead reports whether a method changes nothing at Exact.
-func isRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+// IsRead reports whether a method changes nothing at Exact.
+func IsRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 // once sends the request and ends its turn. The refusal is the limit that an
 // answer 429 is about; it is nil for other answers.

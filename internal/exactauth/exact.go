@@ -20,6 +20,7 @@ import (
 
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -99,7 +100,9 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 		},
 	}
 	client := c.http()
-	seen := &capture{next: ownConnection(client.Transport), now: c.now}
+	// The server may close an idle connection just as the request is sent, and then it is
+	// unknown whether the server received the request. So each has a connection of its own.
+	seen := &capture{next: network.Alone(client.Transport), now: c.now}
 	client.Transport = seen
 
 	a.sentAt = c.now()
@@ -124,7 +127,7 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 		if !seen.connected.Load() {
 			a.outcome = notSent
 		}
-		a.err = fault.Transport(err)
+		a.err = network.Explain(err)
 	default:
 		a.outcome, a.err = classify(seen.status, seen.header, seen.body, found)
 		// "A failed one may still carry a new refresh token"
@@ -141,21 +144,6 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context
 	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "outcome", a.outcome.String(),
 		slog.Int("status", seen.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
 	return a
-}
-
-// ownConnection makes each request open a connection of its own: the server may close
-// an idle one just as the request is sent, and then it is unknown whether the server
-// received the request.
-func ownConnection(next http.RoundTripper) http.RoundTripper {
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	if t, ok := next.(*http.Transport); ok {
-		t = t.Clone()
-		t.DisableKeepAlives = true
-		return t
-	}
-	return next
 }
 
 // capture keeps what x/oauth2 does not return: whether there was a connection, the
@@ -318,6 +306,7 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 		}
 		return e
 	}
+	stranger := network.Stranger(status, header, body)
 	has := func(words string) bool { return strings.Contains(strings.ToLower(reason+"\n"+f.text), words) }
 	switch {
 	case f.access != "" && f.refresh != "" && !f.failed && status/100 == 2:
@@ -331,7 +320,7 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 	case f.code == "invalid_client", has("redirect_uri"), has("redirect uri"), has("callback uri"):
 		return badClient, why("")
 	case status/100 == 3:
-		return redirected, why("")
+		return redirected, why(stranger)
 	}
 	// No other answer says anything about the token. A refusal counts towards the errors
 	// that block an app, so it is not followed by another request at once; a fault of the
@@ -341,7 +330,7 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 	case len(bytes.TrimSpace(body)) == 0:
 		kind = "an empty answer"
 	case !f.object:
-		kind = "not an answer of the token endpoint but " + strings.TrimSpace("a page "+header.Get("Content-Type"))
+		kind = cmp.Or(stranger, "not an answer of the token endpoint but "+strings.TrimSpace("a page "+header.Get("Content-Type")))
 	case f.gateway:
 		kind = "a fault of the gateway"
 	case f.odd:

@@ -12,6 +12,7 @@ import (
 	"github.com/exactauth/exactauth/internal/callback"
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -225,7 +226,7 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		var a answer
 		for pause := time.Second; ; pause *= 2 {
 			a = c.exchange(bounded, secret, code)
-			if a.outcome != notSent || pause > 4*time.Second || fault.Pause(ctx, pause) != nil {
+			if a.outcome != notSent || network.Lasts(a.err) || pause > 4*time.Second || fault.Pause(ctx, pause) != nil {
 				break
 			}
 		}

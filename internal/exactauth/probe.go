@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 )
 
 // Probe is what the first page of a sign-in shows about an instance of Exact Online.
@@ -18,6 +19,9 @@ type Probe struct {
 	// ServerDate is the server's clock, by whole seconds, when ours showed LocalDate; zero
 	// if the server does not send it.
 	ServerDate, LocalDate time.Time
+
+	// Elsewhere describes an answer that may be another party's; empty for others.
+	Elsewhere string
 
 	// Refused says that the app or its redirect URI (ErrRedirectURI) is not registered
 	// there, and wraps fault.ErrConfig. Nil means no objection, which is no proof.
@@ -43,8 +47,7 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return context.Cause(ctx)
 		}
-		// No secret was sent, so the caller may see the cause.
-		return fault.With(fault.Wrap(fault.ErrTemporary, fault.Transport(err), format, c.Profile.BaseURL), err)
+		return fault.Wrap(fault.ErrTemporary, network.Explain(err), format, c.Profile.BaseURL)
 	}
 	resp, err := c.http().Do(req)
 	if err != nil {
@@ -56,6 +59,10 @@ func (c *Client) Probe(ctx context.Context) (Probe, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return Probe{}, failed(err, "the answer of %s broke off")
+	}
+	// Exact can send to its own sign-in page, or back to the app.
+	if to, err := resp.Location(); err != nil || to.Host != req.URL.Host && !strings.HasPrefix(to.String(), c.Profile.RedirectURI) {
+		p.Elsewhere = network.Stranger(resp.StatusCode, resp.Header, nil)
 	}
 	text := strings.ToLower(string(body))
 	switch {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/network"
 	"github.com/exactauth/exactauth/internal/record"
 )
 
@@ -171,6 +172,7 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 func (c *Client) retryPause(a answer, life time.Duration, attempt int) (time.Duration, bool) {
 	most := min(life/50, 10*time.Second)
 	switch {
+	case a.outcome == notSent && network.Lasts(a.err): // such as a proxy that may count wrong passwords
 	case a.outcome == notSent && attempt <= 2: // nothing was spent, so more than one retry does no harm
 		return (most/8)<<attempt + c.jitter(most/8), true
 	case a.outcome == unanswered && attempt == 1:

@@ -2,10 +2,8 @@ package fault
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 )
@@ -58,31 +56,6 @@ func invisible(r rune) bool {
 
 // Clock formats a moment for messages: local time with its zone, to the second.
 func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
-
-// Transport reduces the error of a failed HTTP request to its cause. The text of a
-// *url.Error has the address in it, whose query can hold a secret.
-// So has that of a proxy, with a password: of its errors only the system's is shown.
-func Transport(err error) error {
-	proxied, errno := false, syscall.Errno(0)
-	for {
-		proxied = proxied || strings.HasPrefix(err.Error(), "proxyconnect ")
-		wrapped := errors.Unwrap(err)
-		if _, isURL := err.(interface{ Temporary() bool }); !isURL || wrapped == nil {
-			break
-		}
-		err = wrapped
-	}
-	if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
-	}
-	switch {
-	case proxied && errors.As(err, &errno):
-		return errors.New("the proxy cannot be reached: " + errno.Error())
-	case proxied:
-		return errors.New("the proxy cannot be reached or used")
-	}
-	return errors.New(Printable(err.Error()))
-}
 
 // RetryAfter reads the value of a Retry-After header, seconds or a date in any of
 // the three forms of RFC 9110, 5.6.7. It returns at most an hour, since some

@@ -2,11 +2,7 @@ package fault_test
 
 import (
 	"errors"
-	"net"
-	"net/url"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -66,30 +62,6 @@ func TestRetryAfter(t *testing.T) {
 		if got := fault.RetryAfter(text, now); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
-	}
-}
-
-// An address can hold a secret, and the error of a request has the address in it.
-func TestTransport(t *testing.T) {
-	t.Parallel()
-	err := &url.Error{Op: "Post", URL: "https://start.exactonline.nl/?code=secret", Err: errors.New("connection\nreset")}
-	if got := fault.Transport(err).Error(); got != "connection reset" {
-		t.Error(got)
-	}
-	// The port is the first part of a password with a slash in it.
-	for _, cause := range []error{
-		&net.OpError{Op: "dial", Net: "tcp", Err: &net.AddrError{Err: "invalid port", Addr: "hunter2"}},
-		&url.Error{Op: "parse", URL: "http://u:hunter2#@proxy", Err: errors.New(`invalid port ":hunter2" after host`)},
-		&net.DNSError{Err: "no such host", Name: "hunter2", IsNotFound: true},
-	} {
-		err.Err = &net.OpError{Op: "proxyconnect", Net: "tcp", Err: cause}
-		if got := fault.Transport(err).Error(); got != "the proxy cannot be reached or used" {
-			t.Error(got)
-		}
-	}
-	err.Err = &net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}}
-	if got := fault.Transport(err).Error(); got != "the proxy cannot be reached: "+syscall.ECONNREFUSED.Error() {
-		t.Error(got)
 	}
 }
 
