@@ -302,7 +302,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	}
 	// Where no exactauth is installed, "exactauth" is this program.
 	path, err := findCommand(command[0])
-	if self, selfErr := os.Executable(); selfErr == nil && filepath.Base(self) == "exactauth" {
+	if self, selfErr := os.Executable(); selfErr == nil && strings.TrimSuffix(filepath.Base(self), ".exe") == "exactauth" {
 		env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
 		if err != nil && command[0] == "exactauth" {
 			path, err = self, nil

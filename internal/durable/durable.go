@@ -9,13 +9,35 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 )
 
 // Create makes the file path, private to its user. If there is one, Create leaves it
 // alone and returns an error that wraps fs.ErrExist.
 func Create(path string, data []byte) error {
-	return write(path, data, nil, os.Link) // a rename would replace a file that another process makes now
+	return write(path, data, nil, place)
+}
+
+// place renames a file unless path exists: a rename alone would replace a file that
+// another process makes now.
+func place(temporary, path string) error {
+	err := os.Link(temporary, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return claim(temporary, path)
+}
+
+// claim is place for a file system without hard links, such as a FAT stick's. A process
+// that is killed in it leaves an empty file.
+func claim(temporary, path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
 }
 
 // Replace makes or replaces the file path. prepare, which may be nil, is called with
@@ -45,7 +67,7 @@ func write(path string, data []byte, prepare func(*os.File) error, name func(tem
 	if err = cmp.Or(err, f.Close()); err != nil {
 		return err
 	}
-	if err := name(f.Name(), path); err != nil {
+	if err := Patiently(func() error { return name(f.Name(), path) }); err != nil {
 		return err
 	}
 	return SyncDir(dir)
@@ -78,18 +100,4 @@ func Private(f *os.File) error {
 		return err
 	}
 	return nil
-}
-
-// SyncDir makes what happened to the names in a directory durable: without it a
-// power cut can undo a rename. Windows has no such call; NTFS journals renames.
-func SyncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

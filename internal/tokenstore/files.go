@@ -250,7 +250,7 @@ func (s *Files) Delete(ctx context.Context, name string) error {
 		// The room first: a process that was killed may have left a record there, which
 		// would be taken up if this one were killed before it has removed both.
 		for _, n := range []string{name + roomSuffix, name} {
-			switch err := root.Remove(n); {
+			switch err := durable.Remove(root, n); {
 			case err == nil:
 				kind = Late
 			case !errors.Is(err, fs.ErrNotExist):
@@ -404,11 +404,14 @@ type room struct {
 
 func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
 	// A process that was killed may have left one, which is not in use: we hold the lock.
-	if err := root.Remove(name + roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Remove(root, name+roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	f, err := root.OpenFile(name+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	var f *os.File
+	if err := durable.Patiently(func() (err error) {
+		f, err = root.OpenFile(name+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	r := &room{root: root, name: name, f: f}
@@ -455,7 +458,7 @@ func (r *room) place() error {
 
 // rename makes a synced room the record.
 func (r *room) rename() error {
-	if err := rename(r.root, r.name+roomSuffix, r.name); err != nil {
+	if err := durable.Patiently(func() error { return r.root.Rename(r.name+roomSuffix, r.name) }); err != nil {
 		return err
 	}
 	return syncDir(r.root)
@@ -493,5 +496,5 @@ func (r *room) discard() {
 	}
 	r.f.Close()
 	r.f = nil
-	_ = r.root.Remove(r.name + roomSuffix) // the next Update removes what stays
+	_ = durable.Remove(r.root, r.name+roomSuffix) // the next Update removes what stays
 }

@@ -12,8 +12,6 @@ import (
 
 func tooOpen(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
 
-func rename(root *os.Root, from, to string) error { return root.Rename(from, to) }
-
 func syncDir(root *os.Root) error {
 	d, err := root.Open(".")
 	if err != nil {

@@ -1,0 +1,558 @@
+//go:build linux
+
+// Command wine runs the tests of windows/amd64 on Linux, under Wine.
+//
+//	go run ./tools/wine                              all packages and all scripts
+//	go run ./tools/wine -packages ./internal/...     the tests of these packages alone
+//	go run ./tools/wine -run '^(token|login)'        the scripts of cmd/exactauth with these names alone
+//	go run ./tools/wine -v -run '^token$'            and their logs
+//	go run ./tools/wine exactauth sandbox --demo     the program as it ships
+//
+// It needs the Debian packages wine64 and gcc-mingw-w64-x86-64, no display, and no Windows. Wine's files are in a
+// temporary directory, unless -prefix names one that is kept. Where Wine is missing it checks nothing and says so,
+// which is an error if EXACTAUTH_TEST_REQUIRE has "wine" in its list.
+//
+// The file known-failures.txt lists what does not pass yet. What fails and is not in it is an error, and what is in it
+// and passes is one, too.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	loader    = "/usr/lib/wine/wine64"
+	server    = "/usr/lib/wine/wineserver64"
+	compiler  = "x86_64-w64-mingw32-gcc"
+	program   = "./cmd/exactauth"
+	scriptDir = "cmd/exactauth/testdata/script"
+
+	// mostProcesses ends everything: two versions of Wine in one prefix have once started processes without end.
+	mostProcesses = 400
+)
+
+//go:embed stub/bcryptprimitives.c
+var stub []byte
+
+//go:embed known-failures.txt
+var knownFailures string
+
+type options struct {
+	packages, run, prefix string
+	verbose               bool
+	jobs                  int
+	limit, most           time.Duration
+}
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == execWord { // go test runs a test's program by it
+		os.Exit(runOne(os.Args[2:]))
+	}
+	var o options
+	flag.StringVar(&o.packages, "packages", "", "run the tests of these `packages`, separated by blanks, and no scripts")
+	flag.StringVar(&o.run, "run", "", "run the scripts whose names match `regexp`, and no tests of packages")
+	flag.StringVar(&o.prefix, "prefix", "", "keep Wine's files in this `directory`, and use it again")
+	flag.BoolVar(&o.verbose, "v", false, "print the log of each script")
+	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run this many scripts at once")
+	flag.DurationVar(&o.limit, "limit", 2*time.Minute, "end a script after this time")
+	flag.DurationVar(&o.most, "timeout", 15*time.Minute, "end everything after this time")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o, flag.Args())
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "wine:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, args []string) (err error) {
+	if err := installed(); err != nil {
+		if slices.Contains(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), "wine") {
+			return fmt.Errorf("EXACTAUTH_TEST_REQUIRE demands wine: %w", err)
+		}
+		fmt.Println("SKIPPED:", err)
+		return nil
+	}
+	wanted, err := regexp.Compile(o.run)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.most, fmt.Errorf("the tests under Wine took more than %s", o.most))
+	defer cancel()
+	dir, err := os.MkdirTemp("", "exactauth-wine-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	w := &wine{options: o, dir: dir, prefix: o.prefix}
+	if w.prefix == "" {
+		w.prefix = filepath.Join(dir, "prefix")
+	}
+	if w.prefix, err = filepath.Abs(w.prefix); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go w.watch(ctx, end)
+	defer w.end()
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	if len(args) > 0 {
+		return w.program(ctx, args)
+	}
+	if o.run == "" {
+		if err := w.testPackages(ctx); err != nil {
+			return err
+		}
+	}
+	if o.packages == "" {
+		if err := w.testScripts(ctx, wanted); err != nil {
+			return err
+		}
+	}
+	return w.report(ctx)
+}
+
+func installed() error {
+	for file, name := range map[string]string{loader: "wine64", server: "wine64", compiler: "gcc-mingw-w64-x86-64"} {
+		if _, err := exec.LookPath(file); err != nil {
+			return fmt.Errorf("%w: apt-get install --no-install-recommends %s", err, name)
+		}
+	}
+	return nil
+}
+
+// wine is one prefix of Wine, and what was run in it.
+type wine struct {
+	options
+	dir, prefix string
+	overlay     string
+
+	mu      sync.Mutex
+	results []result
+}
+
+// result is how a test or a script ended.
+type result struct {
+	name, outcome string // PASS, FAIL or SKIP
+	why           string // for SKIP
+}
+
+// environ is the environment of Windows programs. Wine opens windows where there is a display.
+func (w *wine) environ() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "DISPLAY=") || strings.HasPrefix(v, "WAYLAND_DISPLAY=") || strings.HasPrefix(v, "EXACTAUTH_") && !strings.HasPrefix(v, "EXACTAUTH_TEST_")
+	})
+	return append(env, "WINEPREFIX="+w.prefix, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=")
+}
+
+// begin makes the prefix, with what this Wine lacks: ProcessPrng, which every Go program needs, and a way to delete
+// files that Go's os.Root uses, for which the tests are built with one line of Go's own changed.
+func (w *wine) begin(ctx context.Context) error {
+	if err := os.MkdirAll(w.prefix, 0o700); err != nil {
+		return err
+	}
+	source, library := filepath.Join(w.dir, "bcryptprimitives.c"), filepath.Join(w.dir, "bcryptprimitives.dll")
+	if err := os.WriteFile(source, stub, 0o600); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, compiler, "-shared", "-O2", "-s", "-o", library, source, "-ladvapi32").CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", compiler, err, out)
+	}
+	system := filepath.Join(w.prefix, "drive_c", "windows", "system32")
+	if _, err := os.Stat(filepath.Join(system, "kernel32.dll")); err != nil {
+		began := time.Now()
+		if out, _, err := w.wine(ctx, 4*time.Minute, "wineboot", "-i"); err != nil {
+			return fmt.Errorf("wineboot: %w\n%s", err, out)
+		}
+		fmt.Printf("wineboot: %.0f s\n", time.Since(began).Seconds())
+	}
+	b, err := os.ReadFile(library)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), b, 0o700); err != nil { // beside the program it is not found
+		return err
+	}
+	return w.writeOverlay(ctx)
+}
+
+// writeOverlay changes Go's deleteat: Wine 8 answers STATUS_NOT_IMPLEMENTED where Windows before 10 says
+// STATUS_INVALID_INFO_CLASS.
+func (w *wine) writeOverlay(ctx context.Context) error {
+	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(strings.TrimSpace(string(root)), "src/internal/syscall/windows/at_windows.go")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	const before = "\tcase STATUS_INVALID_INFO_CLASS,"
+	if bytes.Count(b, []byte(before)) != 1 {
+		return fmt.Errorf("%s does not have %q once", file, before)
+	}
+	ours := filepath.Join(w.dir, "at_windows.go")
+	text := bytes.Replace(b, []byte(before), []byte("\tcase NTStatus(0xC0000002), STATUS_INVALID_INFO_CLASS,"), 1)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: ours}})
+	if err != nil {
+		return err
+	}
+	w.overlay = filepath.Join(w.dir, "overlay.json")
+	return errors.Join(os.WriteFile(ours, text, 0o600), os.WriteFile(w.overlay, overlay, 0o600))
+}
+
+// watch ends everything if there are too many processes.
+func (w *wine) watch(ctx context.Context, end context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		if n := len(w.processes()); n > mostProcesses {
+			end(fmt.Errorf("there were %d processes of Wine", n))
+			w.end()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// processes finds those of this prefix.
+func (w *wine) processes() (pids []int) {
+	mark := []byte("\x00WINEPREFIX=" + w.prefix + "\x00")
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		b, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if pid, _ := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() && bytes.Contains(append([]byte{0}, b...), mark) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// end ends the prefix's processes, and no other's.
+func (w *wine) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, server, "-k")
+	cmd.Env = w.environ()
+	_ = cmd.Run() // there may be none any more
+	for _, pid := range w.processes() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// wine runs a Windows program in this prefix and returns its output, which goes to a file: services of Wine, which
+// stay, hold a pipe open.
+func (w *wine) wine(ctx context.Context, limit time.Duration, args ...string) (out string, code int, err error) {
+	f, err := os.CreateTemp(w.dir, "output-")
+	if err != nil {
+		return "", -1, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	cmd := command(ctx, w.environ(), limit, args...)
+	cmd.Stdout, cmd.Stderr = f, f
+	err = cmd.Run()
+	b, readErr := os.ReadFile(f.Name())
+	return string(b), cmd.ProcessState.ExitCode(), errors.Join(context.Cause(ctx), err, readErr)
+}
+
+func command(ctx context.Context, env []string, limit time.Duration, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("ended after %s", limit))
+	cmd := exec.CommandContext(ctx, loader, args...)
+	cmd.Env = env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		defer cancel()
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	return cmd
+}
+
+// program runs exactauth.exe, built as it ships.
+func (w *wine) program(ctx context.Context, args []string) error {
+	if args[0] != "exactauth" {
+		return fmt.Errorf("%q: want exactauth and its arguments", args[0])
+	}
+	exe := filepath.Join(w.dir, "exactauth.exe")
+	if err := goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run(); err != nil {
+		return err
+	}
+	out, _, err := w.wine(ctx, w.limit, append([]string{exe}, args[1:]...)...)
+	fmt.Print(out)
+	return err
+}
+
+func goCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// execWord makes this program the one by which "go test -exec" starts a test.
+const execWord = "-exec-under-wine"
+
+// runOne runs a test's program. Its environment is Wine's already.
+func runOne(args []string) int {
+	f, err := os.CreateTemp("", "exactauth-wine-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	cmd := command(context.Background(), os.Environ(), 10*time.Minute, args...)
+	cmd.Stdout, cmd.Stderr = f, f
+	err = cmd.Run()
+	b, _ := os.ReadFile(f.Name())
+	os.Stdout.Write(b)
+	if cmd.ProcessState == nil {
+		fmt.Println(err)
+		return 1
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+// testPackages runs the tests of packages, but for the scripts.
+func (w *wine) testPackages(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	packages := []string{"./..."}
+	if w.packages != "" {
+		packages = strings.Fields(w.packages)
+	}
+	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-timeout=8m", "-overlay", w.overlay, "-skip", "^TestScripts",
+		"-exec", self + " " + execWord}, packages...)
+	cmd := goCommand(ctx, args...)
+	cmd.Env = append(w.environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	logs := map[string]*strings.Builder{}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var e struct {
+			Action, Package, Test, Output, ImportPath string
+			Elapsed                                   float64
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Println(lines.Text())
+			continue
+		}
+		name := strings.TrimPrefix(e.Package, "github.com/exactauth/exactauth/")
+		if e.Test != "" {
+			name += "." + e.Test
+		}
+		if logs[name] == nil {
+			logs[name] = &strings.Builder{}
+		}
+		log := logs[name]
+		switch e.Action {
+		case "output", "build-output":
+			log.WriteString(e.Output)
+		case "pass", "fail", "skip":
+			switch {
+			case e.Test == "" && e.Action == "fail" && !w.failedIn(name):
+				w.add(result{name, "FAIL", ""}, log.String()) // it does not build, say
+			case e.Test == "" && e.Action != "skip":
+				fmt.Printf("%s %s (%.1f s)\n", strings.ToUpper(e.Action), name, e.Elapsed)
+			case e.Test != "" && !strings.Contains(e.Test, "/"):
+				w.add(result{name, strings.ToUpper(e.Action), lastLine(log.String())}, log.String()+w.logsBelow(logs, name))
+			}
+		}
+	}
+	if err := errors.Join(lines.Err(), context.Cause(ctx)); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil && !slices.ContainsFunc(w.results, func(r result) bool { return r.outcome == "FAIL" }) {
+		return fmt.Errorf("go test: %w", err)
+	}
+	return nil
+}
+
+func (w *wine) logsBelow(logs map[string]*strings.Builder, name string) string {
+	var all strings.Builder
+	for other, log := range logs {
+		if strings.HasPrefix(other, name+"/") {
+			all.WriteString(log.String())
+		}
+	}
+	return all.String()
+}
+
+func (w *wine) failedIn(name string) bool {
+	return slices.ContainsFunc(w.results, func(r result) bool { return r.outcome == "FAIL" && strings.HasPrefix(r.name, name+".") })
+}
+
+var testLine = regexp.MustCompile(`^\s+\S+\.go:\d+: `)
+
+// lastLine finds why a test was skipped.
+func lastLine(log string) (last string) {
+	for line := range strings.Lines(log) {
+		if testLine.MatchString(line) {
+			last = strings.TrimSpace(testLine.ReplaceAllString(line, ""))
+		}
+	}
+	return last
+}
+
+// testScripts runs each script in a process of its own, so that one that hangs is known by its name.
+func (w *wine) testScripts(ctx context.Context, wanted *regexp.Regexp) error {
+	exe := filepath.Join(w.dir, "scripts.test.exe")
+	if err := goCommand(ctx, "test", "-overlay", w.overlay, "-c", "-o", exe, program).Run(); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(scriptDir, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		return errors.Join(err, errors.New("there are no scripts: run this in the module's directory"))
+	}
+	var names []string
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".txtar"); wanted.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	began := time.Now()
+	next := make(chan string)
+	var all sync.WaitGroup
+	for range w.jobs {
+		all.Go(func() {
+			for name := range next {
+				w.script(ctx, exe, name)
+			}
+		})
+	}
+	for _, name := range names {
+		next <- name
+	}
+	close(next)
+	all.Wait()
+	fmt.Printf("%d scripts (%.0f s)\n", len(names), time.Since(began).Seconds())
+	return context.Cause(ctx)
+}
+
+var (
+	outcome = regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestScripts/`)
+	skipped = regexp.MustCompile(`(?m)^\s+> (?:\[\S+\] )*skip (.*)$`)
+)
+
+func (w *wine) script(ctx context.Context, exe, name string) {
+	if ctx.Err() != nil {
+		return
+	}
+	f, err := os.CreateTemp(w.dir, "script-")
+	if err != nil {
+		w.add(result{name, "FAIL", ""}, err.Error())
+		return
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	cmd := command(ctx, w.environ(), w.limit, exe, "-test.run", "^TestScripts$/^"+regexp.QuoteMeta(name)+"$", "-test.v")
+	cmd.Dir = path.Dir(path.Dir(scriptDir))
+	cmd.Stdout, cmd.Stderr = f, f
+	err = cmd.Run()
+	b, _ := os.ReadFile(f.Name())
+	r := result{name: name, outcome: "FAIL"}
+	if m := outcome.FindSubmatch(b); m != nil {
+		r.outcome = string(m[1])
+	}
+	if m := skipped.FindSubmatch(b); m != nil {
+		r.why = string(m[1])
+	}
+	if err != nil && r.outcome != "FAIL" {
+		r.outcome = "FAIL"
+	}
+	w.add(r, fmt.Sprintf("%s\n%v", b, err))
+}
+
+// add notes a result and prints the log of a failure.
+func (w *wine) add(r result, log string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.results = append(w.results, r)
+	if r.outcome != "FAIL" && !w.verbose {
+		return
+	}
+	if lines := strings.Split(strings.TrimRight(log, "\n"), "\n"); !w.verbose && len(lines) > 60 {
+		log = "…\n" + strings.Join(lines[len(lines)-60:], "\n")
+	}
+	fmt.Printf("%s %s\n%s\n", r.outcome, r.name, log)
+}
+
+// report prints the counts, and compares the failures with those that are known.
+func (w *wine) report(ctx context.Context) error {
+	known := map[string]string{}
+	for line := range strings.Lines(knownFailures) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			name, why, _ := strings.Cut(line, " ")
+			known[name] = strings.TrimSpace(why)
+		}
+	}
+	counts, wrong, why := map[string]int{}, 0, map[string][]string{}
+	slices.SortFunc(w.results, func(a, b result) int { return strings.Compare(a.name, b.name) })
+	for _, r := range w.results {
+		reason, is := known[r.name]
+		kind := "script"
+		if strings.Contains(r.name, ".") {
+			kind = "test"
+		}
+		switch {
+		case r.outcome == "FAIL" && is:
+			fmt.Printf("known failure: %s: %s\n", r.name, reason)
+			counts[kind+" KNOWN"]++
+			continue
+		case r.outcome == "FAIL":
+			fmt.Println("FAILED:", r.name)
+			wrong++
+		case is:
+			fmt.Printf("%s: %s is in known-failures.txt: remove it there\n", r.outcome, r.name)
+			wrong++
+		case r.outcome == "SKIP":
+			why[kind+"s skipped: "+r.why] = append(why[kind+"s skipped: "+r.why], r.name)
+		}
+		counts[kind+" "+r.outcome]++
+	}
+	for _, reason := range slices.Sorted(maps.Keys(why)) {
+		fmt.Printf("%s (%d): %s\n", reason, len(why[reason]), strings.Join(why[reason], " "))
+	}
+	for _, kind := range []string{"test", "script"} {
+		fmt.Printf("%ss under Wine: %d passed, %d failed, %d known to fail, %d skipped\n",
+			kind, counts[kind+" PASS"], counts[kind+" FAIL"], counts[kind+" KNOWN"], counts[kind+" SKIP"])
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d results are not as they must be", wrong)
+	}
+	return context.Cause(ctx)
+}
