@@ -24,7 +24,7 @@ import (
 )
 
 type loginOptions struct {
-	browser                               string
+	browser, tokenFile                    string
 	noBrowser, paste, forceLogin, replace bool
 }
 
@@ -41,10 +41,14 @@ bar and paste it here. Its code is valid for 3 minutes.
 
 The browser is that of --browser, the profile's, that of $BROWSER (a list of commands
 with ":" between them; the first that works), or the system's. A failed login leaves the
-existing login untouched.`,
+existing login untouched.
+
+--refresh-token-file takes over the login of another program, which must use the same
+app. Stop that program first: a refresh token works once, so its copy is dead after that.`,
 		Example: `  exactauth login
   exactauth login --no-browser           on a server: open it elsewhere, paste
-  exactauth login --force-login -p acme  with another account than the browser's`,
+  exactauth login --force-login -p acme  with another account than the browser's
+  exactauth login --refresh-token-file storage.json`,
 		Args: cobra.NoArgs,
 		RunE: a.runE(loginTimeout, func(ctx context.Context, _ []string) error { return a.login(ctx, o) }),
 	}
@@ -53,6 +57,7 @@ existing login untouched.`,
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only print the address")
 	f.BoolVar(&o.paste, "paste", false, "read a pasted address from stdin even if it is no terminal")
 	f.BoolVar(&o.forceLogin, "force-login", false, "ask for the account even if the browser is signed in")
+	f.StringVar(&o.tokenFile, "refresh-token-file", "", "take over the login in this `FILE` of another program, or - for stdin")
 	f.BoolVar(&o.replace, "replace", false, "let another user or app take over this profile")
 	return cmd
 }
@@ -61,6 +66,9 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	p, c, err := a.current(ctx)
 	if err != nil {
 		return err
+	}
+	if o.tokenFile != "" {
+		return a.takeOver(ctx, p, c, o)
 	}
 	a.Browser = cmp.Or(o.browser, p.Browser)
 	back := a.findWayBack(ctx, p, o)

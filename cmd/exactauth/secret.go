@@ -31,28 +31,35 @@ func (a *app) clientSecret(ctx context.Context, p config.Settings) (fault.Secret
 // input; or in an environment variable, or in the file that the variable with _FILE
 // names. It is zero if none is given.
 func (a *app) givenSecret(ctx context.Context, flag, file, variable string) (fault.Secret, error) {
-	stdin := file == "-"
 	if file == "" {
 		if s := strings.TrimSpace(a.Env(variable)); s != "" {
 			return secretIn(variable, []byte(s))
 		}
 		flag, file = variable+"_FILE", a.Env(variable+"_FILE")
 	}
-	var b []byte
-	var err error
-	switch {
-	case file == "":
+	if file == "" {
 		return fault.Secret{}, nil
-	case stdin:
-		flag = "standard input"
-		b, err = fault.Await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.In, longestSecret+1)) })
-	default:
+	}
+	b, source, err := a.fileOrStdin(ctx, flag, file)
+	if err != nil {
+		return fault.Secret{}, err
+	}
+	return secretIn(source, b)
+}
+
+// fileOrStdin reads what a flag or variable names: a file with a secret, or standard input
+// if that is "-". source is for messages about it.
+func (a *app) fileOrStdin(ctx context.Context, flag, file string) (b []byte, source string, err error) {
+	if source = flag; file == "-" {
+		source = "standard input"
+		b, err = fault.Await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.In, trust.Limit+1)) })
+	} else {
 		b, err = a.secretFile(ctx, file)
 	}
 	if err != nil {
-		return fault.Secret{}, usagef("%s: %w", flag, err)
+		err = usagef("%s: %w", source, err)
 	}
-	return secretIn(flag, b)
+	return b, source, err
 }
 
 // secretFile reads a file with a secret. It keeps what comes through a pipe.

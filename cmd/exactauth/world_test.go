@@ -214,8 +214,8 @@ func cmdSim(ts *testscript.TestScript, neg bool, args []string) {
 		d, err := time.ParseDuration(args[0])
 		ts.Check(err)
 		w.sim.Advance(d)
-	case "login-elsewhere":
-		w.loginElsewhere(ts)
+	case "login-elsewhere": // [FILE]: the answer goes there
+		w.loginElsewhere(ts, args)
 	case "code": // FILE: a code as if somebody had signed in elsewhere
 		want(1)
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)+"\n"), 0o600))
@@ -333,7 +333,7 @@ func (w *world) simApp(ts *testscript.TestScript, args []string) {
 
 // loginElsewhere signs the same app and user in on another machine, which at
 // Exact ends the login here.
-func (w *world) loginElsewhere(ts *testscript.TestScript) {
+func (w *world) loginElsewhere(ts *testscript.TestScript, files []string) {
 	resp, err := (&http.Client{Transport: network.New("another machine")}).PostForm(w.server.URL+"/api/oauth2/token", url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {w.app.ClientSecret},
 		"redirect_uri": {w.app.RedirectURI}, "code": {w.sim.NewCode(w.app.ClientID, annaID, w.app.RedirectURI)},
@@ -342,6 +342,12 @@ func (w *world) loginElsewhere(ts *testscript.TestScript) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		ts.Fatalf("login elsewhere: %s", resp.Status)
+	}
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	for _, file := range files {
+		ts.Check(os.WriteFile(ts.MkAbs(file), body, 0o600))
+		w.allowed = append(w.allowed, ts.MkAbs(file))
 	}
 	w.base.TokenRequests++
 	w.base.Exchanges++

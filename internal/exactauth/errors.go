@@ -12,10 +12,13 @@ import (
 // TakenError is wrapped by a fault.ErrConfig: the profile is another user's or another
 // client's, and LoginOptions.Replace was not set.
 type TakenError struct {
-	Holder, Newcomer string // users, or clients
+	Holder, Newcomer string // users, or clients; no Newcomer if that is not known
 }
 
 func (e *TakenError) Error() string {
+	if e.Newcomer == "" {
+		return "it has a login of " + e.Holder + ", and Exact names the user of the other one only after its token is spent; nothing was spent"
+	}
 	return "it belongs to " + e.Holder + ", not to " + e.Newcomer + "; the existing login is kept"
 }
 

@@ -86,7 +86,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) (_ Login, err error)
 	}
 	var login Login
 	if err == nil {
-		login, err = c.redeem(ctx, secret, code, o)
+		login, err = c.redeem(ctx, c.codeGrant(secret, code), o)
 	}
 	answer.Finish(ctx, lastPage(o.Next, login.User, err))
 	return login, err
@@ -198,14 +198,25 @@ func (c *Client) mayReplace(rec *record.Record, o LoginOptions) error {
 	return nil
 }
 
-// redeem exchanges the code, saves the tokens, and then asks whose they are. The
-// exchange ends an earlier login of the same app and user at Exact, so nothing comes
+// grant is what a sign-in spends: a code, or another program's refresh token.
+type grant struct {
+	send    func(context.Context) answer
+	failure func(answer) error // why the answer brought no login, or nil
+	refresh fault.Secret       // zero for a code
+}
+
+func (c *Client) codeGrant(secret, code fault.Secret) grant {
+	return grant{send: func(ctx context.Context) answer { return c.exchange(ctx, secret, code) }, failure: c.codeError}
+}
+
+// redeem spends the grant, saves the tokens, and then asks whose they are. A code
+// ends an earlier login of the same app and user at Exact, so nothing comes
 // between it and the save, and an update before it marks the record (CodeAt). But another
 // user's tokens must not replace a login unasked, so beside a login the tokens are pending
 // until their user is known.
-func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginOptions) (Login, error) {
+func (c *Client) redeem(ctx context.Context, g grant, o LoginOptions) (Login, error) {
 	var issued record.Tokens
-	var refused error    // Exact's answer to the code
+	var refused error    // Exact's answer to the grant
 	var marked time.Time // by this sign-in
 	others := false      // another sign-in had marked the record, and its outcome is unknown
 	pending, sent := false, false
@@ -225,21 +236,24 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 		defer cancel()
 		var a answer
 		for pause := time.Second; ; pause *= 2 {
-			a = c.exchange(bounded, secret, code)
+			a = g.send(bounded)
 			if a.outcome != notSent || network.Lasts(a.err) || pause > 4*time.Second || fault.Pause(ctx, pause) != nil {
 				break
 			}
 		}
 		// If only this sign-in had marked the record, it knows the outcome.
 		known := rec.CodeAt.Equal(marked) && !others && a.outcome != unanswered
-		if refused = c.codeError(a); refused != nil {
+		issued = a.tokens()
+		if refused = g.failure(a); refused != nil && !g.refresh.IsZero() && !a.refresh.IsZero() && a.refresh.Reveal() != g.refresh.Reveal() {
+			issued, refused = expired(a), fault.With(refused, ErrSaved) // see answer.refresh
+		} else if refused != nil {
+			issued = record.Tokens{}
 			if !known || a.outcome == granted {
 				return nil, record.ErrUnchanged
 			}
 			rec.CodeAt = time.Time{}
 			return rec, nil
 		}
-		issued = a.tokens()
 		rec.Generation++
 		if rec.SignedIn() && rec.User.ID != "" && !o.Replace {
 			rec.Pending, pending = &issued, true
@@ -250,7 +264,12 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
 			return rec, nil
 		}
-		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: rec.Generation, Tokens: issued, SignedInAt: issued.RepliedAt}
+		fresh := &record.Record{BaseURL: c.Profile.BaseURL, ClientID: c.Profile.ClientID, Generation: rec.Generation, Tokens: issued}
+		if g.refresh.IsZero() { // when a person signed in to another program is not known
+			fresh.SignedInAt = issued.RepliedAt
+		} else if g.refresh.Reveal() != issued.Refresh.Reveal() {
+			fresh.Previous = g.refresh
+		}
 		if c.owns(rec) { // a secret from elsewhere stays there
 			fresh.ClientSecret, fresh.WaitForExpiry = rec.ClientSecret, rec.WaitForExpiry
 		}
@@ -260,9 +279,9 @@ func (c *Client) redeem(ctx context.Context, secret, code fault.Secret, o LoginO
 	for err == nil && !sent {
 		err = c.updateToSignIn(ctx, o, signIn)
 	}
-	if err = cmp.Or(refused, err); err != nil && !issued.Refresh.IsZero() {
+	if err != nil && !issued.Refresh.IsZero() {
 		return Login{}, fault.With(err, ErrUnsaved)
-	} else if err != nil {
+	} else if err = cmp.Or(refused, err); err != nil {
 		return Login{}, err
 	}
 	login := Login{Token: c.token(issued), RefreshExpiresAt: issued.RefreshExpiresAt()}

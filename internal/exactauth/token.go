@@ -62,7 +62,7 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 			call.alert(ctx, rec, step.err)
 			return record.Token{}, step.err
 		case wait:
-			if err := c.wait(ctx, step.why, step.until); err != nil {
+			if err := c.wait(ctx, step.why, step.until, "this token is not good enough; the next one is available"); err != nil {
 				return record.Token{}, err
 			}
 			rec, err = c.load(ctx)
@@ -380,11 +380,12 @@ func (c *tokenCall) fingerprint(r *record.Record) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// wait waits until a moment. If ctx ends before that, it does not begin to wait.
-func (c *Client) wait(ctx context.Context, what string, until time.Time) error {
+// wait waits until a moment. If ctx ends before that, it does not begin to wait, and short
+// begins the error.
+func (c *Client) wait(ctx context.Context, what string, until time.Time, short string) error {
 	d := until.Sub(c.now())
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
-		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: what, Until: until, Waits: true}, "this token is not good enough; the next one is available in %s", d.Round(time.Second))
+		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: what, Until: until, Waits: true}, "%s in %s", short, d.Round(time.Second))
 	}
 	if c.Waiting != nil {
 		defer c.Waiting(ctx, what, until)()

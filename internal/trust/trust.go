@@ -28,11 +28,13 @@ type Error struct {
 func (e *Error) Error() string { return e.Path + ": " + e.Why }
 func (e *Error) Unwrap() error { return fault.ErrConfig }
 
+// Limit is the size of the largest file that Read reads.
+const Limit = 64 << 10
+
 // Read reads a file that judge, [File] or [Secret], does not refuse. It may be a pipe,
 // such as a shell's <(command): Read waits for its writer until ctx ends. What it returns
 // is [Text].
 func Read(ctx context.Context, path string, judge func(string) (fs.FileInfo, error)) ([]byte, fs.FileInfo, error) {
-	const limit = 64 << 10
 	var info fs.FileInfo
 	b, err := fault.Await(ctx, func() (b []byte, err error) {
 		if info, err = judge(path); err != nil {
@@ -43,12 +45,12 @@ func Read(ctx context.Context, path string, judge func(string) (fs.FileInfo, err
 			return nil, err
 		}
 		defer f.Close()
-		return io.ReadAll(io.LimitReader(f, limit+1))
+		return io.ReadAll(io.LimitReader(f, Limit+1))
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, nil, &fs.PathError{Op: "wait for", Path: path, Err: context.Cause(ctx)}
-	case len(b) > limit:
+	case len(b) > Limit:
 		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is larger than 64 KiB")}
 	}
 	return Text(b), info, err
