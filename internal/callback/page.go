@@ -22,7 +22,8 @@ main { max-width: 34rem; padding: 2rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; }
 p { margin: 0 0 1rem; overflow-wrap: anywhere; }
 .mark { width: 3rem; height: 3rem; line-height: 3rem; border-radius: 50%; text-align: center; font-size: 1.5rem; background: #1a7f37; color: #fff; }
-code { font: 1rem/1.5 ui-monospace, monospace; padding: .125rem .375rem; border: 1px solid; border-radius: .25rem; }
+p[lang] { border-left: .25rem solid; padding-left: .75rem; }
+code { display: inline-block; font: 1rem/1.5 ui-monospace, monospace; padding: 0 .375rem; border: 1px solid; border-radius: .25rem; }
 button { font: inherit; padding: .5rem 1rem; }
 footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .75rem; margin-top: 1.5rem; }
 `
