@@ -222,7 +222,7 @@ func (a *app) invite(ctx context.Context, i exactauth.Invitation, o loginOptions
 		a.Say("%s", advice)
 	}
 	if i.SelfSigned && i.Loopback {
-		a.Say("The browser will warn that it does not know the certificate. Continue: exactauth\nmade it, for this machine alone.")
+		a.Say("The browser will warn that it does not know the certificate. Continue (Advanced,\nthen Proceed): exactauth made it for itself.")
 	}
 	end, limited := ctx.Deadline()
 	switch {
@@ -276,8 +276,8 @@ func (a *app) nameAdvice(i exactauth.Invitation, back wayBack, local bool) strin
 	if back.leadsHere() {
 		text := back.name + " leads to this machine: a browser here comes back by itself."
 		if i.SelfSigned {
-			text += "\nThe first time it warns that it does not know the certificate. Continue\n" +
-				"(Advanced, then Proceed): exactauth made it, for this machine alone."
+			text += "\nThe first time it warns that it does not know the certificate. If the name is in\n" + // a hostile DNS server could say so, too
+				"your hosts file, continue (Advanced, then Proceed): exactauth made it for itself."
 		}
 		if back.pasting {
 			text += "\nIf the browser cannot reach the page, " + copyIt
