@@ -138,9 +138,12 @@ func (e *examination) text() string {
 }
 
 func (e *examination) configuration(p config.Settings) {
-	dir, _ := config.Dir(e.Env) // the profile was found there
+	dir, err := config.Dir(e.Env)
 	path := filepath.Join(dir, config.FileName)
-	if _, err := os.Stat(path); err != nil {
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
 		e.ok("configuration", "profile %s, from the environment alone", p.Name)
 	} else {
 		e.ok("configuration", "profile %s in %s", p.Name, path)

@@ -67,6 +67,9 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := a.firstKey(ctx, p); err != nil {
+		return fault.In(p.Name, err)
+	}
 	if o.tokenFile != "" {
 		return a.takeOver(ctx, p, c, o)
 	}

@@ -250,6 +250,22 @@ func (a *app) moveRecord(ctx context.Context, before, p config.Settings) (finish
 	return func(ctx context.Context) error { return from.files.Delete(ctx, p.Name) }, nil // no other machine looks for the note there
 }
 
+// firstKey makes the key of a seal that no setup has seen, such as one in the environment,
+// if there is nothing yet that another key could have sealed.
+func (a *app) firstKey(ctx context.Context, p config.Settings) error {
+	if p.Seal == config.SealNone {
+		return nil
+	}
+	l, err := a.place(ctx, p)
+	if err != nil {
+		return err
+	}
+	if _, err := l.raw.Read(ctx, p.Name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return a.makeKey(ctx, l)
+}
+
 // makeKey makes the key if there is none. It holds a lock meanwhile, because in a
 // keyring the key of a second process would replace that of the first.
 func (a *app) makeKey(ctx context.Context, l *place) error {
@@ -259,7 +275,7 @@ func (a *app) makeKey(ctx context.Context, l *place) error {
 			return nil, err
 		}
 		if made {
-			a.Say("A new key was made: %s. Keep a copy of it: without the key, nobody can open what it seals.", fault.Line(l.key.String()))
+			a.Say("A new key was made: %s. Keep a copy of it, since nothing else opens what it seals:\n  %s", fault.Line(l.key.String()), l.key.Copying(runtime.GOOS))
 		}
 		return nil, record.ErrUnchanged
 	})

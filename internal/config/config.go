@@ -109,7 +109,7 @@ func (c *Config) Resolve(env func(string) string, profile string) (Settings, err
 	table, known := c.Profiles[name]
 	s, err := Settle(name, table.Under(outside))
 	err = cmp.Or(CheckPassword(name, table["store"]), err)
-	if !known && (outside["client_id"] == "" || outside["region"] == "" && outside["base_url"] == "") {
+	if !known && !outside.suffice() {
 		err = c.Unknown(name)
 	}
 	return s, cmp.Or(fault.In(name, envErr), err)
@@ -133,13 +133,22 @@ func (c *Config) Choose(env func(string) string, profile string) (string, error)
 	return name, nil
 }
 
-// Read reads the file; none at all is an empty one.
+// suffice reports whether the values of the environment are a profile without a file.
+func (v Values) suffice() bool {
+	return v["client_id"] != "" && (v["region"] != "" || v["base_url"] != "")
+}
+
+// Read reads the file; none at all is an empty one, and so is one without a place if the
+// environment suffices.
 func Read(env func(string) string) (*Config, error) {
 	dir, err := Dir(env)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return read(dir)
 	}
-	return read(dir)
+	if outside, envErr := Environment(env); envErr == nil && outside.suffice() {
+		return parse(nil)
+	}
+	return nil, err
 }
 
 func read(dir string) (*Config, error) {

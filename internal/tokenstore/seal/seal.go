@@ -81,6 +81,19 @@ func (o owner) proof(name, record []byte) []byte {
 // String returns where the key is.
 func (k *Key) String() string { return k.place }
 
+// Copying says how a person copies the key on a system.
+func (k *Key) Copying(system string) string {
+	switch {
+	case k.how != "keyring":
+		return "copy that file to another disk or into a password manager"
+	case system == "darwin":
+		return "security find-generic-password -s " + keyringService + " -a " + keyringUser + " -w"
+	case system == "windows":
+		return `Windows does not show it; "exactauth setup --seal age:FILE" makes one that can be copied`
+	}
+	return "secret-tool lookup service " + keyringService + " username " + keyringUser
+}
+
 // Make makes the key if there is none, and reports whether it did.
 func (k *Key) Make(ctx context.Context) (made bool, err error) {
 	err = k.open(ctx)
