@@ -86,7 +86,7 @@ var records = []string{
 	stored("replied_at 2026-11-22T12:00:01Z", "replied_at 2026-11-22T11:59:59Z"),
 	stored("end", "refused_text no\nrefused_at 2026-11-22T12:00:01Z\nrefused_client x\nend"),
 	stored("end", "pending_access_token a\nend"),
-	stored("end", "unproven true\nend"), stored("end", "code_at 2026-11-22T12:00:02Z\nend"),
+	stored("end", "former_access_token a\nformer_refresh_token b\nformer_life_seconds 600\nformer_requested_at 2026-11-22T11:00:00Z\nformer_replied_at 2026-11-22T11:00:01Z\nend"), stored("end", "code_at 2026-11-22T12:00:02Z\nend"),
 	stored(baseURL, "https://start.exactonline.be"),
 }
 

@@ -175,6 +175,17 @@ func (c *Client) updateToSignIn(ctx context.Context, o LoginOptions, change func
 	if !errors.Is(err, errPending) {
 		return err
 	}
+	// What was wrong may have been put right at Exact.
+	err = c.update(ctx, func(_ context.Context, rec *record.Record) (*record.Record, error) {
+		if rec == nil || rec.Pending == nil || rec.Ended() {
+			return nil, record.ErrUnchanged
+		}
+		lift(rec, c.now())
+		return rec, nil
+	})
+	if err != nil {
+		return err
+	}
 	_, why := c.Token(ctx, Want{})
 	if err = c.update(ctx, settled); errors.Is(err, errPending) {
 		err = fault.With(cmp.Or(why, errPending), ErrSaved)
@@ -260,7 +271,10 @@ func (c *Client) redeem(ctx context.Context, g grant, o LoginOptions) (Login, er
 			if known {
 				rec.CodeAt = time.Time{}
 			}
-			// What happened before is of no matter to them.
+			// What happened before is of no matter to them, and Exact knows the client.
+			if !rec.Ended() {
+				rec.Refused = nil
+			}
 			rec.RetryAt, rec.FailedAt, rec.Failures, rec.Failure, rec.Forbidden = time.Time{}, time.Time{}, 0, "", false
 			return rec, nil
 		}
@@ -327,7 +341,7 @@ func (c *Client) saveUser(ctx context.Context, issued record.Tokens, user record
 				return rec, nil
 			}
 			rec.UsePending()
-			rec.Unproven = false
+			rec.Former = nil
 		case rec.Refresh.Reveal() != token:
 			// Another process has settled the pending tokens, or another sign-in was
 			// faster, and its user may be another.

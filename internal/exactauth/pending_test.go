@@ -403,6 +403,60 @@ func TestRefusalUsesThePendingSignIn(t *testing.T) {
 	}
 }
 
+// Exact refuses a login that is alive, or its client, before or after a sign-in at the
+// wrong account is killed. That sign-in does not displace the login, which works again once
+// the refusal is lifted.
+func TestMistakenRefusalAndASignInOfAnotherUser(t *testing.T) {
+	for _, body := range []string{`{"error":"invalid_client"}`, `{"error":"invalid_grant"}`, oldTokenBody} {
+		for _, first := range []string{"refusal", "sign-in"} {
+			t.Run(first+" first "+body, func(t *testing.T) {
+				w, c := signedIn(t, exactLife, exactsim.Config{})
+				if first == "sign-in" {
+					w.killedSignIn(bobID)
+				}
+				w.clock.advance(exactLife)
+				w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: body})
+				w.token(c, exactauth.Want{})
+				if first == "refusal" {
+					w.killedSignIn(bobID)
+				}
+				for range 2 {
+					w.clock.advance(exactLife)
+					w.token(c, exactauth.Want{Force: true})
+				}
+				if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID || w.refreshState() != exactsim.Current {
+					t.Errorf("%v, %v; want Anna", me, err)
+				}
+				if w.field("pending_refresh_token") != "" || w.field("former_refresh_token") != "" {
+					t.Error("Bob's tokens are still in the record")
+				}
+			})
+		}
+	}
+}
+
+// A refusal of the client does not prevent a sign-in while an earlier one is pending.
+func TestSignInAfterARefusalOfTheClient(t *testing.T) {
+	for _, user := range []string{annaID, bobID} {
+		t.Run(user, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.killedSignIn(user)
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: `{"error":"invalid_client"}`})
+			w.refused(c, fault.ErrConfig)
+			w.clock.advance(exactLife)
+			w.quiet(func() { w.refused(c, fault.ErrConfig) }) // it is the client that was refused, so nothing else is tried
+			w.SetAutoApproveUser(annaID)
+			if _, err := w.signIn(c, exactauth.LoginOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID {
+				t.Errorf("%v, %v; want Anna", me, err)
+			}
+		})
+	}
+}
+
 // The clock was set back behind a sign-in whose user is unknown: the token before it looks
 // alive, and the server has ended it.
 func TestPendingSignInAndAClockThatWasSetBack(t *testing.T) {
@@ -518,7 +572,7 @@ func TestSignInBesideOneOfAnUnknownUser(t *testing.T) {
 			}
 			w.Revoke(clientID, annaID)
 			saved(displaced)
-			if w.field("unproven") == "" || w.field("pending_refresh_token") != "" {
+			if w.field("former_refresh_token") == "" || w.field("pending_refresh_token") != "" {
 				t.Fatal("the sign-in has not taken the place of the login")
 			}
 			saved(annaID)
@@ -529,7 +583,7 @@ func TestSignInBesideOneOfAnUnknownUser(t *testing.T) {
 				}
 				w.clock.advance(exactLife)
 			}
-			if w.field("pending_refresh_token") != "" || w.field("unproven") != "" {
+			if w.field("pending_refresh_token") != "" || w.field("former_refresh_token") != "" {
 				t.Error("a sign-in is still pending")
 			}
 		})

@@ -219,7 +219,7 @@ func (c *tokenCall) apply(rec *record.Record, used fault.Secret, a answer) {
 		rec.LostAt, rec.AwaitedAt, rec.RetryAt, rec.FailedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		rec.Failures, rec.Failure, rec.Forbidden = 0, "", false
 		rec.Refused, rec.LiftedAt, rec.AlertedAt, rec.CodeAt = nil, time.Time{}, time.Time{}, time.Time{}
-		if !rec.Unproven { // a sign-in of the same user would have ended this login
+		if rec.Former == nil { // a sign-in of the same user would have ended this login
 			rec.Pending = nil
 		}
 		rec.Generation++
@@ -325,7 +325,7 @@ func redate(r *record.Record, now time.Time, a answer) {
 // place of one that has ended, they are refused until a person signs in.
 func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Record, error) {
 	unknown, why := &r.Tokens, "its login has ended"
-	if r.Pending != nil && (r.Pending.Alive(c.now()) || r.Refused != nil) {
+	if r.PendingFirst(c.now()) {
 		unknown, why = r.Pending, "a newer sign-in is saved"
 	}
 	if !unknown.Alive(c.now()) { // it can be asked after a refresh
@@ -360,11 +360,11 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 				rec.Pending = nil // the generation still counts it
 			default:
 				rec.UsePending()
-				rec.User, rec.Unproven = user, false
+				rec.User, rec.Former = user, nil
 			}
 			return rec, nil
 		}
-		if !rec.Unproven || rec.Refresh.Reveal() != unknown.Refresh.Reveal() {
+		if rec.Former == nil || rec.Refresh.Reveal() != unknown.Refresh.Reveal() {
 			return nil, record.ErrUnchanged // another process was faster
 		}
 		text := ""
@@ -376,8 +376,9 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 			text = fmt.Sprintf("the login of %s has ended, and Exact does not say whose the sign-in after it was (%v)", rec.User, askErr)
 		case user.Differs(rec.User):
 			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
+			rec.UseFormer()
 		default:
-			rec.User, rec.Unproven, rec.Refused, rec.AlertedAt = user, false, nil, time.Time{}
+			rec.User, rec.Former, rec.Refused, rec.AlertedAt = user, nil, nil, time.Time{}
 			if rec.Pending != nil && !rec.Pending.Alive(c.now()) {
 				rec.Pending = nil // another user's: it did not end these tokens, which are newer
 			}
@@ -439,7 +440,7 @@ func (c *tokenCall) replaceEnded(ctx context.Context) (rec *record.Record, err e
 		if err := c.mayUse(old); err != nil {
 			return nil, err
 		}
-		if rec = old; rec.Refused == nil || !rec.UsePending() {
+		if rec = old; !rec.Ended() || !rec.UsePending() {
 			return nil, record.ErrUnchanged
 		}
 		return rec, nil

@@ -42,7 +42,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 		RefreshExpiresAt: rec.RefreshExpiresAt(),
 		SignedInAt:       rec.SignedInAt,
 	}
-	if !rec.Unproven {
+	if rec.Former == nil {
 		s.User = rec.User
 	}
 	call := &tokenCall{Client: c}
@@ -52,11 +52,13 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 		}
 	}
 	switch err := call.blocked(rec, now); {
+	case rec.PendingFirst(now) && rec.Held(now):
+		s.Problem = heldError(rec)
+	case rec.PendingFirst(now):
+		s.Problem = errPending
 	case err != nil:
 		s.Problem = err
 		s.SignedIn = !errors.Is(err, fault.ErrLoginNeeded)
-	case rec.Pending != nil && rec.Pending.Alive(now):
-		s.Problem = errPending
 	case !rec.CodeAt.IsZero() && rec.Alive(now):
 		s.Problem = fault.New(fault.ErrTemporary, "a sign-in at %s was interrupted, and it is not known yet whether it has ended this login", fault.Clock(rec.CodeAt))
 	case now.After(s.RefreshExpiresAt):
@@ -83,9 +85,7 @@ func (c *Client) SetClientSecret(ctx context.Context, secret fault.Secret, keep 
 			return nil, err
 		}
 		if !secret.IsZero() {
-			if refused := rec.Refused != nil || rec.Forbidden; refused && mayLift(rec, c.now()) {
-				rec.Refused, rec.RetryAt, rec.LiftedAt = nil, time.Time{}, c.now()
-			}
+			lift(rec, c.now())
 		} else if keep && c.owns(rec) {
 			secret = rec.ClientSecret
 		}

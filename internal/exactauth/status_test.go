@@ -29,6 +29,13 @@ func TestStatus(t *testing.T) {
 			w.clock.advance(time.Hour)
 			w.refused(c, fault.ErrLoginNeeded)
 		}, false, fault.ErrLoginNeeded},
+		{"revoked, and signed in again by a process that was killed", func(w *world, c *exactauth.Client) {
+			w.Revoke(clientID, annaID)
+			w.clock.advance(time.Hour)
+			w.refused(c, fault.ErrLoginNeeded)
+			w.killedSignIn(annaID)
+			w.clock.advance(time.Hour)
+		}, true, fault.ErrTemporary},
 		{"wrong secret", func(w *world, c *exactauth.Client) {
 			w.register("other", redirectURI)
 			w.clock.advance(time.Hour)

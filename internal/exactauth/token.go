@@ -101,7 +101,7 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 // itself. That is recorded first: a process that is killed after that does not report,
 // but many processes that find the same ending must not all do.
 func (c *tokenCall) alert(ctx context.Context, rec *record.Record, why error) {
-	if c.Ended == nil || rec.Refused == nil || rec.Refused.Config || !rec.AlertedAt.IsZero() {
+	if c.Ended == nil || !rec.Ended() || !rec.AlertedAt.IsZero() {
 		return
 	}
 	ours := false
@@ -260,9 +260,7 @@ func (c *tokenCall) next(r *record.Record) step {
 		return step{do: giveUp, err: fault.Wrap(fault.ErrConfig, &LifeError{r.Life}, "none can have %s left", c.want.MinValid)}
 	}
 	now := c.now()
-	// If the sign-in is of the same user, the server has ended the stored tokens, though
-	// they look alive.
-	if r.Pending != nil && (r.Pending.Alive(now) || r.Refused != nil) {
+	if r.PendingFirst(now) {
 		if r.Held(now) {
 			return step{do: giveUp, err: heldError(r)}
 		}
@@ -284,7 +282,7 @@ func (c *tokenCall) next(r *record.Record) step {
 		}
 		return step{do: giveUp, err: err}
 	}
-	if r.Unproven && r.Alive(now) {
+	if r.Former != nil && r.Alive(now) {
 		return step{do: identify}
 	}
 	if may := r.MayRefreshAt(); now.Before(may) && !r.ClockWentBack(now) {
@@ -297,7 +295,7 @@ func (c *tokenCall) next(r *record.Record) step {
 // token that was issued during the call is: there is no better one.
 func (c *tokenCall) suffices(r *record.Record) bool {
 	now := c.now()
-	if !r.Alive(now) || r.Unproven || r.Pending != nil || c.doubtful(r) {
+	if !r.Alive(now) || r.Former != nil || r.Pending != nil || c.doubtful(r) {
 		return false
 	}
 	return c.renewed || r.RequestedAt.After(c.began) || !c.want.Force && r.ExpiresAt().Sub(now) >= c.want.MinValid
@@ -325,7 +323,7 @@ func (c *tokenCall) blocked(r *record.Record, now time.Time) error {
 		return heldError(r)
 	}
 	switch {
-	case !c.renewed, r.Unproven && r.Alive(now):
+	case !c.renewed, r.Former != nil && r.Alive(now):
 		return nil
 	case r.Alive(now):
 		return fault.New(fault.ErrTemporary, "the new token came late")
@@ -357,6 +355,13 @@ func (c *tokenCall) lifts(r *record.Record, now time.Time) bool {
 
 // mayLift reports whether no refusal was lifted during the life of a token.
 func mayLift(r *record.Record, now time.Time) bool { return now.Sub(r.LiftedAt).Abs() >= r.Life }
+
+// lift has the next call ask in spite of a refusal.
+func lift(r *record.Record, now time.Time) {
+	if refused := r.Refused != nil || r.Forbidden; refused && mayLift(r, now) {
+		r.Refused, r.RetryAt, r.LiftedAt = nil, time.Time{}, now
+	}
+}
 
 func (c *tokenCall) fetchSecret(ctx context.Context) (err error) {
 	c.secretFetched = true

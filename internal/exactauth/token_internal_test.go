@@ -21,8 +21,9 @@ func usualRecord() *record.Record {
 // Whatever a record says, deciding about it is safe.
 func FuzzNext(f *testing.F) {
 	r := usualRecord()
+	former := r.Tokens
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = r.RepliedAt, r.RepliedAt, r.RepliedAt, r.RepliedAt, r.RepliedAt
-	r.Failures, r.Failure, r.Refused, r.Unproven = 3, "no answer", &record.Refusal{Text: "no", At: r.RepliedAt}, true
+	r.Failures, r.Failure, r.Refused, r.Former = 3, "no answer", &record.Refusal{Text: "no", At: r.RepliedAt}, &former
 	full, err := r.Encode()
 	if err != nil {
 		f.Fatal(err)

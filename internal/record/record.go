@@ -70,10 +70,11 @@ type Record struct {
 	// tokens, so those must not be handed out until Exact has named the user.
 	Pending *Tokens
 
-	// Unproven means that the tokens came with a sign-in that was killed before its
-	// user was known, and replaced a login that has ended since. They may be handed
-	// out only once they have proved to be User's.
-	Unproven bool
+	// Former is set while the tokens are those of a sign-in that was killed before its user
+	// was known, and that replaced a login which Exact had refused. They may be handed out
+	// only once they have proved to be User's. Until then Former has the login's own tokens,
+	// since Exact has been seen to refuse live ones (picqer/exact-php-client#497, #471).
+	Former *Tokens
 
 	// WaitForExpiry is set when the server refuses a refresh within the window that
 	// its documentation allows: from then on a refresh waits for the token to expire.
@@ -166,6 +167,15 @@ func (u User) Differs(other User) bool {
 // SignedIn reports whether the record has a login.
 func (r *Record) SignedIn() bool { return !r.Refresh.IsZero() }
 
+// Ended reports whether Exact has refused the login, and not only the client.
+func (r *Record) Ended() bool { return r.Refused != nil && !r.Refused.Config }
+
+// PendingFirst reports whether the pending tokens are used before the login's own: if they
+// are of the same user, the server has ended those, though they look alive.
+func (r *Record) PendingFirst(now time.Time) bool {
+	return r.Pending != nil && (r.Pending.Alive(now) || r.Ended())
+}
+
 // Later reports whether r is the record that other once was, changed since, whatever the
 // clocks of the machines that wrote them say. Two machines may have continued from one
 // state, if a store has lost or not taken what one of them wrote: then tokens that were
@@ -228,7 +238,7 @@ func (r *Record) complaint() string {
 		return "the login in it is incomplete"
 	case !r.Previous.IsZero() && !IsToken(r.Previous.Reveal()):
 		return "the previous refresh token in it is none"
-	case r.Pending != nil && !r.Pending.complete():
+	case r.Pending != nil && !r.Pending.complete(), r.Former != nil && !r.Former.complete():
 		return "the sign-in in it is incomplete"
 	case r.Refused != nil && r.Refused.At.IsZero():
 		return "the refusal in it is incomplete"
@@ -237,15 +247,33 @@ func (r *Record) complaint() string {
 }
 
 // UsePending replaces the login with the pending tokens and reports whether there are
-// any. They are Unproven then, unless the user of the login that they replace is
-// unknown and they cannot be compared.
+// any. The login's own are Former then, unless its user is unknown and they cannot be
+// compared.
 func (r *Record) UsePending() bool {
 	if r.Pending == nil {
 		return false
 	}
+	former := r.Former
+	if own := r.Tokens; former == nil && r.User.ID != "" {
+		former = &own
+	}
+	r.use(*r.Pending)
+	r.Former, r.SignedInAt = former, r.RepliedAt
+	return true
+}
+
+// UseFormer takes the tokens of the login back that the present ones have replaced.
+func (r *Record) UseFormer() {
+	pending := r.Pending
+	r.use(*r.Former)
+	r.Pending = pending
+	r.Generation++ // their dates are earlier; see Later
+}
+
+// use replaces the tokens, and forgets what became of those before.
+func (r *Record) use(t Tokens) {
 	*r = Record{
 		BaseURL: r.BaseURL, ClientID: r.ClientID, ClientSecret: r.ClientSecret, ID: r.ID, Generation: r.Generation, Revision: r.Revision,
-		Tokens: *r.Pending, SignedInAt: r.Pending.RepliedAt, WaitForExpiry: r.WaitForExpiry, User: r.User, Unproven: r.User.ID != "",
+		Tokens: t, WaitForExpiry: r.WaitForExpiry, User: r.User,
 	}
-	return true
 }

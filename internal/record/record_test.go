@@ -36,11 +36,11 @@ func usual() *record.Record {
 // full is a record with every field set.
 func full() *record.Record {
 	r := usual()
-	pending := tokens("pending", "pending!")
+	pending, former := tokens("pending", "pending!"), tokens("former", "former!")
 	r.ClientSecret = fault.NewSecret("abcDEF123456\r\n 100% \x00\x7f\xff")
 	r.MovedTo = "postgres://exact@db/exact%20online"
-	r.Pending = &pending
-	r.Unproven, r.WaitForExpiry = true, true
+	r.Pending, r.Former = &pending, &former
+	r.WaitForExpiry = true
 	r.SpentAt, r.LostAt, r.AwaitedAt, r.FailedAt, r.RetryAt = at.Add(2*time.Second), at.Add(3*time.Second), at.Add(6*time.Second), at.Add(4*time.Second), at.Add(5*time.Second)
 	r.Failures, r.Failure, r.Forbidden = 3, "it did <not> answer: 100% é \\", true
 	r.Refused = &record.Refusal{Config: true, Text: "text", At: at, Client: "abcdef"}
@@ -187,7 +187,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"base_url":      "Base_url",
 		"generation 12": "generation +12", "\ngeneration 12": "\ngeneration 12\ngeneration 12", "generation 1": "generation -1", "12\n": "012\n", "n 12": "n 99999999999",
 		"client_secret abc": "client_secret  %61bc", "client_secret a": "client_secret ", "600": "600.0", "life_seconds": "life",
-		"unproven true": "unproven yes", "wait_for_expiry true": "wait_for_expiry false", "text\n": "text\r\n", "%0D": "%0d", "%25": "%", "%00": "\x00",
+		"refused_config true": "refused_config yes", "wait_for_expiry true": "wait_for_expiry false", "text\n": "text\r\n", "%0D": "%0d", "%25": "%", "%00": "\x00",
 		"50.123456789Z": "50.123456789+00:00", "requested_at 2026-10-28T16": "requested_at 2026-10-28t16", "52.123456789Z": "52.1234567890Z",
 		"refused_at ": "refused_on ", "pending_refresh": "pending_new", "end\n": "end", "\nend": "\n\nend", "d\n": "d \n",
 	} {

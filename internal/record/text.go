@@ -120,13 +120,8 @@ func (f *form) record(r *Record) {
 	f.text("moved_to", &r.MovedTo)
 	f.tokens("", &r.Tokens)
 	f.secret("previous_refresh_token", &r.Previous)
-	if f.begins("pending_") {
-		r.Pending = new(Tokens)
-	}
-	if r.Pending != nil {
-		f.tokens("pending_", r.Pending)
-	}
-	f.flag("unproven", &r.Unproven)
+	f.moreTokens("pending_", &r.Pending)
+	f.moreTokens("former_", &r.Former)
 	f.flag("wait_for_expiry", &r.WaitForExpiry)
 	f.time("spent_at", &r.SpentAt)
 	f.time("lost_at", &r.LostAt)
@@ -164,6 +159,16 @@ func (f *form) tokens(prefix string, t *Tokens) {
 	f.time(prefix+"requested_at", &t.RequestedAt)
 	f.time(prefix+"replied_at", &t.RepliedAt)
 	f.time(prefix+"server_date", &t.ServerDate)
+}
+
+// moreTokens is tokens for some that not each record has.
+func (f *form) moreTokens(prefix string, t **Tokens) {
+	if f.begins(prefix) {
+		*t = new(Tokens)
+	}
+	if *t != nil {
+		f.tokens(prefix, *t)
+	}
 }
 
 // begins reports whether the next key to read has this prefix.

@@ -96,11 +96,14 @@ var rules = []struct {
 	{gaveUp, "an answer is awaited for a minute, whatever the caller's patience", func(w *world, p *process, q *request) string {
 		return when(time.Since(p.asked) < patience, "%s", time.Since(p.asked))
 	}},
-	{ended, "an answer that arrived is in a record for as long as the server takes its token", func(w *world, p *process, _ *request) string {
+	{ended, "an answer that arrived, or one after it, is in a record for as long as the server takes its token", func(w *world, p *process, _ *request) string {
 		all := refreshTokens(w.records())
 		return when(w.known && slices.ContainsFunc(w.requests, func(q *request) bool {
 			refused := slices.ContainsFunc(w.requests, func(x *request) bool { return x.misled && x.used == q.refresh })
-			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !refused && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
+			next := slices.ContainsFunc(w.requests, func(x *request) bool {
+				return x.used == q.refresh && w.usable(x.refresh) && slices.Contains(all, x.refresh)
+			})
+			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !refused && !next && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
 		}), "it is in none")
 	}},
 	{ended, "a login is lost by an event that no program can prevent", func(w *world, p *process, _ *request) string {
@@ -277,12 +280,14 @@ func (w *world) records(machines ...*machine) (all []*record.Record) {
 	return all
 }
 
-// refreshTokens are those of records, pending ones too.
+// refreshTokens are those of records, pending and former ones too.
 func refreshTokens(records []*record.Record) (all []string) {
 	for _, r := range records {
 		all = append(all, r.Refresh.Reveal(), r.Previous.Reveal())
-		if r.Pending != nil {
-			all = append(all, r.Pending.Refresh.Reveal())
+		for _, more := range []*record.Tokens{r.Pending, r.Former} {
+			if more != nil {
+				all = append(all, more.Refresh.Reveal())
+			}
 		}
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
@@ -388,7 +393,7 @@ func (w *world) remember() {
 		s += fmt.Sprint(w.sim.RefreshTokenState(r.Refresh.Reveal()), w.sim.RefreshTokenState(r.Previous.Reveal()),
 			r.Alive(now), r.Fresh(now), now.Before(r.MayRefreshAt()), r.Held(now), r.ClockWentBack(now), min(r.Failures, 8),
 			r.SpentAt.IsZero(), r.LostAt.IsZero(), r.AwaitedAt.IsZero(), r.RetryAt.IsZero(), r.LiftedAt.IsZero(),
-			r.Pending != nil, r.Unproven, r.WaitForExpiry, r.Forbidden, r.MovedTo != "", r.Refused != nil, r.Refused != nil && r.Refused.Config)
+			r.Pending != nil, r.Former != nil, r.WaitForExpiry, r.Forbidden, r.MovedTo != "", r.Refused != nil, r.Refused != nil && r.Refused.Config)
 	}
 	w.states[s] = true
 }

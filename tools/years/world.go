@@ -261,17 +261,15 @@ func (p *process) step(at string) event {
 }
 
 // stop has a process stand still. The database ends the session of one that stays away for
-// long.
+// long. It is trouble when it begins and when it ends: meanwhile the others can work.
 func (p *process) stop(until time.Time) {
 	p.w.do(func() {
-		if until.After(p.w.bad) {
-			p.w.bad = until
-		}
-		if time.Until(until) > 2*time.Minute {
+		if p.w.bad = time.Now(); time.Until(until) > 2*time.Minute {
 			p.endSessions()
 		}
 	})
 	p.pass(p.life, time.Until(until))
+	p.w.do(func() { p.w.bad = time.Now() })
 }
 
 func (p *process) endSessions() {
