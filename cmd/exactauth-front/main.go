@@ -159,7 +159,7 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 // while it is fresh.
 func open(b []byte, p config.Settings) (r *record.Record, ours bool) {
 	r, err := record.Decode(b)
-	return r, err == nil && r.Former == nil && r.Pending == nil && r.CodeAt.IsZero() && r.MovedTo == "" && r.BaseURL == p.BaseURL && r.ClientID == p.ClientID
+	return r, err == nil && !r.Unsettled() && r.CodeAt.IsZero() && r.MovedTo == "" && r.BaseURL == p.BaseURL && r.ClientID == p.ClientID
 }
 
 var errMissing = errors.New("it is missing")

@@ -119,6 +119,9 @@ func (c *Client) MoveTo(ctx context.Context, to record.Store, where string) (err
 				if moving.SignedIn() && moving.User.Differs(there.User) && (later || !arrived) {
 					return nil, fault.Wrap(fault.ErrConfig, takenBy(there.User, moving.User), "in %s", where)
 				}
+				if !arrived && (moving.Unsettled() || there.Unsettled()) {
+					return nil, fault.With(errPending, ErrSaved) // it may be another user's, and later than either login
+				}
 				// Other machines have refreshed since it arrived; or a whole team has signed
 				// in there already.
 				if !later {

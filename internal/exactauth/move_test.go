@@ -635,6 +635,45 @@ func TestMoveOntoALogin(t *testing.T) {
 	}
 }
 
+// A sign-in whose user is unknown does not decide which of two logins is the later one.
+func TestMoveWithASignInOfAnUnknownUser(t *testing.T) {
+	for _, where := range []string{"here", "there"} {
+		t.Run(where, func(t *testing.T) {
+			m := newMove(t, exactsim.Config{})
+			if err := m.there.SetClientSecret(t.Context(), fault.NewSecret(clientSecret), true); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.signIn(m.there, exactauth.LoginOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			crash := m.client()
+			crash.Store = &crashing{Store: m.store(), at: 4, before: true}
+			if where == "there" {
+				m.clock.advance(time.Minute)
+				if _, err := m.signIn(m.here, exactauth.LoginOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				crash.Store = &crashing{Store: m.files, at: 4, before: true}
+			}
+			m.clock.advance(exactLife)
+			m.SetAutoApproveUser(bobID)
+			if _, err := m.signIn(crash, exactauth.LoginOptions{}); !errors.Is(err, errCrash) {
+				t.Fatal(err)
+			}
+			if err := m.move(&steps{}); !errors.Is(err, fault.ErrTemporary) || !errors.Is(err, exactauth.ErrSaved) {
+				t.Errorf("got %v", err)
+			}
+			for _, c := range []*exactauth.Client{m.here, m.there} { // one of them is settled by it
+				m.token(c, exactauth.Want{})
+			}
+			if err := m.move(&steps{}); err != nil {
+				t.Fatal(err)
+			}
+			m.arrived()
+		})
+	}
+}
+
 // Two users' logins do not end each other, so neither may replace the other.
 func TestMoveOntoAnotherUser(t *testing.T) {
 	m := newMove(t, exactsim.Config{})

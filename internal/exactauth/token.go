@@ -295,7 +295,7 @@ func (c *tokenCall) next(r *record.Record) step {
 // token that was issued during the call is: there is no better one.
 func (c *tokenCall) suffices(r *record.Record) bool {
 	now := c.now()
-	if !r.Alive(now) || r.Former != nil || r.Pending != nil || c.doubtful(r) {
+	if !r.Alive(now) || r.Unsettled() || c.doubtful(r) {
 		return false
 	}
 	return c.renewed || r.RequestedAt.After(c.began) || !c.want.Force && r.ExpiresAt().Sub(now) >= c.want.MinValid

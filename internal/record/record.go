@@ -176,6 +176,9 @@ func (r *Record) PendingFirst(now time.Time) bool {
 	return r.Pending != nil && (r.Pending.Alive(now) || r.Ended())
 }
 
+// Unsettled reports whether it is unknown whose the newest tokens are.
+func (r *Record) Unsettled() bool { return r.Pending != nil || r.Former != nil }
+
 // Later reports whether r is the record that other once was, changed since, whatever the
 // clocks of the machines that wrote them say. Two machines may have continued from one
 // state, if a store has lost or not taken what one of them wrote: then tokens that were
