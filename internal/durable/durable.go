@@ -4,6 +4,7 @@
 package durable
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"io/fs"
@@ -100,4 +101,13 @@ func Private(f *os.File) error {
 		return err
 	}
 	return nil
+}
+
+// reserve is Reserve where the system has no call for it. It writes no zeros, for which some
+// file systems allocate no blocks, and syncs, because others allocate them as late as that.
+func reserve(f *os.File, size int) error {
+	if _, err := f.Write(bytes.Repeat([]byte{' '}, size)); err != nil {
+		return err
+	}
+	return f.Sync()
 }

@@ -18,18 +18,24 @@ import (
 // while this one waited. If another process's mark is recent, this one sends: the other
 // has lost the lock or died, and the mark serves both.
 //
+// The first step uses nothing up, so it may be repeated after a power cut; that saves two
+// syncs, but it must never send.
+//
 // One update that holds the lock throughout is not simpler: each store would have to
 // make the mark durable within an update. In PostgreSQL, where record and lock are one
 // row and one transaction, that is a commit, which releases the lock all the same.
 func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 	var rec *record.Record
-	sent := false
+	sent, looking := false, !c.prepared
 	waiting, endWait := context.WithCancelCause(ctx)
 	defer endWait(nil)
 	stopWatching := c.watchRecord(waiting, endWait)
 	defer stopWatching()
 	over := c.announceIfLong(waiting, "this login is free")
 	defer over()
+	if looking {
+		waiting = record.Repeatable(waiting)
+	}
 	err := c.update(waiting, func(_ context.Context, old *record.Record) (*record.Record, error) {
 		stopWatching() // the lock is ours; from here on only ctx counts
 		over()
@@ -53,6 +59,10 @@ func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
 			}
 			c.marked = c.now()
 			rec.SpentAt = c.marked
+			c.prepared = true
+		case looking:
+			c.prepared = true
+			return nil, record.ErrUnchanged
 		default:
 			c.sentUnder = rec.SpentAt
 			c.send(ctx, rec)

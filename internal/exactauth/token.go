@@ -219,6 +219,7 @@ type tokenCall struct {
 	secret        fault.Secret // of the client, if it does not come from the record
 
 	marked    time.Time // when this call marked the record because it is about to refresh
+	prepared  bool      // the record is marked, by this call or another process: the next update sends
 	sentUnder time.Time // the mark, its own or another process's, when this call sent
 	renewed   bool      // this call got new tokens
 	renewals  int       // how often

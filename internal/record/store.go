@@ -17,7 +17,8 @@ type Store interface {
 	// Update replaces the record with what change returns. It holds a lock on the
 	// record from before it calls change until the result is durable, and it makes
 	// room for the result first: if the record cannot be changed, change is not
-	// called. An error of change is returned as it is, and the record stays.
+	// called. An error of change is returned as it is, and the record stays. The record
+	// that change gets is durable, unless ctx is Repeatable.
 	Update(ctx context.Context, name string, change Change) error
 
 	// Delete removes the record. Deleting what does not exist is no error.
@@ -27,6 +28,18 @@ type Store interface {
 // Change computes a record from the stored one, which is nil if there is none and
 // must not be altered. It may return ErrUnchanged.
 type Change = func(ctx context.Context, old []byte) ([]byte, error)
+
+type repeatable struct{}
+
+// Repeatable tells an Update that its change uses nothing up: what a power cut takes before
+// Update has returned can be done again. Then the record that change gets need not be
+// durable; what Update leaves is, as always.
+func Repeatable(ctx context.Context) context.Context {
+	return context.WithValue(ctx, repeatable{}, true)
+}
+
+// IsRepeatable reports whether ctx is of Repeatable.
+func IsRepeatable(ctx context.Context) bool { return ctx.Value(repeatable{}) != nil }
 
 // ErrUnchanged is returned by a Change that has looked and leaves the record as it
 // is, or absent. Update then writes nothing and returns nil.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/durable"
@@ -33,6 +34,8 @@ const (
 type Files struct {
 	dir  string
 	warn func(string)
+
+	synced sync.Map // the last record that this process has made durable, by name
 
 	newer  Judge // nil without TakeUp
 	issued Judge // nil without Second
@@ -135,14 +138,15 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 			return err
 		}
 		// The process that wrote the record may have been killed before the record was
-		// durable, and change may use up what is in it, or leave it. The directories
-		// above are synced before there is a record, because no later Update does.
-		err = syncDir(root)
-		if err == nil && old == nil {
-			err = syncAbove(s.dir)
-		}
-		if err != nil {
-			return s.failed("sync", err)
+		// durable, and change may use up what is in it, or leave it. No sync is needed for a
+		// record that this process has made durable itself, as no other state of the record has
+		// the same bytes; nor before a repeatable change, because one follows it. The
+		// directories above are synced before there is a record: no later Update does that.
+		later := old != nil && record.IsRepeatable(ctx)
+		if last, _ := s.synced.Load(name); !later && (old == nil || last != string(old)) {
+			if err := s.sync(root, old == nil); err != nil {
+				return err
+			}
 		}
 		if err := durable.Replaceable(root, name); err != nil {
 			return &Error{Directory, "replace", s.path(name), err}
@@ -161,14 +165,30 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 
 		changed, err := change(ctx, old)
 		write, err := Result(s.path(name), old, changed, err)
-		if !write {
+		if !write && err == nil && later {
+			return s.sync(root, false)
+		} else if !write {
 			return err
 		}
-		if err := room.save(changed); err != nil && !s.saveElsewhere(ctx, name, changed, old, err) {
+		if err = room.save(changed); err == nil {
+			s.synced.Store(name, string(changed))
+		} else if !s.saveElsewhere(ctx, name, changed, old, err) {
 			return &Error{Late, "write", s.path(name), err}
 		}
 		return nil
 	})
+}
+
+// sync makes the names in the directory durable; those above it too, if all is true.
+func (s *Files) sync(root *os.Root, all bool) error {
+	err := syncDir(root)
+	if err == nil && all {
+		err = syncAbove(s.dir)
+	}
+	if err != nil {
+		return s.failed("sync", err)
+	}
+	return nil
 }
 
 // takeUp makes a later record that was left in the room, or waits in a second place, the
@@ -392,8 +412,8 @@ func kind(m fs.FileMode) string {
 	return "special file"
 }
 
-// room is the file that will become the record. It exists, has its blocks and is
-// synced before anything is spent, so that a full disk is found out in time.
+// room is the file that will become the record. It exists and has its blocks before
+// anything is spent, so that a full disk is found out in time.
 type room struct {
 	root *os.Root
 	name string // of the record
@@ -423,11 +443,7 @@ func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
 	if err := durable.Private(f); err != nil {
 		return nil, err
 	}
-	// Not zeros, for which some file systems allocate no blocks.
-	if _, err := f.Write(bytes.Repeat([]byte{' '}, size)); err != nil {
-		return nil, err
-	}
-	return r, f.Sync()
+	return r, durable.Reserve(f, size)
 }
 
 // commit makes data the record: write, sync, rename, and sync the directory,
@@ -436,7 +452,7 @@ func (r *room) commit(data []byte) error {
 	if _, err := r.f.WriteAt(data, 0); err != nil {
 		return err
 	}
-	if err := r.f.Truncate(int64(len(data))); err != nil {
+	if err := r.f.Truncate(int64(len(data))); err != nil { // which frees the rest of the room, too
 		return err
 	}
 	return r.place()

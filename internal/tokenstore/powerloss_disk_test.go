@@ -41,6 +41,8 @@ type node struct {
 	now   content
 	maybe []content
 
+	allocated int // bytes that the file system guarantees to take, whatever else fills it
+
 	names map[string]*name // nil if it is a file
 }
 
@@ -62,6 +64,7 @@ const (
 	opMkdir    opKind = "mkdir"
 	opWrite    opKind = "write"
 	opTruncate opKind = "truncate"
+	opAllocate opKind = "allocate" // fallocate, which leaves the file as long as it is
 	opChmod    opKind = "chmod"
 	opFsync    opKind = "fsync"
 	opRename   opKind = "rename"
@@ -74,7 +77,7 @@ type op struct {
 	kind opKind
 	path string // below the directory of the test
 	to   string // rename
-	off  int    // write, and the length for truncate
+	off  int    // write, and the length for truncate and allocate
 	data string // write
 	mode fs.FileMode
 }
@@ -83,8 +86,8 @@ func (o op) String() string {
 	switch o.kind {
 	case opWrite:
 		return fmt.Sprintf("write %s at %d: %s", o.path, o.off, show(o.data))
-	case opTruncate:
-		return fmt.Sprintf("truncate %s to %d", o.path, o.off)
+	case opTruncate, opAllocate:
+		return fmt.Sprintf("%s %s to %d", o.kind, o.path, o.off)
 	case opCreate, opMkdir, opChmod:
 		return fmt.Sprintf("%s %s %04o", o.kind, o.path, o.mode)
 	default:
@@ -211,6 +214,8 @@ func (d *disk) do(o op) error {
 			c.data = (c.data + strings.Repeat("\x00", max(0, o.off-len(c.data))))[:o.off]
 			return []content{c}
 		})
+	case opAllocate:
+		n.allocated = o.off
 	case opChmod:
 		n.change(func(c content) []content {
 			c.mode = o.mode

@@ -291,6 +291,10 @@ func parseCall(call string, args []string, result, base string, place map[string
 		return one(path, op{kind: opWrite, off: number(args[3], 10), data: data(1, number(result, 10))})
 	case "ftruncate":
 		return one(path, op{kind: opTruncate, off: number(args[1], 10)})
+	case "fallocate":
+		if args[1] == "FALLOC_FL_KEEP_SIZE" && args[2] == "0" {
+			return one(path, op{kind: opAllocate, off: number(args[3], 10)})
+		}
 	case "fchmod":
 		return one(path, op{kind: opChmod, mode: fs.FileMode(number(args[1], 8))})
 	case "fsync":

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
 
@@ -29,12 +30,14 @@ import (
 //
 //   - Until change is called, the record is the old one. The record that change gets
 //     is durable: it may contain a mark that is needed after a power loss, or a token
-//     that change uses up.
+//     that change uses up. Not so if the step is repeatable: then that may be lost until
+//     the step has returned.
 //   - From the first write on, the record is the old one or the new one, whole: a result
 //     that was synced and not renamed is taken up.
 //   - After the step has returned, the record is the new one. After a Delete, only
 //     empty files are left.
-//   - When change is called, the room for its result is on the disk.
+//   - When change is called, the disk has room for its result: blocks that were allocated,
+//     or that were written and synced.
 //   - An Update and a Delete succeed, whatever files are left.
 //
 // The same rules hold for a process that continues where another was killed, after any
@@ -53,6 +56,7 @@ type step struct {
 	// change is Update's; without one the step is a Delete.
 	change func(old []byte) ([]byte, error)
 	fails  string // Update's error, or what change panics with
+	repeat bool   // it is repeatable
 
 	// killed is what another process left, unsynced, when it was killed.
 	killed func(dir string) error
@@ -117,7 +121,8 @@ var scenarios = map[string]scenario{
 	"new directory": {dir: "made/on/demand", steps: []step{
 		{name: "create", left: first, change: result(first)},
 		{name: "shorter", found: first, left: shorter, change: result(shorter)},
-		{name: "delete", found: shorter, left: none},
+		{name: "repeatable", found: shorter, left: last, repeat: true, change: result(last)},
+		{name: "delete", found: last, left: none},
 	}},
 
 	"deletion after a leftover": {dir: "state", exist: []string{"state"}, steps: []step{
@@ -135,12 +140,17 @@ var scenarios = map[string]scenario{
 const interrupted = "new directory"
 
 // successor returns the step of the process that continues where such a one was killed.
-// It changes nothing, or deletes; the record that it finds must be durable in any case.
+// It changes nothing, deletes, or is repeatable; the record that it finds must be durable when
+// it has returned in any case.
 func successor(id, found string) step {
 	st := step{name: id, found: found, left: found}
 	switch {
 	case strings.HasSuffix(id, "delete"):
 		st.left = none
+	case strings.HasSuffix(id, "look"):
+		st.repeat, st.change = true, func([]byte) ([]byte, error) { return nil, record.ErrUnchanged }
+	case strings.HasSuffix(id, "repeat") && found != none:
+		st.repeat, st.left, st.change = true, found+".", result(found+".")
 	case found == none:
 		st.left, st.change = longer, result(longer)
 	default:
@@ -180,7 +190,11 @@ func (st step) do(s *tokenstore.Files, changing func()) (err error) {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	return s.Update(context.Background(), recName, func(_ context.Context, old []byte) ([]byte, error) {
+	ctx := context.Background()
+	if st.repeat {
+		ctx = record.Repeatable(ctx)
+	}
+	return s.Update(ctx, recName, func(_ context.Context, old []byte) ([]byte, error) {
 		if string(old) != st.found {
 			return nil, fmt.Errorf("change was called with %s", show(string(old)))
 		}
@@ -244,7 +258,7 @@ func (l *lab) successions(t *testing.T) (all []succession) {
 			return nil
 		}
 		found := current(data)
-		for _, what := range []string{"update", "delete"} {
+		for _, what := range []string{"update", "delete", "repeat", "look"} {
 			id := fmt.Sprintf("%03d-%s", i, what)
 			before[id] = d.now(d.root, ".")
 			all = append(all, succession{
@@ -302,8 +316,13 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 		if st.change == nil || st.fails != "" {
 			continue
 		}
-		try("records", st.name, "room not synced", pointCalled, pointChange, "no room", without(opFsync, tmp))
-		try("records", st.name, "no room", pointCalled, pointChange, "no room", without(opWrite, tmp))
+		allocated := index(l.record(t, "records"), opAllocate, tmp) >= 0 // otherwise the room is written
+		if !allocated {
+			try("records", st.name, "room not synced", pointCalled, pointChange, "no room", without(opFsync, tmp))
+		}
+		try("records", st.name, "no room", pointCalled, pointChange, "no room", func(ops []op) []op {
+			return without(opAllocate, tmp)(without(opWrite, tmp)(ops))
+		})
 		if st.found == st.left {
 			continue
 		}
@@ -311,7 +330,7 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 			try("records", st.name, what, pointChange, pointReturned, want, spoil)
 		}
 		commit("file not synced", "change was called", without(opFsync, tmp))
-		if st.left != longer {
+		if st.left != longer && !allocated {
 			commit("not truncated", "change was called", without(opTruncate, tmp))
 		}
 		commit("file synced too early", "change was called", func(ops []op) []op {
@@ -344,9 +363,12 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 	}
 
 	// The successor of a killed process that does not sync what it found.
-	for _, dir := range append(above, scenarios[interrupted].dir) {
-		t.Run("killed/not synced: "+dir, func(t *testing.T) {
+	unsynced := func(dir, what string) {
+		t.Run("killed/not synced: "+dir+" "+what, func(t *testing.T) {
 			for _, k := range killed {
+				if !strings.HasSuffix(k.sc.steps[len(k.sc.steps)-1].name, what) {
+					continue
+				}
 				ops := slices.Concat(k.ops[:k.at], without(opFsync, dir)(slices.Clone(k.ops[k.at:])))
 				if len(ops) < len(k.ops) && len(l.judge(t, k.sc, ops, k.at, 1)) > 0 {
 					return
@@ -355,6 +377,11 @@ func (l *lab) findsDefects(t *testing.T, killed []succession) {
 			t.Error("not found, or never synced")
 		})
 	}
+	for _, dir := range append(above, scenarios[interrupted].dir) {
+		unsynced(dir, "")
+	}
+	unsynced(scenarios[interrupted].dir, "look")
+	unsynced(scenarios[interrupted].dir, "repeat")
 }
 
 func index(ops []op, kind opKind, path string) int {
@@ -488,6 +515,7 @@ func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (probl
 	steps := slices.Clone(sc.steps)
 	var st step
 	allowed, when, returned := []string{none}, "nothing was done", false
+	var before []string // what was allowed when change was called
 	for i, o := range ops {
 		if o.kind == opMark {
 			returned = false
@@ -501,7 +529,11 @@ func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (probl
 					allowed = append(allowed, st.left)
 				}
 			case pointChange:
-				allowed, when = []string{st.found}, "change was called"
+				when = "change was called"
+				if !st.repeat {
+					allowed = []string{st.found}
+				}
+				before = allowed
 				if p := d.lacksRoom(sc, st); p != "" && i >= from {
 					problems = append(problems, fmt.Sprintf("%s: %s when change is called", st.name, p))
 				}
@@ -512,7 +544,7 @@ func (l *lab) judge(t *testing.T, sc scenario, ops []op, from, limit int) (probl
 			t.Fatalf("the model cannot do operation %d, %v: %v\n%s", i, o, err, list(ops[:i]))
 		}
 		if when == "change was called" && (o.kind == opWrite || o.kind == opRename) {
-			allowed = []string{st.found, st.left} // before it, the new one is an error too
+			allowed = append(slices.Clone(before), st.left) // before it, the new one is an error too
 		}
 
 		if i < from {
@@ -554,6 +586,8 @@ func (d *disk) lacksRoom(sc scenario, st step) string {
 	switch {
 	case n == nil:
 		return "no room was made"
+	case n.allocated >= want:
+		return ""
 	case len(n.maybe) > 1:
 		return "no room for sure, since it is not synced"
 	case len(n.now.data) < want || strings.Contains(n.now.data, "\x00"):

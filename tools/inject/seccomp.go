@@ -38,6 +38,7 @@ func kinds() map[int32]kind {
 		unix.SYS_PWRITE64:   {"pwrite", 0, 0, []unix.Errno{unix.ENOSPC, unix.EIO}},
 		unix.SYS_FSYNC:      {"fsync", 0, 0, []unix.Errno{unix.EIO, unix.ENOSPC, unix.EINTR}},
 		unix.SYS_FTRUNCATE:  {"ftruncate", 0, 0, []unix.Errno{unix.EIO, unix.EPERM}},
+		unix.SYS_FALLOCATE:  {"fallocate", 0, 0, []unix.Errno{unix.ENOSPC, unix.EIO, unix.EOPNOTSUPP, unix.EINTR}},
 		unix.SYS_FLOCK:      {"flock", 0, 0, []unix.Errno{unix.ENOLCK, unix.EINTR, unix.EIO}},
 		unix.SYS_RENAMEAT:   {"renameat", 2, 3, []unix.Errno{unix.EBUSY, unix.EPERM, unix.EIO, unix.ENOSPC}},
 		unix.SYS_LINKAT:     {"linkat", 2, 3, []unix.Errno{unix.EPERM, unix.EIO}},
