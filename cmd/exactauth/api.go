@@ -51,10 +51,10 @@ a line, as JSON; --csv does that as CSV, --each-division for all divisions that 
 open. Records are printed as they come: a list of any length needs little memory.
 
 When the calls of a minute are used up, it waits for the next minute; when those of the day
-are, it ends with 5 and says when there are more. A GET is repeated if the answer is 408 or
+are, it ends with exit code 5 and says when there are more. A GET is repeated if the answer is 408 or
 5xx or is lost, other methods are not: Exact may have carried them out.
 
-The body of an answer is printed also if it is an error; the message is on stderr.
+The body of an answer is printed even if it is an error; the message is on stderr.
 --timeout limits the whole command; without it --paginate, --csv and --each-division have
 no limit.`,
 		Example: `  exactauth api current/Me --jq .d.results[].FullName

@@ -375,8 +375,8 @@ func exitCodesTopic() *cobra.Command {
 
 When memory, threads or open files run out, the Go runtime may end the program with
 2; stderr then begins with "fatal error:" or "runtime", not with "exactauth:".
-It opens the null device in place of a standard output that is closed (>&-), so a
-token that is printed there ends with 0.
+If standard output is closed (>&-), the Go runtime opens the null device in its
+place: "exactauth token" then prints to that, and ends with 0.
 
 With --json an error is one JSON object on stderr:
 

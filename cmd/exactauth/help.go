@@ -42,10 +42,11 @@ func usage(cmd *cobra.Command) string {
 	}
 	var list term.Table
 	for _, group := range append(cmd.Groups(), &cobra.Group{Title: "Commands:"}) {
-		title := "\n" + group.Title
+		title := group.Title
 		for _, c := range cmd.Commands() {
 			if c.GroupID == group.ID && c.IsAvailableCommand() && c.Name() != "help" {
 				if title != "" {
+					list.Add("")
 					list.Add(title)
 				}
 				list.Add("  "+c.Name(), c.Short)
@@ -173,8 +174,8 @@ client secret and region or base URL here no configuration file is needed.
 	for _, v := range [][2]string{
 		{"EXACTAUTH_PROFILE", "the profile to use"},
 		{"EXACTAUTH_CLIENT_SECRET, EXACTAUTH_CLIENT_SECRET_FILE", "the client secret, or a file with it"},
-		{"EXACTAUTH_CONFIG_DIR, EXACTAUTH_STATE_DIR", "the two directories themselves"},
-		{"BROWSER", "the command that opens the sign-in page, where the profile names none; a list with : between (; on Windows)"},
+		{"EXACTAUTH_CONFIG_DIR, EXACTAUTH_STATE_DIR", "the directories of the configuration and of the tokens, in place of the system's"},
+		{"BROWSER", "commands that open the sign-in page if the profile names none, with : between them (; on Windows)"},
 		{"HTTPS_PROXY, NO_PROXY", "a proxy for all requests, as http://USER:PASSWORD@HOST:PORT, and the servers that need none"},
 		{"SSL_CERT_FILE, SSL_CERT_DIR", "certificates of the authorities to trust, in place of the system's; not on Windows and macOS"},
 		{"NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether results on a terminal have colours"},

@@ -35,13 +35,13 @@ func (a *app) loginCmd() *cobra.Command {
 		GroupID: "setup",
 		Short:   "Sign in to Exact Online in the browser",
 		Long: `Prints the sign-in address, opens it in the browser, and waits for the browser to
-come back. It says beforehand whether the browser will come back by itself. If not, the
-browser ends on a page that cannot be reached: copy the whole address from its address
-bar and paste it here. Its code is valid for 3 minutes.
+come back. It says beforehand whether that happens by itself. If not, the browser ends on
+a page that cannot be reached: copy the whole address from its address bar and paste it
+here. Its code is valid for 3 minutes.
 
-The browser is that of --browser, the profile's, that of $BROWSER (a list of commands
-with ":" between them; the first that works), or the system's. A failed login leaves the
-existing login untouched.
+The browser is the command in --browser, in the profile, in $BROWSER (a list with ":"
+between; the first that works), or the system's. A failed login leaves the existing
+login untouched.
 
 --refresh-token-file takes over the login of another program, which must use the same
 app. Stop that program first: a refresh token works once, so its copy is dead after that.`,

@@ -494,8 +494,9 @@ address that you register as Redirect URI, and set up the profile with --relay.
 The page sends the browser to exactauth's port on http://127.0.0.1 and nowhere else.
 It loads nothing and stores nothing. Your host's log will have the code, which is
 useless without the client secret and used up within seconds. Let the host send
-"X-Frame-Options: DENY", so that no other page can put this one into a frame. No
-address of that host may redirect to wherever its visitor says (RFC 9700, 4.1.3).`,
+"X-Frame-Options: DENY", so that no other page can put this one into a frame. The
+host must have no open redirect, which sends visitors wherever the address says (RFC
+9700, 4.1.3).`,
 		Example: `  exactauth relay-page > callback.html      then upload it
   exactauth setup --relay --redirect-uri https://login.example.com/callback.html`,
 		Args: cobra.NoArgs,

@@ -19,8 +19,8 @@ func (a *app) useCmd() *cobra.Command {
 		Short:   "Choose the default profile, or pin a division",
 		Long: `Makes NAME the default profile. With --division it pins the division that scripts get
 as EXACT_DIVISION, whichever division is open in the user's browser; 0 pins none. If
-a token is live it asks Exact whether the user can open the division.
-Without NAME --division changes the profile in use.`,
+a token is live, it asks Exact whether the user can open the division.
+Without NAME, --division changes the profile in use.`,
 		Example: `  exactauth use acme
   exactauth use --division 123456
   exactauth use beta --division 0`,

@@ -125,7 +125,7 @@ var table = []Setting{
 		Help: "key (PEM file) of that certificate",
 		set:  func(s *Settings, v string) error { s.TLSKey = v; return nil }},
 	{Name: "browser", Env: "EXACTAUTH_BROWSER", Removable: true,
-		Help: "command that opens the sign-in page, with %s for the address or the address behind it",
+		Help: "command that opens the sign-in page; the address replaces %s in it, or is added",
 		set:  func(s *Settings, v string) error { s.Browser = v; return nil }},
 	{Name: "division", Env: "EXACTAUTH_DIVISION", Kind: Number, Removable: true,
 		Help: "division to pin: scripts get it as EXACT_DIVISION, whichever one is open in the browser",
