@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,6 @@ type request struct {
 // asked reads the command line, which must be "token" with at most a profile's name and
 // a format. Unusual spellings are left to the whole program.
 func asked(args []string) (r request, ok bool) {
-	r.format = "token"
 	for len(args) > 0 {
 		flag, value, joined := strings.Cut(args[0], "=")
 		args = args[1:]
@@ -102,6 +102,10 @@ func asked(args []string) (r request, ok bool) {
 			return request{}, false
 		}
 	}
+	if r.json && r.format != "" { // an error
+		return request{}, false
+	}
+	r.format = cmp.Or(r.format, "token")
 	return r, ok
 }
 

@@ -115,7 +115,7 @@ func (a *app) tenant(d tenantDomains) (*auth0.Tenant, error) {
 	}
 	if t.APIToken.IsZero() && (t.ClientID == "" || t.ClientSecret.IsZero()) {
 		return nil, &hinted{usagef("the credentials to manage %s are missing: AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET, or AUTH0_API_TOKEN", d.own),
-			"in Auth0's dashboard: Applications > Create Application > Machine to Machine, for the Auth0 Management API, with the scopes " + strings.Join(managementScopes, " ") + "; or, without any of this: exactauth auth0 setup --print"}
+			"in Auth0's dashboard: Applications > Create Application > Machine to Machine, for the Auth0 Management API, with the scopes " + strings.Join(managementScopes, ", ") + "; or, without any of this: exactauth auth0 setup --print"}
 	}
 	return t, nil
 }

@@ -275,7 +275,7 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &life):
 		return fmt.Sprintf("want --min-valid from 0s to %s", life.Life/20*19)
 	case errors.As(err, &later) && later.Waits:
-		return fmt.Sprintf("retry in %s, or let it wait: --timeout %s", rough(time.Until(later.Until)), rough(time.Until(later.Until)+30*time.Second))
+		return fmt.Sprintf("let it wait: --timeout %s", rough(time.Until(later.Until)+30*time.Second))
 	case errors.As(err, &later):
 		return fmt.Sprintf("retry in %s", rough(time.Until(later.Until)))
 	case errors.Is(err, fault.ErrTemporary):
@@ -315,7 +315,7 @@ func configHint(err error) string {
 	case len(unknown.Known) == 0:
 		return `set it up: "exactauth setup"; or try without an account: "exactauth sandbox --demo"`
 	}
-	return fmt.Sprintf("known are: %s; to set up a new one: \"exactauth setup --profile %s\"", strings.Join(unknown.Known, " "), unknown.Profile)
+	return fmt.Sprintf("known are: %s; to set up a new one: \"exactauth setup --profile %s\"", strings.Join(unknown.Known, ", "), unknown.Profile)
 }
 
 // storeHint is hint for a store that failed.

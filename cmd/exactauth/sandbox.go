@@ -311,6 +311,9 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 	if err != nil {
 		return err
 	}
+	if shell := strings.TrimSuffix(filepath.Base(command[0]), ".exe"); a.Interactive() && slices.Contains([]string{"sh", "bash", "zsh", "dash", "fish", "pwsh", "powershell", "cmd"}, shell) {
+		a.Say("In this shell exactauth is signed in to a simulated Exact Online at %s,\nand your own profiles are out of reach. To leave: exit", b.profile.BaseURL)
+	}
 	return a.runChild(ctx, path, command, env)
 }
 

@@ -186,7 +186,7 @@ func (a *app) statusText(all []profileStatus) string {
 			t.Add("  Login lapses", s.RefreshExpiresAt.Local().Format(minutes)+" unless a token is fetched before")
 		}
 		t.Add("  Kept in", s.Store+", seal "+s.Seal)
-		if s.Problem != "" {
+		if s.Problem != "" && !errors.Is(s.err, exactauth.ErrNotSignedIn) { // which the state says
 			t.Add("  Problem", s.Problem)
 		}
 		text += fmt.Sprintf("%s: %s\n%s", head, state, t)

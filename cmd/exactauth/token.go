@@ -40,8 +40,13 @@ Formats:
   eval "$(exactauth token --format env)"
   exactauth token --format curl | curl -K - "$EXACT_BASE_URL/api/v1/current/Me"`,
 		Args: cobra.NoArgs,
-		RunE: a.runE(defaultTimeout, func(ctx context.Context, _ []string) error { return a.token(ctx, o) }),
 	}
+	cmd.RunE = a.runE(defaultTimeout, func(ctx context.Context, _ []string) error {
+		if a.JSON && cmd.Flags().Changed("format") {
+			return usagef("--format and --json cannot be combined")
+		}
+		return a.token(ctx, o)
+	})
 	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env, dotenv or curl")
 	complete(cmd, "format", record.Formats()...)
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait for a token that lives at least this long")

@@ -33,7 +33,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	case err != nil:
 		return Status{}, err
 	case !rec.SignedIn():
-		return Status{Problem: errNotSignedIn}, nil
+		return Status{Problem: ErrNotSignedIn}, nil
 	}
 	now := c.now()
 	s = Status{

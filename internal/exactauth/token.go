@@ -186,14 +186,16 @@ func (c *Client) load(ctx context.Context) (*record.Record, error) {
 	return r, c.mayUse(r)
 }
 
-var errNotSignedIn = fault.New(fault.ErrLoginNeeded, "not signed in")
+// ErrNotSignedIn is wrapped by the error of a profile without a login. One whose login has
+// ended has another.
+var ErrNotSignedIn = fault.Kind(fault.ErrLoginNeeded, "not signed in")
 
 // mayUse says why the login in r, which is nil if there is no record, must not be used
 // by this client, or returns nil.
 func (c *Client) mayUse(r *record.Record) error {
 	switch {
 	case r == nil:
-		return errNotSignedIn
+		return ErrNotSignedIn
 	case r.MovedTo != "":
 		return movedError(r)
 	case r.SignedIn() && !c.owns(r):
@@ -255,7 +257,7 @@ const (
 // the same record decides the same.
 func (c *tokenCall) next(r *record.Record) step {
 	if !r.SignedIn() {
-		return step{do: giveUp, err: errNotSignedIn}
+		return step{do: giveUp, err: ErrNotSignedIn}
 	}
 	if c.want.MinValid < 0 || c.want.MinValid > r.Life {
 		return step{do: giveUp, err: fault.Wrap(fault.ErrConfig, &LifeError{r.Life}, "none can have %s left", c.want.MinValid)}
@@ -391,7 +393,7 @@ func (c *tokenCall) fingerprint(r *record.Record) string {
 func (c *Client) wait(ctx context.Context, what string, until time.Time, short string) error {
 	d := until.Sub(c.now())
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
-		return fault.Wrap(fault.ErrTemporary, &fault.WaitError{For: what, Until: until, Waits: true}, "%s in %s", short, d.Round(time.Second))
+		return fault.With(fault.New(fault.ErrTemporary, "%s in %s", short, d.Round(time.Second)), &fault.WaitError{For: what, Until: until, Waits: true})
 	}
 	if c.Waiting != nil {
 		defer c.Waiting(ctx, what, until)()
