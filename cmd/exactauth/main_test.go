@@ -24,7 +24,7 @@ import (
 // Online in this process, and ask the simulator what happened.
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	commands := map[string]func(){
 		"exactauth":    main,
 		"browser":      browserMain,
 		"together":     togetherMain,
@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 		"peak":         peakMain,
 		"killed":       killedMain,
 		"fetch":        fetchMain,
-	})
+	}
+	runTests(m, commands)
 }
 
 func TestScripts(t *testing.T) {
@@ -114,6 +115,9 @@ func setupScript(e *testscript.Env) error {
 			return err
 		}
 	}
+	for name, text := range errorTexts {
+		e.Setenv(name, text)
+	}
 	for name, value := range map[string]string{
 		"EXACTAUTH_CONFIG_DIR": filepath.Join(e.WorkDir, "config"),
 		"EXACTAUTH_STATE_DIR":  w.state,
@@ -168,7 +172,7 @@ func available(cond string) (bool, error) {
 		return os.Geteuid() == 0, nil
 	case "full": // a device that is always full
 		_, err := os.Stat("/dev/full")
-		return err == nil, nil
+		return err == nil && runtime.GOOS != "windows", nil
 	case "tmpfs":
 		return canMount(), nil
 	case "strace":

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"sort"
 	"strconv"
@@ -134,7 +135,12 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"empty":         cmdEmpty,
 	"empty-file":    cmdEmptyFile,
 	"mode":          cmdMode,
+	"private":       cmdPrivate,
 	"write":         cmdWrite,
+	"append":        cmdAppend,
+	"edit":          cmdEdit,
+	"pause":         cmdPause,
+	"cancel":        cmdCancel,
 	"allow-secrets": cmdAllowSecrets,
 	"tmpfs":         cmdTmpfs,
 	"fill":          cmdFill,
@@ -409,7 +415,7 @@ func readRecord(ts *testscript.TestScript, path string) *record.Record {
 	return rec
 }
 
-// cmdExits: exits N CMD [ARG...] runs a command that must end with exit code N.
+// cmdExits: exits N[|N...] CMD [ARG...] runs a command that must end with exit code N, or one of them.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 || neg {
 		ts.Fatalf("usage: exits N CMD [ARG...]")
@@ -418,7 +424,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("%s could not be run", args[1])
 	}
-	if strconv.Itoa(code) != args[0] {
+	if !slices.Contains(strings.Split(args[0], "|"), strconv.Itoa(code)) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
 }
@@ -685,15 +691,87 @@ func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdWrite: write FILE TEXT, with \n, \t and \x as Go has them.
+// cmdPrivate: private PATH... means that the user alone may read these files and directories, beside the system
+// and its administrators; private -make PATH... makes them so.
+func cmdPrivate(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: private [-make] PATH...")
+	}
+	act := checkPrivate
+	if args[0] == "-make" {
+		act, args = makePrivate, args[1:]
+	}
+	for _, path := range args {
+		if err := act(ts.MkAbs(path)); (err == nil) == neg {
+			ts.Fatalf("%s: %v", path, err)
+		}
+	}
+}
+
+// cmdWrite: write FILE TEXT, with \n, \t and \x as Go has them. The file is private.
 func cmdWrite(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: write FILE TEXT")
 	}
-	text, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1], `"`, `\"`) + `"`)
+	file := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+	ts.Check(os.WriteFile(file, []byte(goText(ts, args[1])), 0o600))
+}
+
+// cmdAppend: append FILE TEXT, as write has it.
+func cmdAppend(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: append FILE TEXT")
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_APPEND|os.O_WRONLY, 0)
 	ts.Check(err)
-	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+	_, err = io.WriteString(f, goText(ts, args[1]))
+	ts.Check(errors.Join(err, f.Close()))
+}
+
+func goText(ts *testscript.TestScript, s string) string {
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
+	ts.Check(err)
+	return text
+}
+
+// cmdEdit: edit FILE REGEXP TEXT puts the text, as write has it, in the place of each match. The file stays the same one.
+func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: edit FILE REGEXP TEXT")
+	}
+	what, err := regexp.Compile(args[1])
+	ts.Check(err)
+	before := ts.ReadFile(args[0])
+	if !what.MatchString(before) {
+		ts.Fatalf("%s has no match for %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(what.ReplaceAllString(before, goText(ts, args[2]))), 0o600))
+}
+
+// cmdPause: pause DURATION, where time itself is what is tested.
+func cmdPause(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: pause DURATION")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	time.Sleep(d)
+}
+
+// cmdCancel: cancel NAME ends what "as NAME" runs, where it does not matter how: by Ctrl-C, and where that cannot be
+// sent, by force.
+func cmdCancel(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: cancel NAME")
+	}
+	if runtime.GOOS == "windows" {
+		cmdSignal(ts, false, []string{args[0], "KILL"})
+		cmdEnded(ts, false, []string{args[0], "1"})
+		return
+	}
+	cmdSignal(ts, false, []string{args[0], "INT"})
+	cmdEnded(ts, false, []string{args[0], "130"})
 }
 
 // cmdFill: fill DIR leaves no room on its file system.
