@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,10 +56,10 @@ func (t *Tenant) authorize(ctx context.Context) error {
 			return fault.New(fault.ErrTemporary, "the answer of %s has no management token", t.Domain)
 		}
 		t.bearer = fault.NewSecret(answer.Token)
-	} else if parts := splitJWT(t.APIToken); parts != nil {
+	} else {
 		// A JWT names its scopes. They only serve to name a missing one early; Auth0
 		// decides.
-		_ = json.Unmarshal(parts[1], &answer)
+		decodeJWT(t.APIToken, 1, &answer)
 	}
 	if answer.Scope != nil {
 		t.scopes = append([]string{}, strings.Fields(*answer.Scope)...)
@@ -167,7 +167,7 @@ func (t *Tenant) connections(ctx context.Context, name string) ([]Connection, er
 		}
 		all = append(all, c)
 	}
-	sort.Slice(all, func(i, k int) bool { return all[i].Name < all[k].Name })
+	slices.SortFunc(all, func(a, b Connection) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 

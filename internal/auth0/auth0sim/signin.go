@@ -36,7 +36,6 @@ const (
 	AlgNone        Lie = "alg-none"         // not signed
 	AlgHS256       Lie = "alg-hs256"        // signed with the public key as a shared secret
 	UnknownKey     Lie = "unknown-key"      // signed with a key that is not published, with a key id of its own
-	Critical       Lie = "critical"         // of a critical extension that does not exist
 	OtherKey       Lie = "other-key"        // signed with another key, with the key id of the published one
 	Tampered       Lie = "tampered"         // changed after it was signed
 	NoToken        Lie = "no-token"         // the answer has no id_token
@@ -332,14 +331,12 @@ func (s *Sim) idToken(f *flow, access string) string {
 		"sid": rand.Text(), "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16])})
 	s.falsify(c)
 
-	key, head := s.key, map[string]any{"alg": "RS256", "typ": "JWT", "kid": keyName}
+	key, head := s.key, map[string]string{"alg": "RS256", "typ": "JWT", "kid": keyName}
 	switch s.lie {
 	case AlgNone:
 		head["alg"] = "none"
 	case AlgHS256:
 		head["alg"] = "HS256"
-	case Critical:
-		head["crit"], head["exp"] = []string{"exp"}, now+36000
 	case UnknownKey:
 		key, head["kid"] = newKey(), "another"
 	case OtherKey:
@@ -398,9 +395,7 @@ func (s *Sim) discovery(w http.ResponseWriter, r *http.Request) {
 
 func (s *Sim) jwks(w http.ResponseWriter, _ *http.Request) {
 	ok(map[string]any{"keys": []map[string]any{
-		{"kty": "OKP", "crv": "Ed448", "kid": keyName, "x": "AA"}, // of a type that is not used
-		{"kty": "RSA", "kid": keyName, "n": "AA", "e": "AA"},      // with which nothing can be signed
-		{"kty": "RSA", "kid": keyName, "n": 1, "e": []int{}},
+		{"kty": "OKP", "crv": "Ed448", "kid": "of-an-unknown-type", "x": "AA"},
 		{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyName,
 			"n": base64.RawURLEncoding.EncodeToString(s.key.N.Bytes()),
 			"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(s.key.E)).Bytes())},
