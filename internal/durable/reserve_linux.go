@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reserve gives the empty file f size bytes of the disk, so that they can be written
+// Reserve allocates size bytes of the disk to the empty file f, so that they can be written
 // although the disk is full then. After fallocate the file system guarantees that
 // (fallocate(2)), also where it puts changed blocks elsewhere (Btrfs), where a sync of
 // bytes that are written over later does not. It needs no sync: the guarantee is for this

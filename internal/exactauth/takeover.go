@@ -1,6 +1,7 @@
 package exactauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -20,7 +21,7 @@ import (
 func (c *Client) TakeOver(ctx context.Context, f Foreign, o LoginOptions) (_ Login, err error) {
 	defer c.named(&err)
 	if id, base := c.Profile.ClientID, c.Profile.BaseURL; f.ClientID != "" && f.ClientID != id || f.BaseURL != "" && f.BaseURL != base {
-		return Login{}, fault.New(fault.ErrConfig, "that login is of client id %s at %s, not of %s at %s; nothing was spent", f.ClientID, f.BaseURL, id, base)
+		return Login{}, fault.New(fault.ErrConfig, "that login is of client id %s at %s, not of %s at %s; nothing was spent", cmp.Or(f.ClientID, id), cmp.Or(f.BaseURL, base), id, base)
 	}
 	secret, err := c.readyToLogin(ctx, o)
 	if err == nil {

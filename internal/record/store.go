@@ -31,7 +31,7 @@ type Change = func(ctx context.Context, old []byte) ([]byte, error)
 
 type repeatable struct{}
 
-// Repeatable tells an Update that its change uses nothing up: what a power cut takes before
+// Repeatable marks an Update whose change uses nothing up: what a power cut takes before
 // Update has returned can be done again. Then the record that change gets need not be
 // durable; what Update leaves is, as always.
 func Repeatable(ctx context.Context) context.Context {
