@@ -15,6 +15,80 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
+// shells says for each shell where its script goes.
+var shells = map[string]struct{ name, long, example string }{
+	"bash": {"bash", `Prints the completion script for bash. With the package bash-completion, save it
+where that looks, for each new shell:
+
+  mkdir -p ~/.local/share/bash-completion/completions
+  exactauth completion bash \
+      > ~/.local/share/bash-completion/completions/exactauth
+
+Without that package it works too: put the line below in ~/.bashrc. Typed at the
+prompt, the line is for this shell only.`,
+		`  eval "$(exactauth completion bash)"`},
+	"zsh": {"zsh", `Prints the completion script for zsh. Save it as _exactauth in a directory that
+fpath has before compinit runs:
+
+  mkdir -p ~/.zfunc
+  exactauth completion zsh > ~/.zfunc/_exactauth
+
+~/.zshrc needs these lines, in this order. Where a framework such as Oh My Zsh
+runs compinit, put the first line before the framework's:
+
+  fpath=(~/.zfunc $fpath)
+  autoload -U compinit && compinit
+
+Then start a new shell. If it completes nothing, delete the files ~/.zcompdump*.
+After compinit, the line below is for this shell only.`,
+		`  source <(exactauth completion zsh)`},
+	"fish": {"fish", `Prints the completion script for fish. Save it where fish looks, for each new
+shell:
+
+  mkdir -p ~/.config/fish/completions
+  exactauth completion fish > ~/.config/fish/completions/exactauth.fish
+
+The line below is for this shell only.`,
+		`  exactauth completion fish | source`},
+	"powershell": {"PowerShell", `Prints the completion script for PowerShell. For each new session, put the line
+below in the file that $PROFILE names; this makes the file and opens it:
+
+  if (!(Test-Path $PROFILE)) { New-Item -ItemType File -Force $PROFILE }
+  notepad $PROFILE
+
+Typed at the prompt, the line is for this session only.`,
+		`  exactauth completion powershell | Out-String | Invoke-Expression`},
+}
+
+// bashWords replaces the function of cobra's script that needs the package
+// bash-completion, and that the script calls without the package. It finds the words up
+// to the cursor: bash also splits at = and :, so what no blank separates is joined.
+const bashWords = `
+__exactauth_init_completion()
+{
+    local i blanks line=${COMP_LINE:0:$COMP_POINT}
+    words=() cword=-1
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        blanks=${line%%[![:blank:]]*}
+        if ((i == 0)) || [[ -n $blanks ]]; then
+            ((++cword))
+        fi
+        line=${line#"$blanks"}
+        if ((i == COMP_CWORD)); then
+            words[cword]=${words[cword]-}$line
+        else
+            words[cword]=${words[cword]-}${COMP_WORDS[i]}
+            line=${line#"${COMP_WORDS[i]}"}
+        fi
+    done
+    cur=${words[cword]}
+    prev=
+    if ((cword > 0)); then
+        prev=${words[cword - 1]}
+    fi
+}
+`
+
 // complete offers a flag's values to the shell's completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	completeBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))

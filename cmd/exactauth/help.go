@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -143,16 +144,22 @@ func finishCobra(root *cobra.Command) {
 			}
 		case "completion":
 			cmd.Short = "Print the script for your shell's completion"
+			cmd.Long = "Prints the script that completes commands, flags and profiles in your shell. The\nhelp of each shell says where to put it. Packages install it already."
 			cmd.Example = "  exactauth completion bash --help"
 			cmd.Args = unknownCommand
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range cmd.Commands() {
-				shell.Example = map[string]string{
-					"bash":       `  source <(exactauth completion bash)`,
-					"zsh":        `  exactauth completion zsh > "${fpath[1]}/_exactauth"`,
-					"fish":       `  exactauth completion fish | source`,
-					"powershell": `  exactauth completion powershell | Out-String | Invoke-Expression`,
-				}[shell.Name()]
+				about := shells[shell.Name()]
+				shell.Short, shell.Long, shell.Example = "Print the script for "+about.name, about.long, about.example
+				if generate := shell.RunE; shell.Name() == "bash" {
+					shell.RunE = func(cmd *cobra.Command, args []string) error {
+						if err := generate(cmd, args); err != nil {
+							return err
+						}
+						_, err := io.WriteString(cmd.OutOrStdout(), bashWords)
+						return err
+					}
+				}
 			}
 		}
 	}

@@ -126,6 +126,25 @@ XDG_CONFIG_HOME and XDG_STATE_HOME move them. On macOS both are below
 		text := strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n.", "\n\\&.", "\n'", "\n\\&'").Replace(section[1])
 		fmt.Fprintf(first, ".SH %s\n.nf\n%s\n.fi\n", section[0], strings.Trim(text, "\n"))
 	}
+	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("%d pages: %v", len(pages), err)
+	}
+	// The library prints a value for each flag, also where a flag has none or an empty one.
+	noValue := regexp.MustCompile(`(?m)^(\\fB-.*\\fP)(\[=(false)?\]|=""|=0s?|=\[\]|=)$`)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = noValue.ReplaceAll(text, []byte("$1"))
+		if bad := regexp.MustCompile(`(?m)^\\fB-.*(false|=0s|=|"")\]?$`).Find(text); bad != nil {
+			t.Errorf("%s: %s", page, bad)
+		}
+		if err := os.WriteFile(page, text, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, cmd := range root.Commands() {
 		page := filepath.Join(dir, "exactauth-"+cmd.Name()+".1")
 		if text, err := os.ReadFile(page); cmd.IsAvailableCommand() && (err != nil || !bytes.Contains(text, []byte("EXAMPLE"))) {
