@@ -200,7 +200,7 @@ func permitAs(f *os.File, path string) error {
 		return nil
 	}
 	mode := before.Mode().Perm()
-	if !keepGroup(f, before) {
+	if !keepGroup(f, path, before) {
 		mode &^= 0o070 // they were another group's
 	}
 	now, err := f.Stat()

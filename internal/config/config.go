@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/trust"
 )
@@ -163,8 +164,8 @@ func read(dir string) (*Config, error) {
 	case info.Mode()&fs.ModeNamedPipe != 0: // opening it would wait for a writer
 		return nil, fileError(path, errors.New("it is a named pipe, not a file"))
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
+	var text []byte
+	if err := durable.Patiently(func() (err error) { text, err = os.ReadFile(path); return err }); err != nil {
 		return nil, fileError(path, err)
 	}
 	c, err := parse(text)

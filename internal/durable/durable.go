@@ -50,15 +50,12 @@ func Replace(path string, data []byte, prepare func(*os.File) error) error {
 
 func write(path string, data []byte, prepare func(*os.File) error, name func(temporary, path string) error) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	f, err := temporary(dir, filepath.Base(path))
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // which is gone after a rename
-	err = Private(f)
-	if err == nil {
-		_, err = f.Write(data)
-	}
+	_, err = f.Write(data)
 	if err == nil && prepare != nil {
 		err = prepare(f)
 	}
@@ -82,25 +79,10 @@ func MakeDirs(dir string) error {
 	if err := MakeDirs(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	switch err := os.Mkdir(dir, 0o700); {
-	case errors.Is(err, fs.ErrExist): // another process was faster
-		return nil
-	case err != nil:
+	if err := mkdir(dir); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() == 0o700 {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
-}
-
-// Private undoes what the umask took from a new file: 0777 would leave one that cannot
-// be opened.
-func Private(f *os.File) error {
-	if err := f.Chmod(0o600); !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	return nil
+	return nil // another process was faster
 }
 
 // reserve is Reserve where the system has no call for it. It writes no zeros, for which some

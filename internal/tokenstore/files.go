@@ -348,13 +348,17 @@ func (s *Files) open() (*os.Root, error) {
 	if err == nil {
 		err = durable.Ours(info)
 	}
-	if err == nil && tooOpen(info) {
+	how := ""
+	if err == nil {
+		how, err = exposed(s.dir, info)
+	}
+	if err == nil && how != "" {
 		// A directory with the sticky bit is shared on purpose, as /tmp is: to make it
 		// private would break what others do there.
 		if info.Mode()&fs.ModeSticky != 0 {
 			err = errors.New("it is shared with other users; name a directory of its own")
-		} else if err = root.Chmod(".", 0o700); err == nil {
-			s.warn(fmt.Sprintf("state directory %s was open to other users (%04o); it is 0700 now", s.dir, info.Mode().Perm()))
+		} else if err = protectDir(root); err == nil {
+			s.warn(fmt.Sprintf("state directory %s was open to other users (%s); it is %s now", s.dir, how, privateDir))
 		}
 	}
 	if err != nil {
@@ -382,16 +386,20 @@ func (s *Files) read(root *os.Root, name string) (_ []byte, err error) {
 	if err := durable.Ours(info); err != nil {
 		return nil, err
 	}
-	f, err := root.Open(name)
+	how, err := exposed(s.path(name), info)
 	if err != nil {
 		return nil, err
 	}
+	var f *os.File
+	if err := durable.Patiently(func() (err error) { f, err = root.Open(name); return err }); err != nil {
+		return nil, err
+	}
 	defer f.Close()
-	if tooOpen(info) {
-		if err := f.Chmod(0o600); err != nil {
-			return nil, fmt.Errorf("it is open to other users (%04o) and stays so: %w", info.Mode().Perm(), err)
+	if how != "" {
+		if err := durable.Private(f); err != nil {
+			return nil, fmt.Errorf("it is open to other users (%s) and stays so: %w", how, err)
 		}
-		s.warn(fmt.Sprintf("record %s was open to other users (%04o); it is 0600 now", s.path(name), info.Mode().Perm()))
+		s.warn(fmt.Sprintf("record %s was open to other users (%s); it is %s now", s.path(name), how, privateFile))
 	}
 	if info.Size() > MaxRecord {
 		return nil, tooLarge(info.Size())

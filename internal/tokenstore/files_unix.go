@@ -3,6 +3,7 @@
 package tokenstore
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,7 +11,17 @@ import (
 	"github.com/exactauth/exactauth/internal/durable"
 )
 
-func tooOpen(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
+const privateFile, privateDir = "0600", "0700"
+
+// exposed says how other users can read or change a file, or is empty.
+func exposed(_ string, info fs.FileInfo) (string, error) {
+	if info.Mode().Perm()&0o077 == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("%04o", info.Mode().Perm()), nil
+}
+
+func protectDir(root *os.Root) error { return root.Chmod(".", 0o700) }
 
 func syncDir(root *os.Root) error {
 	d, err := root.Open(".")

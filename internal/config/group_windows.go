@@ -1,0 +1,14 @@
+package config
+
+import (
+	"io/fs"
+	"os"
+
+	"github.com/exactauth/exactauth/internal/durable"
+)
+
+// keepGroup gives f the access list of the file at path.
+func keepGroup(f *os.File, path string, _ fs.FileInfo) bool {
+	_ = durable.AccessAs(f.Name(), path) // otherwise it is private
+	return true
+}
