@@ -78,6 +78,7 @@ func main() {
 	flag.DurationVar(&o.limit, "limit", 2*time.Minute, "end a script after this time")
 	flag.DurationVar(&o.most, "timeout", 15*time.Minute, "end everything after this time")
 	flag.Parse()
+	syscall.Umask(0o077) // Wine makes access lists of modes, and a user's own directories are closed to others on Windows
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o, flag.Args())
 	stop()
