@@ -387,6 +387,7 @@ func (c *tokenCall) identify(ctx context.Context, r *record.Record) (*record.Rec
 		case user.Differs(rec.User):
 			text = fmt.Sprintf("the login of %s has ended, and the sign-in after it was another user's, %s", rec.User, user)
 			rec.UseFormer()
+			c.lifting, c.lifted, c.sentUnder = false, false, time.Time{} // this call has not asked about that login
 		default:
 			rec.User, rec.Former, rec.Refused, rec.AlertedAt = user, nil, nil, time.Time{}
 			if rec.Pending != nil && !rec.Pending.Alive(c.now()) {
