@@ -69,7 +69,7 @@ var rules = []struct {
 	how  func(w *world, p *process, q *request) string
 }{
 	{served, "at most ten errors are made in any hour", func(w *world, _ *process, q *request) string {
-		if q.Status/100 != 4 || q.Status == 429 || q.Fault == exactsim.Gateway {
+		if q.Status/100 != 4 || q.Status == 429 || q.Fault == exactsim.Gateway || w.apart() > 2*skew { // pauses in the record need clocks that agree
 			return ""
 		}
 		w.errors = slices.DeleteFunc(w.errors, func(t time.Time) bool { return time.Since(t) >= hour })
@@ -147,7 +147,7 @@ var rules = []struct {
 	}},
 	{ended, "a refusal in the record can be lifted", func(w *world, p *process, _ *request) string {
 		before := p.started.Add(-time.Minute)
-		return when(p.lifts && p.token == "" && before.After(w.bad) && w.alive(), "%v", p.err)
+		return when(p.lifts && p.token == "" && time.Since(p.started) < p.patience && before.After(w.bad) && w.alive(), "%v", p.err)
 	}},
 	{ended, "only the owner's sign-in replaces the login, and it does", func(w *world, p *process, _ *request) string {
 		own := p.user == w.owner
@@ -361,7 +361,10 @@ func (w *world) needPerson(cause string) {
 func (w *world) look() {
 	var todo []process
 	w.do(func() {
-		latched := w.alive() && slices.ContainsFunc(w.records(w.machines[0]), func(r *record.Record) bool { return r.Refused != nil })
+		m := w.machines[0]
+		refused := func(r *record.Record) bool { return r.Refused != nil }
+		lifted := func(r *record.Record) bool { return time.Now().Add(m.clock).Sub(r.LiftedAt).Abs() < life }
+		latched := w.alive() && slices.ContainsFunc(w.records(m), refused)
 		w.visits++
 		switch force := w.started%2 == 0; {
 		case !w.person || !w.fine():
@@ -369,6 +372,7 @@ func (w *world) look() {
 			w.blame("a person can bring the login back", "not in 20 visits")
 		case w.moving():
 			todo = []process{deeds[movesLogin]}
+		case latched && slices.ContainsFunc(w.records(m), lifted): // the next visit is soon enough
 		case latched && force:
 			todo = []process{{what: "token", lifts: true, want: exactauth.Want{Force: true}}}
 		case latched:
@@ -378,7 +382,10 @@ func (w *world) look() {
 		}
 	})
 	for _, deed := range todo {
-		<-w.start(w.machines[0], deed).done
+		p := w.start(w.machines[0], deed)
+		if <-p.done; p.err != nil {
+			return // setup has lifted nothing
+		}
 	}
 }
 
