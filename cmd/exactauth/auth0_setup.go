@@ -278,51 +278,62 @@ func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	return a.Print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
 }
 
-// printAuth0CLI prints commands that do the same with Auth0's CLI, which has its own
-// sign-in. No command line has the secret: a shell variable passes it to the
-// environment of jq, and a pipe to auth0.
+// printAuth0CLI prints a script that does the same with Auth0's CLI, which has its own
+// sign-in. No command line has the secret: a shell variable passes it to the environment
+// of jq, and a pipe to auth0, whose answers with secrets are not shown. Pasted whole, the
+// script reaches one sh through a here document: the lines after a question are not taken
+// as its answer, and it stops at the first command that fails.
 func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 	if wish.BaseURL == "" {
 		wish.BaseURL = config.Regions()[0].BaseURL
 	}
-	client := cmp.Or(wish.ClientID, "CLIENT_ID")
-	connection := cmp.Or(wish.Connection, auth0.Strategy)
-	options := fmt.Sprintf(`{client_id: "%s", client_secret: env.EXACT_SECRET, baseUrl: "%s", profile: true}`, client, wish.BaseURL)
 	type step struct {
 		Why      string   `json:"why"`
 		Commands []string `json:"commands"`
 	}
-	steps := []step{
-		{"Sign in to Auth0's CLI (github.com/auth0/auth0-cli), with a scope that it does not request by default.", []string{
-			"auth0 login --scopes create:connections",
-			"auth0 tenants use " + d.own.String()}},
-		{"Type the client secret from the App Center. It appears in no command line.", []string{
-			"read -rs EXACT_SECRET && export EXACT_SECRET"}},
-		{"Look for the connection. An id means that it exists.", []string{
-			fmt.Sprintf("ID=$(auth0 api get connections -q strategy=%s -q name=%s </dev/null | jq -r '.[0].id // empty'); echo \"$ID\"", auth0.Strategy, connection)}},
-		{"If there is none, create it.", []string{
-			fmt.Sprintf(`ID=$(jq -n '{name: "%s", strategy: "%s", display_name: "Exact Online", options: %s}' | auth0 api post connections | jq -r .id)`, connection, auth0.Strategy, options)}},
-		{"If it exists, update it. Auth0 replaces all options, so the command sends the existing ones too.", []string{
-			fmt.Sprintf(`auth0 api get "connections/$ID" </dev/null | jq '{display_name: (.display_name // .name), options: (.options + %s)}' | auth0 api patch "connections/$ID"`, options)}},
+	steps := []step{{"Sign in to Auth0's CLI (github.com/auth0/auth0-cli), with a scope that it does not request by default.", []string{
+		"auth0 login --scopes create:connections",
+		"auth0 tenants use " + d.own.String()}}}
+	// A variable in a text in single quotes: they end before it and begin again behind it.
+	client, app := wish.ClientID, clientIDToType(wish.App, `'"$APP_CLIENT_ID"'`)
+	if client == "" {
+		client = `'"$CLIENT_ID"'`
+		steps = append(steps, step{"Type the client id from the App Center.", []string{`printf 'Client id: ' >&2; read -r CLIENT_ID`}})
 	}
+	steps = append(steps, step{"Type the client secret from the App Center. It appears in no command line.", []string{
+		"trap 'stty echo' EXIT INT",
+		"printf 'Client secret: ' >&2; stty -echo; read -r EXACT_SECRET; stty echo; echo >&2",
+		"export EXACT_SECRET"}})
+	if wish.App != "" && app != wish.App {
+		steps = append(steps, step{"Type the client id of " + fault.Printable(wish.App) + ", which is in this list.", []string{
+			"auth0 apps list", `printf 'Client id of the app: ' >&2; read -r APP_CLIENT_ID`}})
+	}
+	connection := cmp.Or(wish.Connection, auth0.Strategy)
+	options := fmt.Sprintf(`{client_id: "%s", client_secret: env.EXACT_SECRET, baseUrl: "%s", profile: true}`, client, wish.BaseURL)
+	steps = append(steps, step{"Look for the connection. Update it if it exists: Auth0 replaces all options, so the existing ones are sent too. Otherwise create it.", []string{
+		fmt.Sprintf("FOUND=$(auth0 api get connections -q strategy=%s -q name=%s </dev/null)", auth0.Strategy, connection),
+		`ID=$(printf '%s' "$FOUND" | jq -r '.[0].id // empty')`,
+		`if [ -n "$ID" ]; then`,
+		fmt.Sprintf(`  printf '%%s' "$FOUND" | jq '.[0] | {display_name: (.display_name // .name), options: (.options + %s)}' | auth0 api patch "connections/$ID" >/dev/null`, options),
+		"else",
+		fmt.Sprintf(`  MADE=$(jq -n '{name: "%s", strategy: "%s", display_name: "Exact Online", options: %s}' | auth0 api post connections)`, connection, auth0.Strategy, options),
+		`  ID=$(printf '%s' "$MADE" | jq -r .id)`,
+		"fi"}})
 	if wish.App != "" {
-		app := clientIDToType(wish.App, "APP_CLIENT_ID")
-		if app != wish.App {
-			steps = append(steps, step{"Find the client id of " + fault.Printable(wish.App) + " and put it in place of APP_CLIENT_ID below.", []string{"auth0 apps list"}})
-		}
 		steps = append(steps, step{"Let the app use the connection.", []string{
 			fmt.Sprintf(`auth0 api patch "connections/$ID/clients" --data '[{"client_id":"%s","status":true}]'`, app)}})
 		if wish.Callback != "" {
 			steps = append(steps, step{`Allow the callback of "exactauth auth0 test". Auth0 replaces the whole list.`, []string{
-				fmt.Sprintf(`auth0 api get clients/%s </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch clients/%[1]s`, app, wish.Callback)}})
+				fmt.Sprintf(`auth0 api get 'clients/%s' </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch 'clients/%[1]s' >/dev/null`, app, wish.Callback)}})
 		}
 	}
 	if a.JSON {
 		return a.PrintJSON(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps})
 	}
-	text := fmt.Sprintf("# Exact's App Center must have exactly this Redirect URI: %s\n", d.signIn.Callback())
+	text := "sh -e /dev/fd/3 3<<'END'\n# Paste all lines up to END.\n"
+	text += fmt.Sprintf("# Exact's App Center must have exactly this Redirect URI: %s\n", d.signIn.Callback())
 	for _, s := range steps {
 		text += "\n# " + s.Why + "\n" + strings.Join(s.Commands, "\n") + "\n"
 	}
-	return a.Print(text)
+	return a.Print(text + "END\n")
 }
