@@ -332,7 +332,7 @@ func (a *app) saveSetup(ctx context.Context, old, p config.Settings, table confi
 	}
 	a.Say("Profile %s is set up for %s.", p.Name, p.BaseURL)
 	if changed {
-		a.Say("Its tokens are stored in %s now, seal %s.", redacted(p.Store), fault.Line(p.Seal))
+		a.Say("Its store is %s now, its seal %s.", redacted(p.Store), fault.Line(p.Seal))
 	}
 	s, err := c.Status(ctx)
 	return err == nil && s.SignedIn, nil
