@@ -157,7 +157,7 @@ func (r oddities) environment(vars map[string]string) {
 func (r oddities) arguments() (args []string) {
 	choices := []string{
 		"-p acme", "-p beta", "-p", "-p ../acme", "--profile acme", "--profile=acme", "--profile=", "-p=acme", "-pacme", "-profile acme", "--json", "--json=true", "--json=false", "--json=1", "-json", "--format header",
-		"--format=env", "--format curl", "--format dotenv", "--format json", "--format", "--format=", "--format yaml", "token", "tok", "--", "-", "-v", "--no-input", "--timeout 5s", "--timeout=0", "--timeout x",
+		"--format=env", "--format curl", "--format dotenv", "--format powershell", "--format json", "--format", "--format=", "--format yaml", "token", "tok", "--", "-", "-v", "--no-input", "--timeout 5s", "--timeout=0", "--timeout x",
 		"--min-valid 5m", "--min-valid 0", "--force-refresh", "--force-refresh=false", "whoami", "-h", "--help", "--version", "x",
 	}
 	all := append(append(r.some(2, 1, choices...), "token"), r.some(2, 3, choices...)...)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/network"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -252,24 +254,34 @@ func (b *sandbox) client() *exactauth.Client {
 func (a *app) describeSandbox(b *sandbox) error {
 	shown := map[string]string{"client_secret": b.secret.Reveal(), "state_dir": b.stateDir()}
 	maps.Copy(shown, b.values)
+	if b.caFile != "" {
+		shown["ca_file"] = b.caFile
+	}
 	if a.JSON {
 		shown["region"] = "nl"
-		if b.caFile != "" {
-			shown["ca_file"] = b.caFile
-		}
 		return a.PrintJSON(shown)
 	}
 	shown["profile"] = b.profile.Name
-	text := "# A simulated Exact Online, region nl. To use it from another shell:\n"
-	for _, name := range slices.Sorted(maps.Keys(shown)) {
-		text += fmt.Sprintf("export EXACTAUTH_%s=%s\n", strings.ToUpper(name), shown[name])
-	}
-	if b.caFile != "" {
-		text += "export SSL_CERT_FILE=" + b.caFile + "\n"
-	}
-	err := a.Print(text)
+	err := a.Print(sandboxSettings(runtime.GOOS, shown))
 	a.Say("Then: exactauth login; exactauth token. Sign in as %s with any password.\nServing until Ctrl-C.", exactsim.Anna().Email)
 	return err
+}
+
+// sandboxSettings returns settings as variables for the usual shell of a system.
+func sandboxSettings(goos string, settings map[string]string) string {
+	shell, format := "shell", "env"
+	if goos == "windows" {
+		shell, format = "PowerShell", "powershell"
+	}
+	text := "# A simulated Exact Online, region nl. To use it from another " + shell + ":\n"
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		variable := "EXACTAUTH_" + strings.ToUpper(name)
+		if name == "ca_file" {
+			variable = "SSL_CERT_FILE"
+		}
+		text += record.Export(format, variable, settings[name])
+	}
+	return text
 }
 
 // inSandbox runs a command with a profile that is ready to use.

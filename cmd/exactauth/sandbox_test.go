@@ -29,3 +29,16 @@ func TestSetLimits(t *testing.T) {
 		}
 	}
 }
+
+// A secret or a directory may have blanks and quotes in it.
+func TestSandboxSettings(t *testing.T) {
+	settings := map[string]string{"state_dir": "/tmp/Anna's files", "ca_file": "/tmp/ca $x.pem"}
+	for goos, want := range map[string]string{
+		"linux":   "shell:\nexport SSL_CERT_FILE='/tmp/ca $x.pem'\nexport EXACTAUTH_STATE_DIR='/tmp/Anna'\\''s files'\n",
+		"windows": "PowerShell:\n$env:SSL_CERT_FILE = '/tmp/ca $x.pem'\n$env:EXACTAUTH_STATE_DIR = '/tmp/Anna''s files'\n",
+	} {
+		if got := sandboxSettings(goos, settings); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", goos, got)
+		}
+	}
+}

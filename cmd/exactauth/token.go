@@ -30,12 +30,13 @@ A refresh that was sent is completed (in at most 60s) even after --timeout or
 Ctrl-C, because its answer is the only copy of the next login.
 
 Formats:
-  token    the token (default)
-  header   Authorization: Bearer TOKEN
-  env      for eval: sets EXACT_ACCESS_TOKEN, EXACT_BASE_URL, EXACT_DIVISION
-  dotenv   the same as lines of NAME=value: for docker run --env-file, for
-           EnvironmentFile of systemd, and to append to $GITHUB_ENV
-  curl     for "curl -K -", which keeps the token out of the process list`,
+  token       the token (default)
+  header      Authorization: Bearer TOKEN
+  env         for eval: sets EXACT_ACCESS_TOKEN, EXACT_BASE_URL, EXACT_DIVISION
+  powershell  the same for Invoke-Expression of PowerShell
+  dotenv      the same as lines of NAME=value: for docker run --env-file, for
+              EnvironmentFile of systemd, and to append to $GITHUB_ENV
+  curl        for "curl -K -", which keeps the token out of the process list`,
 		Example: `  exactauth token --min-valid 5m --timeout 10m
   eval "$(exactauth token --format env)"
   exactauth token --format curl | curl -K - "$EXACT_BASE_URL/api/v1/current/Me"`,
@@ -47,7 +48,7 @@ Formats:
 		}
 		return a.token(ctx, o)
 	})
-	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env, dotenv or curl")
+	cmd.Flags().StringVar(&o.format, "format", "token", "token, header, env, powershell, dotenv or curl")
 	complete(cmd, "format", record.Formats()...)
 	cmd.Flags().DurationVar(&o.want.MinValid, "min-valid", 0, "wait for a token that lives at least this long")
 	cmd.Flags().BoolVar(&o.want.Force, "force-refresh", false, "get a new token even if this one is live (waits until Exact allows it), or after a refusal")

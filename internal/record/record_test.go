@@ -261,6 +261,15 @@ func TestDotenvIsPlain(t *testing.T) {
 	}
 }
 
+// What PowerShell takes as the end of a string is doubled.
+func TestPowerShellQuotes(t *testing.T) {
+	token := record.Token{Access: fault.NewSecret("a'b‘c’d‚e‛f`g$h\"i"), BaseURL: "https://start.exactonline.nl", Division: 7}
+	const want = "$env:EXACT_ACCESS_TOKEN = 'a''b‘‘c’’d‚‚e‛‛f`g$h\"i'\n$env:EXACT_BASE_URL = 'https://start.exactonline.nl'\n$env:EXACT_DIVISION = '7'\n"
+	if text, err := token.Text("powershell"); err != nil || text != want {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Whatever a server says gets through a record, without what a terminal would obey.
 func FuzzText(f *testing.F) {
 	f.Add("a\nb%0A\x00", " ")

@@ -22,11 +22,11 @@ type Token struct {
 }
 
 // Formats returns the names that Text knows.
-func Formats() []string { return []string{"token", "header", "env", "dotenv", "curl"} }
+func Formats() []string { return []string{"token", "header", "env", "powershell", "dotenv", "curl"} }
 
 // Text returns the token in a format, with a newline at its end: "token" is the bare
-// token, "header" an HTTP header, "env" for the eval of a POSIX shell, "dotenv"
-// for files of NAME=value, "curl" for "curl -K -".
+// token, "header" an HTTP header, "env" for the eval of a POSIX shell, "powershell" for
+// Invoke-Expression, "dotenv" for files of NAME=value, "curl" for "curl -K -".
 func (t Token) Text(format string) (string, error) {
 	access := t.Access.Reveal()
 	switch format {
@@ -46,13 +46,13 @@ func (t Token) Text(format string) (string, error) {
 			text += "EXACT_DIVISION=" + strconv.Itoa(t.Division) + "\n"
 		}
 		return text, nil
-	case "env":
-		// A division that an earlier eval set for another profile must not stay.
-		division := "unset EXACT_DIVISION\n"
+	case "env", "powershell":
+		// A division that was set earlier for another profile must not stay.
+		division := map[string]string{"env": "unset EXACT_DIVISION\n", "powershell": "$env:EXACT_DIVISION = $null\n"}[format]
 		if t.Division != 0 {
-			division = "export EXACT_DIVISION=" + strconv.Itoa(t.Division) + "\n"
+			division = Export(format, "EXACT_DIVISION", strconv.Itoa(t.Division))
 		}
-		return "export EXACT_ACCESS_TOKEN=" + shellQuote(access) + "\nexport EXACT_BASE_URL=" + shellQuote(t.BaseURL) + "\n" + division, nil
+		return Export(format, "EXACT_ACCESS_TOKEN", access) + Export(format, "EXACT_BASE_URL", t.BaseURL) + division, nil
 	}
 	names := Formats()
 	last := len(names) - 1
@@ -77,7 +77,15 @@ func (t Token) JSON(now time.Time) (string, error) {
 	return b.String(), err
 }
 
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// Export returns a line that sets a variable in the environment, for the format "env" or
+// "powershell". For PowerShell typographic quotes are single quotes, too.
+func Export(format, name, value string) string {
+	if format == "powershell" {
+		value = strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(value)
+		return "$env:" + name + " = '" + value + "'\n"
+	}
+	return "export " + name + "='" + strings.ReplaceAll(value, "'", `'\''`) + "'\n"
+}
 
 // curlQuote escapes for a double-quoted value in a curl configuration file.
 func curlQuote(s string) string {
