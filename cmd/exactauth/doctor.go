@@ -299,7 +299,7 @@ func (e *examination) network(ctx context.Context, p config.Settings) (answered 
 		e.ok("proxy", "%s://%s, from the environment", proxy.Scheme, proxy.Host)
 	} else if net.ParseIP(host) == nil {
 		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
-			e.fail("DNS", nameFix,
+			e.fail("DNS", here.names,
 				fmt.Errorf("%w: the name %s is not found", fault.ErrTemporary, host))
 			return false
 		}
@@ -321,9 +321,9 @@ func (e *examination) network(ctx context.Context, p config.Settings) (answered 
 	case off.Abs() <= 30*time.Second:
 		e.ok("clock", "within 30s of the server's")
 	case off < 0:
-		e.warn("clock", clockFix, "this machine is %s behind Exact's server", off.Abs())
+		e.warn("clock", here.clock, "this machine is %s behind Exact's server", off.Abs())
 	default:
-		e.warn("clock", clockFix, "this machine is %s ahead of Exact's server", off)
+		e.warn("clock", here.clock, "this machine is %s ahead of Exact's server", off)
 	}
 	switch {
 	case probe.Refused == nil:
@@ -364,7 +364,7 @@ func networkFix(err error) string {
 	case network.Certificate:
 		return "check this machine's clock, and whether the network wants a sign-in of its own: open a page in a browser"
 	case network.Name:
-		return nameFix
+		return here.names
 	}
 	return ""
 }
@@ -386,7 +386,3 @@ func (e *examination) user(ctx context.Context, c *exactauth.Client) {
 		e.ok("user", "Exact lets %s use its API", me)
 	}
 }
-
-const nameFix = "check the network, its name server (/etc/resolv.conf) and the name; behind a proxy set HTTPS_PROXY"
-
-const clockFix = "set it, and keep it right: timedatectl set-ntp true"

@@ -235,7 +235,7 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &command) && command.code == exitNotFound:
 		return "check that it is installed and in PATH, or name it with its directory"
 	case errors.As(err, &command):
-		return "make it executable: chmod +x"
+		return here.permission
 	case errors.Is(err, record.ErrNewer):
 		return "nothing was changed, and the login is good; update exactauth on this machine"
 	case errors.As(err, &sealed): // record.ErrSealed has one, too
@@ -305,7 +305,7 @@ func configHint(err error) string {
 	case errors.Is(err, config.ErrProxy):
 		return "percent-encode special characters of the password there (@ as %40, # as %23, / as %2F, % as %25), or unset the variable"
 	case errors.Is(err, config.ErrNoHome):
-		return "set HOME, or name two directories: EXACTAUTH_CONFIG_DIR and EXACTAUTH_STATE_DIR"
+		return here.home
 	case errors.Is(err, config.ErrPassword):
 		return `leave it out there, and pass it by PGPASSFILE, by PGPASSWORD, or with the whole address in EXACTAUTH_STORE or in a file (store = "@FILE")`
 	case !errors.As(err, &unknown):

@@ -122,7 +122,7 @@ func cannotStart(name string, err error) error {
 	case code == exitNotFound:
 		return &hinted{refused, "the file exists, but not the interpreter that its first line names"}
 	case errors.Is(err, errNoExec):
-		return &hinted{refused, "a script needs a first line that names its interpreter, as #!/bin/sh; or run it by that: sh " + name}
+		return &hinted{refused, here.script + name}
 	}
 	return refused
 }
