@@ -355,7 +355,11 @@ func (s *Store) failed(ctx context.Context, op, name string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return context.Cause(ctx)
 	}
-	return &tokenstore.Error{Kind: tokenstore.Database, Op: op, Name: s.place(name), Err: cause(err)}
+	err = cause(err)
+	if _, is := err.(awayError); is {
+		op = "cannot reach the database to " + op
+	}
+	return &tokenstore.Error{Kind: tokenstore.Database, Op: op, Name: s.place(name), Err: err}
 }
 
 // begin returns the statements that open a transaction with its limits. All limits
@@ -598,14 +602,24 @@ func cause(err error) error {
 	}
 	var said *pgconn.PgError
 	var open *trust.Error
+	var away *pgconn.ConnectError
 	switch {
 	case errors.As(err, &open):
 		return open
 	case errors.As(err, &said):
 		return fmt.Errorf("the database says: %s (%s)", fault.Printable(said.Message), said.Code)
+	case errors.As(err, &away):
+		// A line for each attempt: the driver tries an address with TLS and without.
+		lines := slices.Compact(strings.Split(away.Unwrap().Error(), "\n"))
+		return awayError(fault.Printable(strings.Join(lines, "; ")))
 	}
 	return errors.New(fault.Printable(err.Error()))
 }
+
+// awayError is why there is no connection to the database.
+type awayError string
+
+func (e awayError) Error() string { return string(e) }
 
 // errSilent is wrapped where the server has not answered a statement that waits for no
 // lock.
