@@ -365,7 +365,7 @@ func exitCodesTopic() *cobra.Command {
 	text := "The exit codes of exactauth:\n\n"
 	for code := range exitNotFound + 1 {
 		if name, meaning := code.words(); name != "" {
-			text += fmt.Sprintf("  %3d  %s\n", code, fill(meaning, "       "))
+			text += fmt.Sprintf("  %3d  %s\n", code, fill(meaning, "       ", helpWidth))
 		}
 	}
 	text += `  129  ended because the terminal went away (SIGHUP)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,14 +24,18 @@ func showHelp(cmd *cobra.Command, _ []string) {
 	if text == "" {
 		text = cmd.Short + "."
 	}
-	text = wrapped(text) + "\n\n"
+	width := helpWidth
+	if f, is := cmd.OutOrStdout().(*os.File); is {
+		width = term.Columns(f)
+	}
+	text = wrapped(text, width) + "\n\n"
 	if cmd.Runnable() || cmd.HasSubCommands() {
-		text += usage(cmd)
+		text += usage(cmd, width)
 	}
 	_, _ = fmt.Fprint(cmd.OutOrStdout(), text) // a reader that has gone needs no error
 }
 
-func usage(cmd *cobra.Command) string {
+func usage(cmd *cobra.Command, width int) string {
 	var b strings.Builder
 	b.WriteString("Usage:\n")
 	if cmd.HasAvailableSubCommands() {
@@ -61,7 +66,7 @@ func usage(cmd *cobra.Command) string {
 		*pflag.FlagSet
 	}{{"Flags:", cmd.LocalFlags()}, {"Global Flags:", cmd.InheritedFlags()}} {
 		if flags.HasAvailableFlags() {
-			fmt.Fprintf(&b, "\n%s\n%s\n", flags.title, strings.TrimRight(flags.FlagUsagesWrapped(helpWidth), " \n"))
+			fmt.Fprintf(&b, "\n%s\n%s\n", flags.title, strings.TrimRight(flags.FlagUsagesWrapped(width), " \n"))
 		}
 	}
 	_, inner, _ := strings.Cut(cmd.CommandPath()+" ", " ")
@@ -81,29 +86,29 @@ func usage(cmd *cobra.Command) string {
 	return b.String()
 }
 
-// wrapped breaks each paragraph into lines of the help's width. A paragraph with an
+// wrapped breaks each paragraph into lines of that width. A paragraph with an
 // indented line is a list or something to type, and stays as it is.
-func wrapped(text string) string {
+func wrapped(text string, width int) string {
 	paragraphs := strings.Split(strings.TrimSpace(text), "\n\n")
 	for i, p := range paragraphs {
 		if strings.ContainsAny(p[:min(len(p), 1)], " \t") || strings.Contains(p, "\n ") || strings.Contains(p, "\n\t") {
 			continue
 		}
-		paragraphs[i] = fill(p, "")
+		paragraphs[i] = fill(p, "", width)
 	}
 	return strings.Join(paragraphs, "\n\n")
 }
 
 // fill breaks text into lines that fit behind indent. The first line has no indent, since
 // other text can be there.
-func fill(text, indent string) string {
+func fill(text, indent string, width int) string {
 	var b strings.Builder
 	used := len(indent)
 	for i, word := range strings.Fields(text) {
 		n := term.Width(word)
 		switch {
 		case i == 0:
-		case used+1+n > helpWidth:
+		case used+1+n > width:
 			b.WriteString("\n" + indent)
 			used = len(indent)
 		default:
@@ -171,7 +176,9 @@ func environmentTopic() *cobra.Command {
 client secret and region or base URL here no configuration file is needed.
 
 `
-	add := func(name, meaning string) { text += fmt.Sprintf("  %s\n      %s\n", name, fill(meaning, "      ")) }
+	add := func(name, meaning string) {
+		text += fmt.Sprintf("  %s\n      %s\n", name, fill(meaning, "      ", helpWidth))
+	}
 	for _, s := range config.Table() {
 		if s.Env != "" {
 			add(s.Env, s.Help)

@@ -192,7 +192,7 @@ func TestWrapped(t *testing.T) {
 		"\tcode   here\n":                    "code here",
 		"Do:\n\n\tcode   here\n\nend":        "Do:\n\n\tcode   here\n\nend",
 	} {
-		if got := wrapped(in); got != want {
+		if got := wrapped(in, helpWidth); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

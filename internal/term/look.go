@@ -72,3 +72,45 @@ func columns(f *os.File) int {
 	}
 	return width
 }
+
+// normal is the width that our texts have, and that of a terminal that was not resized.
+const normal = 80
+
+// Columns returns the width of the text that f gets: 80, or less on a narrower terminal.
+func Columns(f *os.File) int {
+	if width := columns(f); width > 0 {
+		return min(width, normal)
+	}
+	return normal
+}
+
+// fold breaks lines between words for a terminal that is narrower than our texts. An
+// indented line is in a list or is something to type, and stays as it is.
+func fold(text string, width int) string {
+	if width <= 0 || width >= normal {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			b.WriteString(line)
+			continue
+		}
+		used := 0
+		for i, word := range strings.Split(line, " ") {
+			n := Width(strings.TrimSuffix(word, "\n"))
+			switch {
+			case i == 0:
+			case used+1+n > width:
+				b.WriteString("\n")
+				used = 0
+			default:
+				b.WriteString(" ")
+				used++
+			}
+			b.WriteString(word)
+			used += n
+		}
+	}
+	return b.String()
+}
