@@ -193,7 +193,7 @@ func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 		return err
 	}
 	if len(lacking) > 0 {
-		a.Note("the management token lacks " + strings.Join(lacking, " and ") + ", so this would be refused")
+		a.Note("the management token lacks " + fault.List(lacking, " and ") + ", so this would be refused")
 	}
 	if !dry && plan.App != nil {
 		a.Say("\nNext: exactauth auth0 test%s --app %s", d.flags(), clientIDToType(plan.App.ClientID, "APP"))

@@ -1,8 +1,6 @@
 package auth0
 
 import (
-	"strings"
-
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -42,7 +40,7 @@ func (e *ScopeError) Error() string {
 	case len(e.Missing) > 1:
 		scope = "scopes "
 	}
-	return "the management token lacks the " + scope + strings.Join(e.Missing, sep)
+	return "the management token lacks the " + scope + fault.List(e.Missing, sep)
 }
 
 // TokenError says why an id_token does not prove who signed in. It has no other kind:

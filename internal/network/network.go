@@ -133,7 +133,7 @@ func refused(proxy *url.URL, resp *http.Response) *Error {
 	switch {
 	case len(schemes) > 0 && !basic:
 		e.Cause = ProxyScheme
-		e.text += ": it wants " + strings.Join(schemes, " or ")
+		e.text += ": it wants " + fault.List(schemes, " or ")
 	case proxy.User != nil:
 		e.text += ": it does not accept the name and password in its address"
 	default:

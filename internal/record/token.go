@@ -54,9 +54,7 @@ func (t Token) Text(format string) (string, error) {
 		}
 		return Export(format, "EXACT_ACCESS_TOKEN", access) + Export(format, "EXACT_BASE_URL", t.BaseURL) + division, nil
 	}
-	names := Formats()
-	last := len(names) - 1
-	return "", fmt.Errorf("want %s or %s", strings.Join(names[:last], ", "), names[last])
+	return "", fmt.Errorf("want %s", fault.List(Formats(), " or "))
 }
 
 // JSON returns the token as one indented JSON object; expires_in counts from now.
