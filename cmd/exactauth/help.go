@@ -32,7 +32,7 @@ func showHelp(cmd *cobra.Command, _ []string) {
 	if cmd.Runnable() || cmd.HasSubCommands() {
 		text += usage(cmd, width)
 	}
-	_, _ = fmt.Fprint(cmd.OutOrStdout(), text) // a reader that has gone needs no error
+	_, _ = fmt.Fprint(cmd.OutOrStdout(), term.Fold(text, width)) // a reader that has gone needs no error
 }
 
 func usage(cmd *cobra.Command, width int) string {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -84,26 +85,29 @@ func Columns(f *os.File) int {
 	return normal
 }
 
-// fold breaks lines between words for a terminal that is narrower than our texts. An
-// indented line is in a list or is something to type, and stays as it is.
-func fold(text string, width int) string {
+// Fold breaks lines between words for a terminal that is narrower than our texts. In a
+// list that has two columns the second is folded below itself. Another indented line is
+// something to type, and stays as it is.
+func Fold(text string, width int) string {
 	if width <= 0 || width >= normal {
 		return text
 	}
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+		at := hang(line)
+		if at < 0 || at > width*3/4 {
 			b.WriteString(line)
 			continue
 		}
-		used := 0
-		for i, word := range strings.Split(line, " ") {
+		b.WriteString(line[:at])
+		used := at
+		for i, word := range strings.Split(line[at:], " ") {
 			n := Width(strings.TrimSuffix(word, "\n"))
 			switch {
 			case i == 0:
 			case used+1+n > width:
-				b.WriteString("\n")
-				used = 0
+				b.WriteString("\n" + strings.Repeat(" ", at))
+				used = at
 			default:
 				b.WriteString(" ")
 				used++
@@ -113,4 +117,20 @@ func fold(text string, width int) string {
 		}
 	}
 	return b.String()
+}
+
+// hang returns where the text of a line begins that may be folded: at its beginning, in
+// the second column of a list, or, for the next lines of such a column, behind the blanks.
+// It returns -1 for a line that may not.
+func hang(line string) int {
+	text := strings.TrimLeft(line, " \t")
+	indent := len(line) - len(text)
+	gap := strings.Index(text, "  ")
+	switch {
+	case indent == 0 || indent >= 6 && gap < 0 && unicode.IsLetter(rune(text[0])):
+		return indent
+	case gap > 0:
+		return len(line) - len(strings.TrimLeft(text[gap:], " "))
+	}
+	return -1
 }

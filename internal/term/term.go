@@ -83,7 +83,7 @@ func (t *Terminal) PrintJSON(v any) error {
 
 // Say writes a line to standard error.
 func (t *Terminal) Say(format string, args ...any) {
-	_, _ = io.WriteString(t, fold(fmt.Sprintf(format+"\n", args...), columns(t.Err)))
+	_, _ = io.WriteString(t, Fold(fmt.Sprintf(format+"\n", args...), columns(t.Err)))
 }
 
 // Note writes a line about something that does not stop the work but should be known.
