@@ -99,26 +99,9 @@ func wrapped(text string, width int) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// fill breaks text into lines that fit behind indent. The first line has no indent, since
-// other text can be there.
+// fill is term.Fill for a text.
 func fill(text, indent string, width int) string {
-	var b strings.Builder
-	used := len(indent)
-	for i, word := range strings.Fields(text) {
-		n := term.Width(word)
-		switch {
-		case i == 0:
-		case used+1+n > width:
-			b.WriteString("\n" + indent)
-			used = len(indent)
-		default:
-			b.WriteString(" ")
-			used++
-		}
-		b.WriteString(word)
-		used += n
-	}
-	return b.String()
+	return term.Fill(strings.Fields(text), indent, width)
 }
 
 // finishCobra changes the commands that cobra makes itself, help and completion: a topic

@@ -7,7 +7,7 @@ import (
 	"github.com/exactauth/exactauth/internal/durable"
 )
 
-// keepGroup gives f the access list of the file at path.
+// keepGroup sets the access list of f to that of the file at path.
 func keepGroup(f *os.File, path string, _ fs.FileInfo) bool {
 	_ = durable.AccessAs(f.Name(), path) // otherwise it is private
 	return true

@@ -99,22 +99,33 @@ func Fold(text string, width int) string {
 			b.WriteString(line)
 			continue
 		}
-		b.WriteString(line[:at])
-		used := at
-		for i, word := range strings.Split(line[at:], " ") {
-			n := Width(strings.TrimSuffix(word, "\n"))
-			switch {
-			case i == 0:
-			case used+1+n > width:
-				b.WriteString("\n" + strings.Repeat(" ", at))
-				used = at
-			default:
-				b.WriteString(" ")
-				used++
-			}
-			b.WriteString(word)
-			used += n
+		body, found := strings.CutSuffix(line[at:], "\n")
+		b.WriteString(line[:at] + Fill(strings.Split(body, " "), strings.Repeat(" ", at), width))
+		if found {
+			b.WriteString("\n")
 		}
+	}
+	return b.String()
+}
+
+// Fill joins words to lines that fit behind indent. The first line has no indent, since
+// other text can be there.
+func Fill(words []string, indent string, width int) string {
+	var b strings.Builder
+	used := len(indent)
+	for i, word := range words {
+		n := Width(word)
+		switch {
+		case i == 0:
+		case used+1+n > width:
+			b.WriteString("\n" + indent)
+			used = len(indent)
+		default:
+			b.WriteString(" ")
+			used++
+		}
+		b.WriteString(word)
+		used += n
 	}
 	return b.String()
 }
