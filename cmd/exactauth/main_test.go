@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +26,10 @@ import (
 // Online in this process, and ask the simulator what happened.
 
 func TestMain(m *testing.M) {
+	// The scripts wait for most of their time. -parallel on the command line comes after this.
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	commands := map[string]func(){
 		"exactauth":    main,
 		"browser":      browserMain,
