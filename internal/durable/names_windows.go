@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,15 +23,24 @@ func Patiently(f func() error) error {
 	}
 }
 
-// Remove removes the file name in root. Where the system does not know the call of an
-// os.Root, as Wine 8 does not, Remove takes the call of os.Remove.
+// Remove removes the file name in root, and returns when the name is free: it is not as
+// long as another process, which may have been killed just now, has the file open. Where
+// the system does not know the call of an os.Root, as Wine 8 does not, Remove takes the
+// call of os.Remove.
 func Remove(root *os.Root, name string) error {
+	removed := false
 	return Patiently(func() error {
 		err := root.Remove(name)
 		if errors.Is(err, windows.ERROR_INVALID_FUNCTION) {
 			err = os.Remove(filepath.Join(root.Name(), name))
 		}
-		return err
+		if removed = removed || err == nil; !removed {
+			return err
+		}
+		if _, err := root.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return windows.ERROR_ACCESS_DENIED
+		}
+		return nil
 	})
 }
 
