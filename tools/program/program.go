@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 // Package program builds exactauth and runs it against the simulator, for the tools that
 // look for lost logins.
@@ -83,9 +83,12 @@ func Command(limit time.Duration, env []string, stdin string, args ...string) *P
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	p := &Process{Cmd: exec.CommandContext(ctx, args[0], args[1:]...), done: cancel}
 	p.Env, p.Stdin, p.Stdout, p.Stderr = env, strings.NewReader(stdin), &p.Out, &p.Err
-	p.Cancel = func() error { // a Go program prints where it hangs
+	p.Cancel = func() error {
 		p.Hung = true
-		return p.Process.Signal(syscall.SIGQUIT)
+		if runtime.GOOS == "windows" {
+			return p.Process.Kill()
+		}
+		return p.Process.Signal(syscall.SIGQUIT) // a Go program prints where it hangs
 	}
 	p.WaitDelay = 5 * time.Second
 	return p

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package main
 
@@ -297,8 +297,10 @@ func (t *trial) judgeFiles() {
 			if !slices.Contains([]string{name, name + ".lock", name + ".tmp", "seal.key.lock"}, e.Name()) {
 				t.blame("%s was left behind", e.Name())
 			}
-			if info, err := e.Info(); err == nil && info.Mode() != 0o600 {
-				t.blame("%s has mode %s", e.Name(), info.Mode())
+			if info, err := e.Info(); err == nil {
+				if how := openToOthers(filepath.Join(m.state, e.Name()), info); how != "" {
+					t.blame("%s has %s", e.Name(), how)
+				}
 			}
 			if raw, err := os.ReadFile(filepath.Join(m.state, e.Name())); err == nil && t.key != nil && program.HasSecret(raw) {
 				t.blame("%s has a secret in plain", e.Name())

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 // Command torture tries to lose a login. It runs many real exactauth processes against
 // the simulator of Exact Online, thousands of rounds with a fault or several in each. After
@@ -17,6 +17,9 @@
 // seed and a round's number decide what is drawn for the round (scenario.go); what then
 // happens (play.go) depends on the machine's timing, too. judge.go says what is wrong.
 //
+// On Windows, where processes cannot be interrupted and disks not be spoilt, it plays what
+// is left and says what is not: "go run ./tools/wine -torture 40" runs it there under Wine.
+//
 // Everything runs on loopback and in one temporary directory. As root, or where user
 // namespaces are allowed, the rounds run in a mount namespace with small file systems.
 // PostgreSQL does not run as root, so with -store postgres that takes a real root, who
@@ -33,6 +36,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -52,9 +56,9 @@ type options struct {
 	repeat  int
 	storage string
 	seal    string
+	binary  string // the exactauth to torture
 
 	dir    string // of all files
-	binary string // the exactauth to torture
 	mounts bool   // this process may mount
 }
 
@@ -85,13 +89,14 @@ func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 1000, "how many rounds")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of what is drawn; 0 draws one")
-	f.IntVar(&o.worlds, "worlds", 16*runtime.NumCPU(), "how many logins at a time; rounded up to a multiple of 16, the number of sorts of servers and disks")
+	f.IntVar(&o.worlds, "worlds", worlds*runtime.NumCPU(), fmt.Sprintf("how many logins at a time; rounded up to a multiple of %d, the number of sorts of servers and disks", sorts))
 	f.BoolVar(&o.front, "front", false, "build it as packages have it, the front before the whole program")
 	f.BoolVar(&o.verbose, "v", false, "print every round")
 	f.StringVar(&o.only, "only", "", "only scenarios whose name contains this")
 	f.IntVar(&o.repeat, "repeat", -1, "in every round draw what is drawn for this one")
 	f.StringVar(&o.storage, "store", "file", "where the logins are: file or postgres")
 	f.StringVar(&o.seal, "seal", "none", "how they are sealed there: none or age")
+	f.StringVar(&o.binary, "exactauth", "", "the `program` to torture; without it one is built")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -99,6 +104,8 @@ func parse(args []string) (o options, err error) {
 	switch {
 	case o.storage != "file" && o.storage != "postgres", o.seal != "none" && o.seal != "age", f.NArg() > 0:
 		err = errors.New("want -store file or postgres, -seal none or age, and no argument")
+	case o.front && o.binary != "":
+		err = errors.New("-front builds what it runs")
 	case o.front && (o.shared() || o.seal != "none"):
 		err = errors.New("the front serves unsealed files only")
 	case len(o.scenarios()) == 0:
@@ -133,7 +140,10 @@ func run(o options) int {
 		return fail(err)
 	}
 	defer os.RemoveAll(o.dir)
-	if o.binary, err = build(o); err != nil {
+	if o.binary == "" {
+		o.binary, err = build(o)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -193,6 +203,9 @@ func run(o options) int {
 	}
 	all.Wait()
 	t.print(os.Stdout, o, time.Since(began))
+	if len(impossible) > 0 {
+		fmt.Printf("Not played on %s: %s.\n", runtime.GOOS, strings.Join(impossible, ", "))
+	}
 	switch {
 	case t.Count(allRounds, unexplained, 0)+t.Count(allRounds, wrongOtherwise, 0) > 0:
 		return 1

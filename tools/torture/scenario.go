@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package main
 
@@ -243,7 +243,7 @@ func (o options) scenarios() (some []scenario) {
 		all = slices.Concat(fileScenarios, sharedScenarios)
 	}
 	for _, s := range all {
-		if strings.Contains(s.name, o.only) {
+		if strings.Contains(s.name, o.only) && !slices.Contains(impossible, s.name) {
 			some = append(some, s)
 		}
 	}
@@ -292,9 +292,6 @@ func draw(o options, n int) *plan {
 	return p
 }
 
-// aCall is about what a call takes that refreshes, where nothing else runs.
-const aCall = 60 * time.Millisecond
-
 func pick[T any](p *plan, of ...T) T { return of[p.IntN(len(of))] }
 
 func (p *plan) maybe(percent int, f func()) {
@@ -341,7 +338,7 @@ func (p *plan) strike(all bool, signals ...syscall.Signal) {
 func (p *plan) blows(signals ...syscall.Signal) []blow {
 	var blows []blow
 	for i, s := range signals {
-		b := blow{s, moment{point: pick(p, onStart, onRequest, onReply, onReply)}}
+		b := blow{possible(s), moment{point: pick(p, onStart, onRequest, onReply, onReply)}}
 		switch {
 		case i > 0: // soon after the first
 			b.point, b.after = onStart, p.near(30*time.Millisecond)

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package main
 
@@ -23,8 +23,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
@@ -33,8 +31,6 @@ import (
 )
 
 const (
-	life = time.Second // of an access token; expires_in cannot say less
-
 	profileName = "torture"
 	tokenPath   = "/api/oauth2/token"
 	mePath      = "/api/v1/current/Me"
@@ -54,10 +50,6 @@ type traits struct {
 	small         bool // the record is on a small tmpfs, otherwise where temporary files are
 	older         bool // "too early" is a 401, expires_in a number; TLS to the database
 }
-
-// sorts is the number of different traits. The number of worlds is a multiple of it and
-// world i plays the rounds i, i+worlds, …, so a round's number decides its traits.
-const sorts = 16
 
 func traitsOf(n int) traits {
 	return traits{strict: n%2 == 0, tooEarlyFirst: n/2%2 == 1, small: n/4%2 == 1, older: n/8%2 == 1}
@@ -137,7 +129,7 @@ func newWorld(o options, i int, db *database) (*world, error) {
 		if err := os.MkdirAll(m.fs, 0o700); err != nil {
 			return nil, err
 		}
-		m.mounted = w.small && w.mounts && unix.Mount("torture", m.fs, "tmpfs", 0, smallDisk) == nil
+		m.mounted = w.small && w.mounts && mountSmall(m.fs) == nil
 		if err := os.Mkdir(m.state, 0o700); err != nil {
 			return nil, err
 		}
@@ -175,7 +167,7 @@ func (w *world) close() {
 	w.place.close()
 	for _, m := range w.machines {
 		if m.mounted {
-			_ = unix.Unmount(m.fs, unix.MNT_DETACH)
+			unmount(m.fs)
 		}
 	}
 }
@@ -360,7 +352,7 @@ func (w *world) start(c call, s *stage) *process {
 	}
 	args = append([]string{w.binary}, args...)
 	if c.fileSize > 0 {
-		args = append([]string{"/bin/sh", "-c", `ulimit -f "$0" && exec "$@"`, strconv.Itoa(c.fileSize)}, args...)
+		args = limitFileSize(c.fileSize, args)
 	}
 	env = append(env, "EXACTAUTH_CONFIG_DIR="+filepath.Join(w.base, "config"), "EXACTAUTH_STATE_DIR="+w.machines[c.machine].state,
 		"EXACTAUTH_PROFILE="+profileName)
@@ -396,7 +388,7 @@ func (w *world) start(c call, s *stage) *process {
 				return
 			}
 			at := time.Now()
-			if p.Cmd.Process.Signal(b.signal) == nil {
+			if strike(p.Cmd.Process, b.signal) == nil {
 				p.signals = append(p.signals, sentSignal{b.signal, at})
 			}
 		}

@@ -7,6 +7,7 @@
 //	go run ./tools/wine -run '^(token|login)'        the scripts of cmd/exactauth with these names alone
 //	go run ./tools/wine -v -run '^token$'            and their logs
 //	go run ./tools/wine exactauth sandbox --demo     the program as it ships
+//	go run ./tools/wine -torture 40                  40 rounds of tools/torture
 //
 // It needs the Debian packages wine64 and gcc-mingw-w64-x86-64, no display, and no Windows. Wine's files are in a
 // temporary directory, unless -prefix names one that is kept. Where Wine is missing it checks nothing and says so,
@@ -61,6 +62,7 @@ var knownFailures string
 type options struct {
 	packages, run, prefix string
 	verbose               bool
+	torture               int
 	jobs                  int
 	limit, most           time.Duration
 }
@@ -73,6 +75,7 @@ func main() {
 	flag.StringVar(&o.packages, "packages", "", "run the tests of these `packages`, separated by blanks, and no scripts")
 	flag.StringVar(&o.run, "run", "", "run the scripts whose names match `regexp`, and no tests of packages")
 	flag.StringVar(&o.prefix, "prefix", "", "keep Wine's files in this `directory`, and use it again")
+	flag.IntVar(&o.torture, "torture", 0, "play this many `rounds` of tools/torture, and nothing else")
 	flag.BoolVar(&o.verbose, "v", false, "print the log of each script")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run this many scripts at once")
 	flag.DurationVar(&o.limit, "limit", 2*time.Minute, "end a script after this time")
@@ -121,8 +124,11 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
-	if len(args) > 0 {
+	switch {
+	case len(args) > 0:
 		return w.program(ctx, args)
+	case o.torture > 0:
+		return w.tortured(ctx)
 	}
 	if o.run == "" {
 		if err := w.testPackages(ctx); err != nil {
@@ -304,6 +310,17 @@ func (w *wine) program(ctx context.Context, args []string) error {
 		return err
 	}
 	out, _, err := w.wine(ctx, w.limit, append([]string{exe}, args[1:]...)...)
+	fmt.Print(out)
+	return err
+}
+
+// tortured runs tools/torture, built for Windows, on exactauth as it ships.
+func (w *wine) tortured(ctx context.Context) error {
+	tool, exe := filepath.Join(w.dir, "torture.exe"), filepath.Join(w.dir, "exactauth.exe")
+	if err := errors.Join(goCommand(ctx, "build", "-o", tool, "./tools/torture").Run(), goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run()); err != nil {
+		return err
+	}
+	out, _, err := w.wine(ctx, w.most, tool, "-rounds", strconv.Itoa(w.torture), "-exactauth", `Z:`+filepath.ToSlash(exe))
 	fmt.Print(out)
 	return err
 }

@@ -4,15 +4,35 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+const (
+	life  = time.Second           // of an access token; expires_in cannot say less
+	aCall = 60 * time.Millisecond // about what a call takes that refreshes, where nothing else runs
+
+	// sorts is the number of different traits. The number of worlds is a multiple of it and
+	// world i plays the rounds i, i+worlds, …, so a round's number decides its traits.
+	sorts  = 16
+	worlds = 16 // for each CPU
+)
+
+// possible returns the signal that a process can be sent for s, and impossible the scenarios
+// that this system cannot play.
+func possible(s syscall.Signal) syscall.Signal { return s }
+
+var impossible []string
+
+func strike(p *os.Process, s syscall.Signal) error { return p.Signal(s) }
 
 // enterNamespace replaces this process by itself in a mount namespace of its own, so that it
 // can have full and read-only file systems. It returns if the machine does not allow that.
@@ -56,6 +76,23 @@ func hasPort(pid, port int) bool {
 
 // smallDisk are the options of a file system that is soon full.
 const smallDisk = "size=256k,nr_inodes=24,mode=0700"
+
+func mountSmall(dir string) error { return unix.Mount("torture", dir, "tmpfs", 0, smallDisk) }
+
+func unmount(dir string) { _ = unix.Unmount(dir, unix.MNT_DETACH) }
+
+// limitFileSize returns a command line whose program cannot write larger files.
+func limitFileSize(blocks int, args []string) []string {
+	return append([]string{"/bin/sh", "-c", `ulimit -f "$0" && exec "$@"`, strconv.Itoa(blocks)}, args...)
+}
+
+// openToOthers reports how others can get at a file of exactauth's; empty if they cannot.
+func openToOthers(_ string, info fs.FileInfo) string {
+	if info.Mode() != 0o600 {
+		return "mode " + info.Mode().String()
+	}
+	return ""
+}
 
 func remount(dir string, flags uintptr, options string) error {
 	return unix.Mount("torture", dir, "tmpfs", unix.MS_REMOUNT|flags, options)
