@@ -8,6 +8,7 @@
 //	go run ./tools/wine -v -run '^token$'            and their logs
 //	go run ./tools/wine exactauth sandbox --demo     the program as it ships
 //	go run ./tools/wine -torture 40                  40 rounds of tools/torture
+//	go run ./tools/wine cmd /c ver                   a program of Wine's, or one that is installed in the prefix
 //
 // It needs the Debian packages wine64 and gcc-mingw-w64-x86-64, no display, and no Windows. Wine's files are in a
 // temporary directory, unless -prefix names one that is kept. Where Wine is missing it checks nothing and says so,
@@ -300,16 +301,16 @@ func command(ctx context.Context, env []string, limit time.Duration, args ...str
 	return cmd
 }
 
-// program runs exactauth.exe, built as it ships.
+// program runs a program: exactauth is built as it ships.
 func (w *wine) program(ctx context.Context, args []string) error {
-	if args[0] != "exactauth" {
-		return fmt.Errorf("%q: want exactauth and its arguments", args[0])
+	if args[0] == "exactauth" {
+		exe := filepath.Join(w.dir, "exactauth.exe")
+		if err := goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run(); err != nil {
+			return err
+		}
+		args = append([]string{exe}, args[1:]...)
 	}
-	exe := filepath.Join(w.dir, "exactauth.exe")
-	if err := goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run(); err != nil {
-		return err
-	}
-	out, _, err := w.wine(ctx, w.limit, append([]string{exe}, args[1:]...)...)
+	out, _, err := w.wine(ctx, w.limit, args...)
 	fmt.Print(out)
 	return err
 }
