@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 		"peak":         peakMain,
 		"killed":       killedMain,
 		"fetch":        fetchMain,
+		"stubborn":     stubbornMain,
 	}
 	runTests(m, commands)
 }

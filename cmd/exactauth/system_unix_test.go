@@ -14,6 +14,10 @@ var errorTexts = map[string]string{
 	"IN_USE":  "address already in use",
 }
 
+func inConsole([]string) {} // what a terminal's keys send is sent as a signal
+
+func pressKeys(string) bool { return false }
+
 func privateMode(path string) (is, want os.FileMode, err error) {
 	info, err := os.Stat(path)
 	if err != nil {

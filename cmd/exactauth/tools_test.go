@@ -205,8 +205,15 @@ func togetherMain() {
 //
 // as -shell NAME CMD [ARG...] does so in a session of the terminal's, as a login shell
 // runs, and writes the terminal's path to NAME.tty.
+//
+// as -console NAME CMD [ARG...] runs CMD on Windows in a console of its own, in which
+// "signal NAME INT" is Ctrl-C. CMD's streams are files and a pipe all the same.
 func asMain() {
 	args := os.Args[1:]
+	if args[0] == "-console" {
+		args = args[1:]
+		inConsole(args)
+	}
 	inSession := args[0] == "-shell"
 	onTerminal := args[0] == "-tty" || inSession
 	if onTerminal {
@@ -256,6 +263,9 @@ func asMain() {
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	go func() {
+		if pressKeys(name) {
+			return // and they are for CMD
+		}
 		<-interrupts // the script is over
 		cmd.Process.Kill()
 	}()
@@ -268,6 +278,18 @@ func asMain() {
 	}
 	check(os.WriteFile(name+".exit~", []byte(strconv.Itoa(code)), 0o600))
 	check(os.Rename(name+".exit~", name+".exit"))
+}
+
+// stubbornMain is a program that Ctrl-C does not end, as an editor: it ends at the second
+// one, with exit code 9.
+func stubbornMain() {
+	interrupts := make(chan os.Signal, 2)
+	signal.Notify(interrupts, os.Interrupt)
+	fmt.Println("ready")
+	<-interrupts
+	fmt.Println("interrupted")
+	<-interrupts
+	os.Exit(9)
 }
 
 func feed(in io.Writer, name string) {

@@ -481,13 +481,17 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	p, err := os.FindProcess(pid)
 	ts.Check(err)
-	ts.Check(p.Signal(signals[args[1]]))
+	send := func() error { return p.Signal(signals[args[1]]) }
+	if runtime.GOOS == "windows" && args[1] != "KILL" {
+		send = func() error { return appendTo(ts.MkAbs(args[0]+".keys"), args[1]+"\n") }
+	}
+	ts.Check(send())
 	if len(args) == 3 {
 		pollUntil(ts, func() error {
 			if _, err := os.Stat(ts.MkAbs(args[0] + ".exit")); err == nil {
 				return nil
 			}
-			_ = p.Signal(signals[args[1]]) // it may have ended
+			_ = send() // it may have ended
 			time.Sleep(50 * time.Millisecond)
 			return errors.New("it still runs")
 		})
@@ -534,11 +538,16 @@ func cmdType(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: type NAME FILE")
 	}
-	f, err := os.OpenFile(ts.MkAbs(args[0]+".in"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	ts.Check(err)
-	defer f.Close()
-	_, err = io.WriteString(f, ts.ReadFile(args[1]))
-	ts.Check(err)
+	ts.Check(appendTo(ts.MkAbs(args[0]+".in"), ts.ReadFile(args[1])))
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	return errors.Join(err, f.Close())
 }
 
 // dig finds a value by its path, as profiles.0.signed_in.

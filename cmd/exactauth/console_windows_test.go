@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// insideConsole says that this process has a console of its own.
+const insideConsole = "EXACTAUTH_TEST_CONSOLE"
+
+// inConsole runs "as" with these arguments in a new console, and ends with it. In that
+// console it returns.
+func inConsole(args []string) {
+	if os.Getenv(insideConsole) != "" {
+		return
+	}
+	code, err := runInConsole(append([]string{"as", "-console"}, args...))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "as:", err)
+		code = 1
+	}
+	os.Exit(int(code))
+}
+
+func runInConsole(args []string) (code uint32, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	if err := os.Setenv(insideConsole, "1"); err != nil {
+		return 0, err
+	}
+	us, them := [2]windows.Handle{}, [2]windows.Handle{} // input, output
+	if err := windows.CreatePipe(&them[0], &us[0], nil, 0); err != nil {
+		return 0, err
+	}
+	if err := windows.CreatePipe(&us[1], &them[1], nil, 0); err != nil {
+		return 0, err
+	}
+	var console windows.Handle
+	if err := windows.CreatePseudoConsole(windows.Coord{X: 80, Y: 25}, them[0], them[1], 0, &console); err != nil {
+		return 0, err
+	}
+	list, err := windows.NewProcThreadAttributeList(1)
+	if err != nil {
+		return 0, err
+	}
+	defer list.Delete()
+	// The attribute's value is the handle itself.
+	if err := list.Update(windows.PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, *(*unsafe.Pointer)(unsafe.Pointer(&console)), unsafe.Sizeof(console)); err != nil {
+		return 0, err
+	}
+	start := windows.StartupInfoEx{ProcThreadAttributeList: list.List()}
+	start.Cb = uint32(unsafe.Sizeof(start))
+	path, err := windows.UTF16PtrFromString(self)
+	if err != nil {
+		return 0, err
+	}
+	line, err := windows.UTF16PtrFromString(windows.ComposeCommandLine(args))
+	if err != nil {
+		return 0, err
+	}
+	var p windows.ProcessInformation
+	if err := windows.CreateProcess(path, line, nil, nil, false, windows.EXTENDED_STARTUPINFO_PRESENT, nil, nil, &start.StartupInfo, &p); err != nil {
+		return 0, err
+	}
+	go func() { // or the console stops
+		b := make([]byte, 4096)
+		for n := uint32(0); windows.ReadFile(us[1], b, &n, nil) == nil; {
+		}
+	}()
+	if _, err := windows.WaitForSingleObject(p.Process, windows.INFINITE); err != nil {
+		return 0, err
+	}
+	return code, windows.GetExitCodeProcess(p.Process, &code)
+}
+
+// pressKeys presses Ctrl-C in this process's own console, for all its processes, once for
+// each line of NAME.keys. Without such a console it returns false. (Wine 8 does not know
+// Ctrl-Break here, and closing such a console ends its processes without a word.)
+func pressKeys(name string) bool {
+	if os.Getenv(insideConsole) == "" {
+		return false
+	}
+	for done := 0; ; time.Sleep(10 * time.Millisecond) {
+		b, _ := os.ReadFile(name + ".keys") // there may be none yet
+		for ; done < bytes.Count(b, []byte("\n")); done++ {
+			if err := windows.GenerateConsoleCtrlEvent(windows.CTRL_C_EVENT, 0); err != nil {
+				fmt.Fprintln(os.Stderr, "as:", err)
+			}
+		}
+	}
+}
