@@ -59,7 +59,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if len(command) == 0 {
 		return usagef("no command after --, as in: exactauth exec -- python3 invoices.py")
 	}
-	path, err := findCommand(command[0])
+	path, err := findCommand(command[0], command[1:]...)
 	if err != nil {
 		return err
 	}

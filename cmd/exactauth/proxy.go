@@ -84,7 +84,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	var path string
 	var err error
 	if len(command) > 0 {
-		if path, err = findCommand(command[0]); err != nil {
+		if path, err = findCommand(command[0], command[1:]...); err != nil {
 			return err
 		}
 	}

@@ -43,14 +43,15 @@ func withCommand(work func(ctx context.Context, command []string) error) func(*c
 	}
 }
 
-// findCommand finds a program as a shell does. The error is a *commandError.
-func findCommand(name string) (path string, err error) {
+// findCommand finds a program as a shell does, and checks that it can be given its
+// arguments. The error is a *commandError.
+func findCommand(name string, args ...string) (path string, err error) {
 	path, err = exec.LookPath(name)
 	switch {
 	case err == nil:
-		return path, nil
+		return path, checkArguments(path, args)
 	case errors.Is(err, exec.ErrDot):
-		return "", &hinted{&commandError{exitNotFound, fmt.Errorf("%s: found only in the current directory", name)}, "name it with its directory: " + filepath.Join(".", name)}
+		return "", &hinted{&commandError{exitNotFound, fmt.Errorf("%s: found only in the current directory", name)}, "name it with its directory: " + "." + string(filepath.Separator) + name}
 	case errors.Is(err, fs.ErrPermission):
 		return "", &commandError{exitNotExecutable, fmt.Errorf("%s: cannot be executed", name)}
 	}
@@ -78,6 +79,7 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 	cmd := exec.Command(path)
 	cmd.Args = args
 	cmd.Env = env
+	quoteBatch(cmd)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
 
 	signals := make(chan os.Signal, 8)
@@ -89,6 +91,7 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 	if err := cmd.Start(); err != nil {
 		return cannotStart(args[0], err)
 	}
+	defer tie(cmd.Process)()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for {

@@ -313,7 +313,7 @@ func (a *app) inSandbox(ctx context.Context, b *sandbox, command []string) error
 		env = append(env, "SSL_CERT_FILE="+b.caFile, "NODE_EXTRA_CA_CERTS="+b.caFile)
 	}
 	// Where no exactauth is installed, "exactauth" is this program.
-	path, err := findCommand(command[0])
+	path, err := findCommand(command[0], command[1:]...)
 	if self, selfErr := os.Executable(); selfErr == nil && strings.TrimSuffix(filepath.Base(self), ".exe") == "exactauth" {
 		env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(self))
 		if err != nil && command[0] == "exactauth" {

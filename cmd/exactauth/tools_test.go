@@ -285,7 +285,7 @@ func asMain() {
 func stubbornMain() {
 	interrupts := make(chan os.Signal, 2)
 	signal.Notify(interrupts, os.Interrupt)
-	fmt.Println("ready")
+	fmt.Println("ready", os.Getpid())
 	<-interrupts
 	fmt.Println("interrupted")
 	<-interrupts

@@ -123,6 +123,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"exits":         cmdExits,
 	"poll":          cmdPoll,
 	"signal":        cmdSignal,
+	"gone":          cmdGone,
 	"ended":         cmdEnded,
 	"ended-within":  cmdEndedWithin,
 	"type":          cmdType,
@@ -530,6 +531,21 @@ func cmdEndedWithin(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has not ended within %s", args[0], d)
+}
+
+// cmdGone: gone FILE waits, on Windows, until the process whose id the file ends with is
+// no more.
+func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
+	_, id, _ := strings.Cut(strings.TrimSpace(ts.ReadFile(args[0])), " ")
+	pid, err := strconv.Atoi(id)
+	ts.Check(err)
+	pollUntil(ts, func() error {
+		p, err := os.FindProcess(pid)
+		if err != nil {
+			return nil
+		}
+		return errors.Join(fmt.Errorf("process %d runs", pid), p.Release())
+	})
 }
 
 // cmdType: type NAME FILE writes the file's text to the standard input of what

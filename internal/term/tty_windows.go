@@ -3,6 +3,8 @@ package term
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -28,8 +30,42 @@ func splitWords(command string) ([]string, error) { return windows.DecomposeComm
 
 // leaveSession makes cmd start without our console, whose Ctrl-C would end it.
 func leaveSession(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
+	QuoteBatch(cmd)
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.CreationFlags = windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP
 }
+
+// IsBatch reports whether Windows runs the file by cmd.exe. Windows drops dots and blanks
+// at the end of a name.
+func IsBatch(path string) bool {
+	ext := strings.ToLower(filepath.Ext(strings.TrimRight(path, ". ")))
+	return ext == ".bat" || ext == ".cmd"
+}
+
+// QuoteBatch makes cmd, if it is a batch file, pass its arguments whole: cmd.exe reads the
+// command line once more and takes & and | in it for its own (CVE-2024-24576), which
+// os/exec leaves to its callers. There is no quoting that is sure for %, " and line breaks.
+func QuoteBatch(cmd *exec.Cmd) {
+	system, err := windows.GetSystemDirectory()
+	if err != nil || !IsBatch(cmd.Path) {
+		return
+	}
+	line := `cmd /d /e:on /v:off /s /c ""` + cmd.Path + `"`
+	for _, arg := range cmd.Args[1:] {
+		end := strings.TrimRight(arg, `\`)
+		if arg == "" || end != arg || strings.Trim(arg, batchSafe) != "" {
+			arg = `"` + arg + arg[len(end):] + `"` // programs take a backslash before a quote for its escape
+		}
+		line += " " + arg
+	}
+	cmd.Path = filepath.Join(system, "cmd.exe")
+	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: line + `"`}
+}
+
+// batchSafe are the characters that a batch file gets as they are without quotes.
+const batchSafe = `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789#$*+-./:?@\_`
 
 func inForeground(*os.File) bool { return true }
 
