@@ -87,7 +87,8 @@ func (k *Key) Copying(system string) string {
 	case k.how != "keyring":
 		return "copy that file to another disk or into a password manager"
 	case system == "darwin":
-		return "security find-generic-password -s " + keyringService + " -a " + keyringUser + " -w"
+		// The library stores text with its own prefix there, since the keychain would return some of it as hexadecimal digits.
+		return "security find-generic-password -s " + keyringService + " -a " + keyringUser + " -w | sed 's/^go-keyring-base64://' | base64 --decode"
 	case system == "windows":
 		return `Windows does not show it; "exactauth setup --seal age:FILE" makes one that can be copied`
 	}

@@ -3,7 +3,13 @@ package seal
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"testing"
+	"unicode/utf16"
 
 	"filippo.io/age"
 )
@@ -109,5 +115,47 @@ func BenchmarkOpen(b *testing.B) {
 		if _, err := key.unseal("a", sealed); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestKeyFilesOfWindows reads key files as age-keygen's output becomes there.
+func TestKeyFilesOfWindows(t *testing.T) {
+	i, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "# public key: " + i.Recipient().String() + "\r\n" + i.String() + "\r\n"
+	wide := []byte("\xff\xfe")
+	for _, u := range utf16.Encode([]rune(text)) {
+		wide = append(wide, byte(u), byte(u>>8))
+	}
+	for name, b := range map[string][]byte{"CRLF": []byte(text), "byte order mark": []byte("\ufeff" + text), "UTF-16": wide} {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := File(path).open(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCopyingOnMacOS runs the command that macOS's users are shown, with a security(1) that prints what the real one
+// returns of an item of go-keyring's.
+func TestCopyingOnMacOS(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("it is for a shell")
+	}
+	const text = "# a comment\nAGE-SECRET-KEY-1\n"
+	dir := t.TempDir()
+	fake := "#!/bin/sh\n[ \"$*\" = 'find-generic-password -s " + keyringService + " -a " + keyringUser + " -w' ] && echo go-keyring-base64:" +
+		base64.StdEncoding.EncodeToString([]byte(text)) + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "security"), []byte(fake), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", (&Key{how: "keyring"}).Copying("darwin"))
+	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != text {
+		t.Errorf("%v: %q", err, out)
 	}
 }
