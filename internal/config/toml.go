@@ -27,6 +27,9 @@ type span struct{ from, to int }
 func parse(text []byte) (*Config, error) {
 	c := &Config{Profiles: map[string]Values{}, text: text, spans: map[string]span{}}
 	var p unstable.Parser
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("it is in UTF-16, as PowerShell 5.1 writes it: save it as UTF-8")
+	}
 	if bytes.HasPrefix(text, []byte(byteOrderMark)) { // as Notepad writes it; blanks keep the places of all that follows
 		text = append([]byte("   "), text[len(byteOrderMark):]...)
 	}
