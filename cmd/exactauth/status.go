@@ -150,10 +150,10 @@ func (a *app) statusOf(ctx context.Context, conf *config.Config, name string) (p
 }
 
 func (a *app) statusText(all []profileStatus) string {
-	text := ""
+	var text strings.Builder
 	for i, s := range all {
 		if i > 0 {
-			text += "\n"
+			text.WriteByte('\n')
 		}
 		head := s.Profile
 		if s.Default {
@@ -189,9 +189,9 @@ func (a *app) statusText(all []profileStatus) string {
 		if s.Problem != "" && !errors.Is(s.err, exactauth.ErrNotSignedIn) { // which the state says
 			t.Add("  Problem", s.Problem)
 		}
-		text += fmt.Sprintf("%s: %s\n%s", head, state, t)
+		fmt.Fprintf(&text, "%s: %s\n%s", head, state, t)
 	}
-	return text
+	return text.String()
 }
 
 // since formats the time of a sign-in. Two sources (vectel.nl, Exact's document about AEC)

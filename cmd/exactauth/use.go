@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,11 +117,7 @@ func (a *app) profilesCmd() *cobra.Command {
 				}
 				return a.PrintJSON(map[string]any{"profiles": names, "default": conf.Default})
 			}
-			text := ""
-			for _, name := range names {
-				text += name + "\n"
-			}
-			return a.Print(text)
+			return a.Print(strings.Join(append(names, ""), "\n"))
 		}),
 	}
 }
