@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -15,8 +16,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/oauth2"
 
 	"github.com/exactauth/exactauth/internal/exactapi"
 	"github.com/exactauth/exactauth/internal/fault"
@@ -75,111 +74,77 @@ const maxAnswer = 1 << 20
 
 // exchange redeems an authorization code. A code works once, so it is sent once.
 func (c *Client) exchange(ctx context.Context, secret, code fault.Secret) answer {
-	return c.ask(ctx, secret, func(ctx context.Context, conf *oauth2.Config) (*oauth2.Token, error) {
-		return conf.Exchange(ctx, code.Reveal())
-	})
+	return c.ask(ctx, secret, url.Values{"grant_type": {"authorization_code"}, "code": {code.Reveal()}, "redirect_uri": {c.Profile.RedirectURI}})
 }
 
 // renew sends a refresh token, once.
 func (c *Client) renew(ctx context.Context, secret, refresh fault.Secret) answer {
-	return c.ask(ctx, secret, func(ctx context.Context, conf *oauth2.Config) (*oauth2.Token, error) {
-		return conf.TokenSource(ctx, &oauth2.Token{RefreshToken: refresh.Reveal()}).Token()
-	})
+	return c.ask(ctx, secret, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-func (c *Client) ask(ctx context.Context, secret fault.Secret, send func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (a answer) {
-	conf := &oauth2.Config{
-		ClientID:     c.Profile.ClientID,
-		ClientSecret: secret.Reveal(),
-		RedirectURL:  c.Profile.RedirectURI,
-		Endpoint: oauth2.Endpoint{
-			TokenURL: c.Profile.BaseURL + "/api/oauth2/token",
-			// Detection would follow any failure by a second request that spends
-			// the same token again.
-			AuthStyle: oauth2.AuthStyleInParams,
-		},
-	}
-	client := c.http()
-	// The server may close an idle connection just as the request is sent, and then it is
-	// unknown whether the server received the request. So each has a connection of its own.
-	seen := &capture{next: network.Alone(client.Transport), now: c.now}
-	client.Transport = seen
-
+// ask sends a request once. golang.org/x/oauth2 would return neither what an answer that
+// it does not accept says, nor whether there was a connection, nor the time of the last byte.
+func (c *Client) ask(ctx context.Context, secret fault.Secret, form url.Values) (a answer) {
+	form.Set("client_id", c.Profile.ClientID)
+	form.Set("client_secret", secret.Reveal())
+	address := c.Profile.BaseURL + "/api/oauth2/token"
+	var connected atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodPost, address, strings.NewReader(form.Encode()))
 	a.sentAt = c.now()
-	token, err := send(context.WithValue(ctx, oauth2.HTTPClient, client), conf)
-	a.repliedAt = seen.repliedAt
+	var resp *http.Response
+	if err == nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		// The server may close an idle connection just as the request is sent, and then it is
+		// unknown whether the server received the request. So each has a connection of its own.
+		client := c.http()
+		client.Transport = network.Alone(client.Transport)
+		resp, err = client.Do(req)
+	}
+	var body []byte
+	if err == nil {
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		resp.Body.Close()
+		body = bytes.TrimPrefix(body, []byte(byteOrderMark))
+		a.repliedAt = c.now()
+		a.serverDate, _ = http.ParseTime(resp.Header.Get("Date"))
+		a.retryAfter = fault.RetryAfter(resp.Header.Get("Retry-After"), c.now())
+		if reason := exactapi.Reason(resp); reason != "" { // it may be in the status line
+			resp.Header.Set("Reason", reason)
+		}
+	}
 	if a.repliedAt.Before(a.sentAt) { // no reply, or a clock that was set back meanwhile
 		a.repliedAt = a.sentAt
 	}
-	a.serverDate, _ = http.ParseTime(seen.header.Get("Date"))
-	a.retryAfter = fault.RetryAfter(seen.header.Get("Retry-After"), c.now())
-
-	found := scan(seen.body)
+	found := scan(body)
+	status := 0
 	switch {
-	case err == nil && record.IsToken(token.AccessToken):
-		a.outcome, a.access = granted, fault.NewSecret(token.AccessToken)
-		if refresh := cmp.Or(found.refresh, token.RefreshToken); record.IsToken(refresh) {
-			a.refresh = fault.NewSecret(refresh)
-		}
-		a.life = time.Duration(token.ExpiresIn) * time.Second
-	case seen.status == 0:
+	case resp == nil, err != nil && (found.form || found.refresh == ""): // of a form, the last field may be cut
 		a.outcome = unanswered
-		if !seen.connected.Load() {
+		if !connected.Load() {
 			a.outcome = notSent
 		}
 		a.err = network.Explain(err)
 	default:
-		a.outcome, a.err = classify(seen.status, seen.header, seen.body, found)
+		status = resp.StatusCode
+		a.outcome, a.err = classify(status, resp.Header, body, found)
 		// "A failed one may still carry a new refresh token"
 		// (picqer/exact-php-client#559).
 		a.refresh = fault.NewSecret(found.refresh)
 		if a.outcome == granted {
 			a.access, a.life = fault.NewSecret(found.access), time.Duration(found.life)*time.Second
+			if a.refresh.IsZero() && !found.odd { // RFC 6749, section 6: the old one stays
+				a.refresh = fault.NewSecret(form.Get("refresh_token"))
+			}
 		}
 	}
 	if a.life <= 0 {
 		a.life = exactLife
 	}
 	a.life = min(a.life, record.MaxLife)
-	c.log().Debug("asked the token endpoint", "url", conf.Endpoint.TokenURL, "outcome", a.outcome.String(),
-		slog.Int("status", seen.status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
+	c.log().Debug("asked the token endpoint", "url", address, "outcome", a.outcome.String(),
+		slog.Int("status", status), slog.Duration("took", a.repliedAt.Sub(a.sentAt)))
 	return a
-}
-
-// capture keeps what x/oauth2 does not return: whether there was a connection, the
-// headers, the whole body, and the moment of its last byte.
-type capture struct {
-	next http.RoundTripper
-	now  func() time.Time
-
-	connected atomic.Bool
-	status    int // 0 if no complete answer came
-	header    http.Header
-	body      []byte
-	repliedAt time.Time
-}
-
-func (r *capture) RoundTrip(req *http.Request) (*http.Response, error) {
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { r.connected.Store(true) }}
-	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
-	resp, err := r.next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	r.body = bytes.TrimPrefix(r.body, []byte(byteOrderMark))
-	resp.Body.Close()
-	r.repliedAt = r.now()
-	r.header = resp.Header
-	if reason := exactapi.Reason(resp); reason != "" { // it may be in the status line
-		r.header.Set("Reason", reason)
-	}
-	if err != nil && scanObject(r.body).refresh == "" { // of a form, the last field may be cut
-		return nil, err
-	}
-	r.status = resp.StatusCode
-	resp.Body = io.NopCloser(bytes.NewReader(r.body))
-	return resp, nil
 }
 
 const byteOrderMark = "\ufeff"
@@ -190,9 +155,11 @@ type reply struct {
 	life            int
 	code, text      string // error and error_description, or their counterparts in Exact's other forms
 	object          bool   // the answer began as a JSON object, or is a form
-	failed          bool   // it has an error
-	gateway         bool   // it is a fault of the gateway in front of Exact
-	odd             bool   // it had a token that is none, and is left out
+	form            bool
+	whole           bool // it was read to its end
+	failed          bool // it has an error
+	gateway         bool // it is a fault of the gateway in front of Exact
+	odd             bool // it had a token that is none, and is left out
 }
 
 // scan reads an answer, a JSON object or a form, whatever its Content-Type says.
@@ -205,7 +172,7 @@ func scan(body []byte) reply {
 	if err != nil || !form.Has("access_token") && !form.Has("refresh_token") && !form.Has("error") {
 		return reply{}
 	}
-	f := reply{object: true}
+	f := reply{object: true, form: true, whole: true}
 	for name, values := range form {
 		if len(values) > 1 {
 			return reply{}
@@ -235,6 +202,10 @@ func scanObject(body []byte) (f reply) {
 		}
 		f.set(key, value)
 	}
+	if _, err := dec.Token(); err == nil {
+		_, err = dec.Token()
+		f.whole = err == io.EOF
+	}
 	return f
 }
 
@@ -251,11 +222,11 @@ func (f *reply) set(key json.Token, value any) {
 	case "refresh_token":
 		f.refresh = f.token(text)
 	case "expires_in": // a string at Exact (Exact KB, OAuth step 3), a number by RFC 6749
-		if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && n < 1<<31 {
-			f.life = int(n)
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && !math.IsInf(n, 1) {
+			f.life = int(min(n, math.MaxInt32))
 		}
 	case "error":
-		f.failed, f.code = text != "" || object != nil, cmp.Or(text, scalar(object["code"]))
+		f.failed, f.code = value != nil && value != "", cmp.Or(text, scalar(object["code"]))
 		message, _ := object["message"].(map[string]any)
 		f.text = cmp.Or(scalar(object["message"]), scalar(message["value"]), f.text)
 	case "error_description", "message":
@@ -284,10 +255,9 @@ func scalar(value any) string {
 	return ""
 }
 
-// classify judges an answer that x/oauth2 did not accept: by its text first and its
-// status second, since Exact has changed its statuses over the years and not its texts.
-// Exact names the cause in the header Reason, too (picqer/exact-php-client#451,
-// websmurf/laravel-exact-online#31).
+// classify judges an answer: by its text first and its status second, since Exact has
+// changed its statuses over the years and not its texts. Exact names the cause in the
+// header Reason, too (picqer/exact-php-client#451, websmurf/laravel-exact-online#31).
 func classify(status int, header http.Header, body []byte, f reply) (outcome, error) {
 	reason := header.Get("Reason")
 	why := func(kind string) error {
@@ -309,8 +279,8 @@ func classify(status int, header http.Header, body []byte, f reply) (outcome, er
 	stranger := network.Stranger(status, header, body)
 	has := func(words string) bool { return strings.Contains(strings.ToLower(reason+"\n"+f.text), words) }
 	switch {
-	case f.access != "" && f.refresh != "" && !f.failed && status/100 == 2:
-		return granted, nil // only its end, or its expires_in, was unreadable
+	case f.access != "" && (f.refresh != "" || f.whole) && !f.failed && status/100 == 2:
+		return granted, nil
 	case has("not expired"):
 		return tooEarly, why("")
 	case has("old refresh token"):
