@@ -1,12 +1,16 @@
 package main
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 )
 
 // licences fails if a module that is linked has no licence file.
 func TestLicences(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("there is no go command here")
+	}
 	text, err := licences()
 	if err != nil {
 		t.Fatal(err)
