@@ -75,6 +75,8 @@ type Cluster struct {
 	guard   *exec.Cmd
 	unguard io.Closer // has the guard stop the server and end
 	ended   Mode      // empty while the server runs
+	others  []func()  // end programs in front of it
+	far     *far      // nil if this process runs it
 }
 
 // Role is a name to sign in with, and its password.
@@ -129,10 +131,16 @@ func available(below string) (p program, err error) {
 	return p, nil
 }
 
+// Available returns [ErrUnavailable] where [New] would.
+func Available() error {
+	_, err := available(debian)
+	return err
+}
+
 // Need skips the test where [Start] would.
 func Need(tb testing.TB) {
 	tb.Helper()
-	if _, err := available(debian); err != nil {
+	if _, err := available(debian); err != nil && server() == "" {
 		unavailable(tb, "postgres", err)
 	}
 }
@@ -167,6 +175,11 @@ func (c *Cluster) endWith(tb testing.TB, err error) *Cluster {
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("PostgreSQL's log at port %s:\n%s", c.port, c.log())
+			bouncers, _ := filepath.Glob(c.path("pgbouncer-*/log"))
+			for _, log := range bouncers {
+				said, _ := os.ReadFile(log)
+				tb.Logf("PgBouncer's log:\n%s", said)
+			}
 		}
 		if err := c.Close(); err != nil {
 			tb.Error(err)
@@ -179,12 +192,24 @@ func (c *Cluster) endWith(tb testing.TB, err error) *Cluster {
 // ends with the test.
 func (c *Cluster) Standby(tb testing.TB) *Cluster {
 	tb.Helper()
-	s, err := create("", &Cluster{program: c.program, Password: c.Password, ended: Fast}, c, nil)
+	s, err := c.standby()
 	return s.endWith(tb, err)
 }
 
+func (c *Cluster) standby() (*Cluster, error) {
+	if c.far != nil {
+		return c.far.cluster("standby")
+	}
+	return create("", &Cluster{program: c.program, Password: c.Password, ended: Fast}, c, nil)
+}
+
 // Promote makes a standby a server of its own, and returns once it takes writes.
-func (c *Cluster) Promote() error { return c.control("promote") }
+func (c *Cluster) Promote() error {
+	if c.far != nil {
+		return c.far.do(order{Verb: "promote"})
+	}
+	return c.control("promote")
+}
 
 // Check fails the test if an act on a cluster failed.
 func Check(tb testing.TB, err error) {
@@ -198,6 +223,9 @@ func Check(tb testing.TB, err error) {
 // new directory in dir, or in [os.TempDir] if dir is empty. settings are lines of
 // postgresql.conf. The caller must call [Cluster.Close].
 func New(dir string, settings ...string) (*Cluster, error) {
+	if server() != "" && dir == "" && len(settings) == 0 {
+		return newFar(server())
+	}
 	program, err := available(debian)
 	if err != nil {
 		return nil, err
@@ -267,6 +295,7 @@ func certify(certFile, keyFile string) error {
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	return errors.Join(err,
 		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), 0o644),
+		os.Chmod(certFile, 0o644), // whatever the umask: the server's account reads it
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
 }
 
@@ -316,6 +345,9 @@ func (c *Cluster) control(args ...string) error {
 // Start starts the cluster again after [Cluster.Stop], at the same port and with the same
 // data, and returns once it answers.
 func (c *Cluster) Start() error {
+	if c.far != nil {
+		return c.far.do(order{Verb: "start"})
+	}
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := c.control("--log", c.path("log"), "start")
 		if err == nil {
@@ -331,6 +363,9 @@ func (c *Cluster) Start() error {
 
 // Stop ends the cluster and returns once its main process is gone.
 func (c *Cluster) Stop(mode Mode) error {
+	if c.far != nil {
+		return c.far.do(order{Verb: "stop", Mode: mode})
+	}
 	c.ended = mode
 	if mode != Crash {
 		return c.control("--mode", string(mode), "stop")
@@ -351,6 +386,12 @@ func (c *Cluster) Stop(mode Mode) error {
 // Close ends the cluster for good. It leaves nothing behind: no process, no file, no shared
 // memory.
 func (c *Cluster) Close() (err error) {
+	if c.far != nil {
+		return errors.Join(c.far.do(order{Verb: "close"}), c.far.remove())
+	}
+	for _, end := range c.others {
+		end()
+	}
 	if c.ended == Crash { // only a server that ends in order frees what a killed one has left
 		err = c.Start()
 	}
@@ -376,7 +417,12 @@ func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 // CAFile is the certificate to trust for sslmode=verify-full. The server's is for the
 // address 127.0.0.1, not for "localhost", so that a test can try a wrong name. It is beside
 // the server's directory, because another user than the test's may own that one.
-func (c *Cluster) CAFile() string { return c.Dir + ".crt" }
+func (c *Cluster) CAFile() string {
+	if c.far != nil {
+		return c.far.ca
+	}
+	return c.Dir + ".crt"
+}
 
 // log is what the server has written to its log so far.
 func (c *Cluster) log() string {

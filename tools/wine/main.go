@@ -22,12 +22,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -41,6 +44,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/exactauth/exactauth/tools/pgtest"
 )
 
 const (
@@ -52,6 +57,8 @@ const (
 
 	// mostProcesses ends everything: two versions of Wine in one prefix have once started processes without end.
 	mostProcesses = 400
+
+	mostSkipped = 15 // scripts
 )
 
 //go:embed stub/bcryptprimitives.c
@@ -131,6 +138,11 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	case o.torture > 0:
 		return w.tortured(ctx)
 	}
+	stop, err := w.servePostgres()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	if o.run == "" {
 		if err := w.testPackages(ctx); err != nil {
 			return err
@@ -158,6 +170,7 @@ type wine struct {
 	options
 	dir, prefix string
 	overlay     string
+	postgres    string // where tests ask for a PostgreSQL
 
 	mu      sync.Mutex
 	results []result
@@ -167,14 +180,40 @@ type wine struct {
 type result struct {
 	name, outcome string // PASS, FAIL or SKIP
 	why           string // for SKIP
+	inPart        bool   // it stopped before its end
 }
 
 // environ is the environment of Windows programs. Wine opens windows where there is a display.
 func (w *wine) environ() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "DISPLAY=") || strings.HasPrefix(v, "WAYLAND_DISPLAY=") || strings.HasPrefix(v, "EXACTAUTH_") && !strings.HasPrefix(v, "EXACTAUTH_TEST_")
+		return strings.HasPrefix(v, "DISPLAY=") || strings.HasPrefix(v, "WAYLAND_DISPLAY=") || strings.HasPrefix(v, "EXACTAUTH_")
 	})
-	return append(env, "WINEPREFIX="+w.prefix, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=")
+	// Of what the tests may require, PostgreSQL is here, on the Linux side.
+	required := slices.DeleteFunc(strings.Split(os.Getenv("EXACTAUTH_TEST_REQUIRE"), ","), func(name string) bool {
+		return name != "postgres" && name != "pgbouncer"
+	})
+	return append(env, "WINEPREFIX="+w.prefix, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=",
+		"EXACTAUTH_TEST_REQUIRE="+strings.Join(required, ","), pgtest.ServerVariable+"="+w.postgres)
+}
+
+// servePostgres runs PostgreSQL for the tests, for which Wine has none.
+func (w *wine) servePostgres() (stop func() error, err error) {
+	if err := pgtest.Available(); err != nil {
+		fmt.Println(err)
+		return func() error { return nil }, nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	path := "/" + rand.Text() // other users of this machine do not know it
+	clusters := &pgtest.Server{}
+	mux := http.NewServeMux()
+	mux.Handle(path, clusters)
+	server := &http.Server{Handler: mux}
+	go server.Serve(l)
+	w.postgres = "http://" + l.Addr().String() + path
+	return func() error { return errors.Join(server.Close(), clusters.Close()) }, nil
 }
 
 // begin makes the prefix, with what this Wine lacks: ProcessPrng, which every Go program needs, and a way to delete
@@ -404,11 +443,11 @@ func (w *wine) testPackages(ctx context.Context) error {
 		case "pass", "fail", "skip":
 			switch {
 			case e.Test == "" && e.Action == "fail" && !w.failedIn(name):
-				w.add(result{name, "FAIL", ""}, log.String()) // it does not build, say
+				w.add(result{name: name, outcome: "FAIL"}, log.String()) // it does not build, say
 			case e.Test == "" && e.Action != "skip":
 				fmt.Printf("%s %s (%.1f s)\n", strings.ToUpper(e.Action), name, e.Elapsed)
 			case e.Test != "" && !strings.Contains(e.Test, "/"):
-				w.add(result{name, strings.ToUpper(e.Action), lastLine(log.String())}, log.String()+w.logsBelow(logs, name))
+				w.add(result{name: name, outcome: strings.ToUpper(e.Action), why: lastLine(log.String())}, log.String()+w.logsBelow(logs, name))
 			}
 		}
 	}
@@ -485,6 +524,7 @@ func (w *wine) testScripts(ctx context.Context, wanted *regexp.Regexp) error {
 var (
 	outcome = regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestScripts/`)
 	skipped = regexp.MustCompile(`(?m)^\s+> (?:\[\S+\] )*skip (.*)$`)
+	stopped = regexp.MustCompile(`(?m)^\s+> \[\S+\] (?:\[\S+\] )*stop\b.*\n(?:\s*\n)*\s*(?:---|PASS)`)
 )
 
 func (w *wine) script(ctx context.Context, exe, name string) {
@@ -493,7 +533,7 @@ func (w *wine) script(ctx context.Context, exe, name string) {
 	}
 	f, err := os.CreateTemp(w.dir, "script-")
 	if err != nil {
-		w.add(result{name, "FAIL", ""}, err.Error())
+		w.add(result{name: name, outcome: "FAIL"}, err.Error())
 		return
 	}
 	defer os.Remove(f.Name())
@@ -510,6 +550,7 @@ func (w *wine) script(ctx context.Context, exe, name string) {
 	if m := skipped.FindSubmatch(b); m != nil {
 		r.why = string(m[1])
 	}
+	r.inPart = r.outcome == "PASS" && stopped.Match(b)
 	if err != nil && r.outcome != "FAIL" {
 		r.outcome = "FAIL"
 	}
@@ -540,6 +581,7 @@ func (w *wine) report(ctx context.Context) error {
 		}
 	}
 	counts, wrong, why := map[string]int{}, 0, map[string][]string{}
+	var inPart []string
 	slices.SortFunc(w.results, func(a, b result) int { return strings.Compare(a.name, b.name) })
 	for _, r := range w.results {
 		reason, is := known[r.name]
@@ -561,14 +603,23 @@ func (w *wine) report(ctx context.Context) error {
 		case r.outcome == "SKIP":
 			why[kind+"s skipped: "+r.why] = append(why[kind+"s skipped: "+r.why], r.name)
 		}
+		if r.inPart {
+			inPart = append(inPart, r.name)
+		}
 		counts[kind+" "+r.outcome]++
 	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Printf("%s (%d): %s\n", reason, len(why[reason]), strings.Join(why[reason], " "))
 	}
+	if len(inPart) > 0 {
+		fmt.Printf("scripts that stopped before their end (%d): %s\n", len(inPart), strings.Join(inPart, " "))
+	}
 	for _, kind := range []string{"test", "script"} {
 		fmt.Printf("%ss under Wine: %d passed, %d failed, %d known to fail, %d skipped\n",
 			kind, counts[kind+" PASS"], counts[kind+" FAIL"], counts[kind+" KNOWN"], counts[kind+" SKIP"])
+	}
+	if n := counts["script SKIP"]; n > mostSkipped {
+		return fmt.Errorf("%d scripts were skipped, and at most %d may be", n, mostSkipped)
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d results are not as they must be", wrong)
