@@ -31,7 +31,7 @@ func TestScriptsBehindTheFront(t *testing.T) {
 	}
 	var scripts []string
 	for _, topic := range []string{"token", "config", "environment", "profile", "status", "use", "directories", "first_use", "setup", "logout", "seal", "move", "signals",
-		"json", "quiet", "killed", "hangup", "together", "secret", "exec", "full_disk", "no_room"} {
+		"json", "quiet", "killed", "together", "secret", "exec", "full_disk", "no_room"} {
 		some, err := filepath.Glob(filepath.Join("testdata", "script", topic+"*.txtar"))
 		if err != nil {
 			t.Fatal(err)

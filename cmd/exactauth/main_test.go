@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -63,6 +64,50 @@ func scriptParams(t *testing.T, dir string) testscript.Params {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Deadline:            deadline,
+	}
+}
+
+// skipReasons are the words that a script may have behind "skip", and what they mean. Of a script that can be run in part
+// the other lines have a condition, [unix] say, or are behind a "stop".
+var skipReasons = map[string]string{
+	"terminal": "tests open terminals on Linux only",
+	"users":    "only root of Linux acts as other users",
+	"disk":     "only root of Linux mounts a small disk, or forbids each change of a file",
+	"keyring":  "the programs of a Secret Service are missing",
+	"windows":  "batch files and jobs are Windows' own",
+	"programs": "the script needs a POSIX shell, curl and jq",
+}
+
+var skipLine = regexp.MustCompile(`(?m)^(?:\[[^\]]+\] *)*skip\b(.*)$`)
+
+// unknownReasons returns the lines of a script that skip it for another reason.
+func unknownReasons(script string) (lines []string) {
+	for _, m := range skipLine.FindAllStringSubmatch(script, -1) {
+		if _, ok := skipReasons[strings.TrimSpace(m[1])]; !ok {
+			lines = append(lines, m[0])
+		}
+	}
+	return lines
+}
+
+func TestSkipReasons(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range unknownReasons(string(b)) {
+			t.Errorf("%s: %q: want one of skipReasons", file, line)
+		}
+	}
+	for _, line := range []string{"skip", "[windows] skip 'it is hard'", "[!linux] [!root] skip Windows"} {
+		if got := unknownReasons("exec true\n" + line + "\n[!linux] skip terminal\n"); len(got) != 1 || got[0] != line {
+			t.Errorf("%q is allowed: %q", line, got)
+		}
 	}
 }
 

@@ -486,7 +486,7 @@ func killedMain() {
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
-	timer := time.AfterFunc(rand.N(within), func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(rand.N(within), func() { _ = kill(cmd.Process) })
 	defer timer.Stop()
 	code, _ := exitOf(cmd.Wait())
 	os.Exit(code)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -16,7 +18,8 @@ import (
 
 // fetchMain is a client of the proxy: fetch [FLAG...] PATH sends a request to the proxy
 // that $EXACT_BASE_URL names, or the ready line in a file, and prints status and body.
-// For several requests at once it prints how often each status came.
+// For several requests at once it prints how often each status came. Without an address PATH is a whole one, of whatever
+// server.
 func fetchMain() {
 	if err := fetch(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fetch:", err)
@@ -33,6 +36,9 @@ func fetch(args []string) error {
 	bare := f.Bool("bare", false, "no secret in the path")
 	bearer := f.Bool("bearer", false, "the secret as Authorization")
 	n := f.Int("n", 1, "requests at once")
+	out := f.String("o", "", "write the body to this file")
+	headers := f.String("headers", "", "write the answer's header fields to this file")
+	here := f.String("here", "", "a name that leads to this machine, as by a hosts file; any certificate will do")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -53,6 +59,12 @@ func fetch(args []string) error {
 	if line.Socket != "" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", line.Socket)
+		}
+	}
+	if *here != "" {
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, strings.Replace(address, *here+":", "127.0.0.1:", 1))
 		}
 	}
 	client := &http.Client{Transport: transport}
@@ -76,11 +88,19 @@ func fetch(args []string) error {
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
+		if *headers != "" && err == nil {
+			var fields bytes.Buffer
+			_ = resp.Header.Write(&fields)
+			err = os.WriteFile(*headers, fields.Bytes(), 0o600)
+		}
 		return resp.Status, string(body), err
 	}
 	if *n == 1 {
 		status, body, err := one()
 		fmt.Println(status)
+		if *out != "" && err == nil {
+			return os.WriteFile(*out, []byte(body), 0o600)
+		}
 		fmt.Print(body)
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ import (
 // as many copies. Windows has no POSIX shell, so scripts find one here, with the tools that they use.
 func runTests(m *testing.M, commands map[string]func()) {
 	commands["sh"] = shMain
-	for _, name := range []string{"cat", "echo", "sleep", "true"} {
+	for _, name := range []string{"cat", "cp", "echo", "grep", "sed", "sleep", "true"} {
 		commands[name] = toolMain
 	}
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
@@ -183,6 +184,18 @@ func runTool(args []string, dir string, env []string, in io.Reader, out io.Write
 	case "mv":
 		if err := os.Rename(abs(args[0]), abs(args[1])); err != nil {
 			return fail(err)
+		}
+	case "cp": // -r FROM TO, of a directory
+		if err := os.CopyFS(abs(args[1]), os.DirFS(abs(args[0]))); err != nil {
+			return fail(err)
+		}
+	case "sort": // -u
+		b, err := input(args)
+		if err != nil {
+			return fail(err)
+		}
+		for _, line := range slices.Compact(slices.Sorted(strings.Lines(string(b)))) {
+			fmt.Fprint(out, line)
 		}
 	case "head":
 		b, err := input(args)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -307,10 +308,16 @@ func feed(in io.Writer, name string) {
 	}
 }
 
-// replaceSelf runs a command in place of this process.
+// replaceSelf runs a command in place of this process, or as its child where there is no such call.
 func replaceSelf(args []string) {
 	path, err := exec.LookPath(args[0])
-	if err == nil {
+	if err == nil && runtime.GOOS == "windows" {
+		cmd := exec.Command(path, args[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if code, ok := exitOf(cmd.Run()); ok {
+			os.Exit(code)
+		}
+	} else if err == nil {
 		err = syscall.Exec(path, args, os.Environ())
 	}
 	fmt.Fprintln(os.Stderr, err)

@@ -66,6 +66,7 @@ type world struct {
 	fileLeaks []string
 	unnamed   []string // requests; by eventsMu
 	snapshots map[string]map[string]string
+	held      map[string]func() // what "hold" has locked
 
 	eventsMu sync.Mutex
 	events   []exactsim.Event
@@ -137,6 +138,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"empty-file":    cmdEmptyFile,
 	"mode":          cmdMode,
 	"private":       cmdPrivate,
+	"open-up":       cmdOpenUp,
+	"shut":          cmdShut,
+	"capture":       cmdCapture,
 	"write":         cmdWrite,
 	"append":        cmdAppend,
 	"edit":          cmdEdit,
@@ -421,9 +425,10 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 || neg {
 		ts.Fatalf("usage: exits N CMD [ARG...]")
 	}
-	code, ok := exitOf(ts.Exec(args[1], args[2:]...))
+	err := ts.Exec(args[1], args[2:]...)
+	code, ok := exitOf(err)
 	if !ok {
-		ts.Fatalf("%s could not be run", args[1])
+		ts.Fatalf("%s could not be run: %v", args[1], err)
 	}
 	if !slices.Contains(strings.Split(args[0], "|"), strconv.Itoa(code)) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
@@ -483,7 +488,10 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	p, err := os.FindProcess(pid)
 	ts.Check(err)
 	send := func() error { return p.Signal(signals[args[1]]) }
-	if runtime.GOOS == "windows" && args[1] != "KILL" {
+	switch {
+	case args[1] == "KILL":
+		send = func() error { return kill(p) }
+	case runtime.GOOS == "windows":
 		send = func() error { return appendTo(ts.MkAbs(args[0]+".keys"), args[1]+"\n") }
 	}
 	ts.Check(send())
@@ -733,6 +741,40 @@ func cmdPrivate(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// cmdOpenUp: open-up read|change PATH... lets all users of this machine read these files and directories, or change
+// them.
+func cmdOpenUp(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || args[0] != "read" && args[0] != "change" {
+		ts.Fatalf("usage: open-up read|change PATH...")
+	}
+	for _, path := range args[1:] {
+		ts.Check(openUp(ts.MkAbs(path), args[0] == "change"))
+	}
+}
+
+// cmdShut: shut FILE opens a file as a virus scanner on Windows does, so that no other process can open it, until the
+// script is over.
+func cmdShut(ts *testscript.TestScript, neg bool, args []string) {
+	f, err := shut(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { f.Close() })
+}
+
+// cmdCapture: capture NAME FILE REGEXP sets a variable to what the first group of the expression matches in the file, or
+// to the whole match.
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: capture NAME FILE REGEXP")
+	}
+	what, err := regexp.Compile("(?m)" + args[2])
+	ts.Check(err)
+	found := what.FindStringSubmatch(ts.ReadFile(args[1]))
+	if found == nil {
+		ts.Fatalf("%s has no match for %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], found[len(found)-1])
+}
+
 // cmdWrite: write FILE TEXT, with \n, \t and \x as Go has them. The file is private.
 func cmdWrite(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
@@ -792,7 +834,7 @@ func cmdCancel(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if runtime.GOOS == "windows" {
 		cmdSignal(ts, false, []string{args[0], "KILL"})
-		cmdEnded(ts, false, []string{args[0], "1"})
+		cmdEnded(ts, false, []string{args[0], "137"})
 		return
 	}
 	cmdSignal(ts, false, []string{args[0], "INT"})
@@ -823,10 +865,15 @@ func cmdEmptyFile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdHold: hold FILE locks a file, as another process would, until the script is over.
+// cmdHold: hold FILE locks a file, as another process would, until the script is over; hold -end FILE lets go before.
 func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) == 2 && args[0] == "-end" {
+		w.held[args[1]]()
+		return
+	}
 	if len(args) != 1 {
-		ts.Fatalf("usage: hold FILE")
+		ts.Fatalf("usage: hold [-end] FILE")
 	}
 	path := ts.MkAbs(args[0])
 	root, err := os.OpenRoot(filepath.Dir(path))
@@ -834,5 +881,10 @@ func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
 	defer root.Close()
 	unlock, err := durable.Lock(context.Background(), root, filepath.Base(path))
 	ts.Check(err)
+	unlock = sync.OnceFunc(unlock)
 	ts.Defer(unlock)
+	if w.held == nil {
+		w.held = map[string]func(){}
+	}
+	w.held[args[0]] = unlock
 }
