@@ -103,7 +103,7 @@ var rules = []struct {
 			next := slices.ContainsFunc(w.requests, func(x *request) bool {
 				return x.used == q.refresh && w.usable(x.refresh) && slices.Contains(all, x.refresh)
 			})
-			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !refused && !next && !w.displaced(q) && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
+			return q.whole && w.usable(q.refresh) && !slices.Contains(all, q.refresh) && !refused && !next && !q.sender.unsaved() && !q.sender.dead && (!w.living[q.sender] || q.sender == p)
 		}), "it is in none")
 	}},
 	{ended, "a login is lost by an event that no program can prevent", func(w *world, p *process, _ *request) string {
@@ -125,9 +125,12 @@ var rules = []struct {
 			}
 		}
 		set := slices.ContainsFunc(w.machines, func(m *machine) bool { return m.stepped.After(q.Time) })
+		early := slices.ContainsFunc(w.records(p.m), func(r *record.Record) bool {
+			return r.Access.Reveal() == p.token && time.Now().Add(p.m.clock).Before(r.RequestedAt.Add(-life/24)) // the clock was set back, and shows it
+		})
 		late := time.Since(until)
 		return when(q.user != w.owner && w.known, "it is another user's") +
-			when(late > allowance+w.apart() && !set, "it ended %s ago", late)
+			when(late > allowance+w.apart() && (early || !set), "it ended %s ago", late)
 	}},
 	{ended, "a forced token is new, and one that must be good for a time is", func(w *world, p *process, _ *request) string {
 		q := w.brought(p.token)
@@ -237,18 +240,11 @@ func (w *world) moving() bool {
 	return w.moves && !w.moved && slices.ContainsFunc(w.records(), func(r *record.Record) bool { return r.MovedTo != "" })
 }
 
-// unsaved reports whether the store could not save what p had.
+// unsaved reports whether the store could not save what p had, nor the machine itself if the
+// store is shared.
 func (p *process) unsaved() bool {
 	var store *tokenstore.Error
-	return errors.As(p.err, &store) && store.Kind == tokenstore.Late
-}
-
-// displaced reports whether another user's sign-in took the place of q's before Exact had
-// said whose it was. A record has room for one that is not known.
-func (w *world) displaced(q *request) bool {
-	return q.exchange() && slices.ContainsFunc(w.requests, func(x *request) bool {
-		return x.exchange() && x.rotated() && x.user != q.user && x.Time.After(q.Time) && (x.sender == nil || !x.sender.taken())
-	})
+	return errors.As(p.err, &store) && store.Kind == tokenstore.Late && (store.Name == "spool" || p.w.shared == nil)
 }
 
 // brought returns the request whose answer had an access token, nil if there is none.
@@ -339,8 +335,6 @@ func (w *world) explain(p *process) (cause string, explained bool) {
 			return "the process or machine died between the server's act and the save", true
 		case w.living[q.sender]:
 			return onTheWay, true
-		case w.displaced(q):
-			return "another user signed in before Exact had said whose either sign-in was", true
 		default: // what arrived and is not saved breaks a rule of its own
 			return "the answer to a refresh or sign-in did not arrive, or the store could not save it", !q.whole || q.sender.unsaved()
 		}

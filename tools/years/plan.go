@@ -174,7 +174,11 @@ func draw(seed uint64, n int) *plan {
 		return &p.events[len(p.events)-1]
 	}
 	if p.moves = len(p.skews) > 1 && r.IntN(4) == 0; p.moves {
-		add(movesLogin, p.begin.Add(between(r, hour, 60*aDay)))
+		at := p.begin.Add(between(r, hour, 60*aDay))
+		add(movesLogin, at)
+		if r.IntN(2) == 0 { // and stands still between the two stores
+			p.events = append(p.events, event{kind: stalled, step: "store lock", at: at, lasts: hour / 6}, meanwhile(at, 0, hour/60))
+		}
 	}
 	use := func(h habit, from time.Time) {
 		e := add(calls, from)
@@ -213,12 +217,16 @@ func (p *plan) drawAccident(r *rand.Rand, e *event) {
 	}
 	a := accidents[i]
 	e.kind = a.kind
-	if e.kind == signsIn || e.kind == wrongAccount { // while scripts work
-		for _, after := range []time.Duration{-hour / 60, hour / 60} {
-			defer func(call event) { p.events = append(p.events, call) }(event{kind: calls, at: e.at.Add(after), machine: e.machine, n: 1, patience: hour / 60})
-		}
-		if r.IntN(4) == 0 { // and it is cut off once it is saved
-			defer func(cut event) { p.events = append(p.events, cut) }(event{kind: pick(r, crash, answerSpoilt), step: "ask", at: e.at, machine: e.machine, n: r.IntN(1 << 16)})
+	var more []event
+	defer func() { p.events = append(p.events, more...) }() // which may move e
+	switch e.kind {
+	case clockSet:
+		more = append(more, meanwhile(e.at, e.machine, -hour/60), meanwhile(e.at, e.machine, hour/60), meanwhile(e.at, e.machine, hour/3))
+	case signsIn, wrongAccount:
+		more = append(more, meanwhile(e.at, e.machine, -hour/60), meanwhile(e.at, e.machine, hour/60))
+		if r.IntN(4) == 0 { // it is cut off once it is saved, and a person tries again
+			more = append(more, event{kind: pick(r, crash, answerSpoilt), step: "ask", at: e.at, machine: e.machine, n: r.IntN(1 << 16)},
+				event{kind: pick(r, signsIn, wrongAccount), at: e.at.Add(between(r, hour/360, hour/30)), machine: r.IntN(len(p.skews))})
 		}
 	}
 	if a.steps != nil {
@@ -232,9 +240,14 @@ func (p *plan) drawAccident(r *rand.Rand, e *event) {
 		e.lasts *= pick(r, 1, time.Duration(-1))
 		if back := *e; len(p.skews) > 1 || r.IntN(2) == 0 {
 			back.at, back.lasts = e.at.Add(between(r, 0, 2*aDay)), -e.lasts
-			p.events = append(p.events, back)
+			more = append(more, back)
 		}
 	}
+}
+
+// meanwhile has a script work about that time.
+func meanwhile(at time.Time, machine int, after time.Duration) event {
+	return event{kind: calls, at: at.Add(after), machine: machine, n: 1, patience: hour / 60}
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
