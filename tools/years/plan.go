@@ -17,9 +17,9 @@ type plan struct {
 	seed   uint64
 	number int
 
-	lenient, tooEarlyFirst, older bool            // what the server is like
-	skews                         []time.Duration // of the machines' clocks
-	moves                         bool            // the login is in files at first, and moves to the shared store
+	lenient, tooEarlyFirst, older, undated bool            // what the server is like; undated: its answers have no Date
+	skews                                  []time.Duration // of the machines' clocks
+	moves                                  bool            // the login is in files at first, and moves to the shared store
 
 	begin, end time.Time
 	events     []event

@@ -169,6 +169,9 @@ func (w *world) serve(q *request, r *http.Request, body []byte, e event) *http.R
 		return nil
 	}
 	resp := rec.Result()
+	if w.undated {
+		resp.Header.Del("Date")
+	}
 	if q.Fault == exactsim.CutBody || q.Fault == exactsim.CutLate {
 		resp.Body = io.NopCloser(io.MultiReader(resp.Body, iotest.ErrReader(io.ErrUnexpectedEOF)))
 	}
