@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -18,6 +19,9 @@ const (
 	keyringService = "exactauth"
 	keyringUser    = "seal"
 )
+
+// noLogonSession is Windows' ERROR_NO_SUCH_LOGON_SESSION.
+const noLogonSession = syscall.Errno(1312)
 
 // keyringLimit bounds each call: a locked keyring waits for a person to type a
 // password, and a cron job has no person.
@@ -38,6 +42,8 @@ func Keyring(ready func() error) *Key {
 		case err == nil || errors.Is(err, keyring.ErrNotFound):
 		case errors.Is(ctx.Err(), context.DeadlineExceeded):
 			err = fmt.Errorf("the keyring did not answer in %s (locked, or no desktop session?); you may still be signed in", keyringLimit)
+		case errors.Is(err, noLogonSession):
+			err = errors.New("a service, or a task that runs without the user's password, has no Credential Manager: seal with a key file there (exactauth setup --seal age:FILE)")
 		case ctx.Err() == nil:
 			err = fmt.Errorf("the keyring says: %v; you may still be signed in", err)
 		}
