@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,6 +19,26 @@ import (
 )
 
 var errStop = errors.New("stop")
+
+// unreachable checks that other machines cannot reach the listener, so that no firewall
+// has to ask a person about it.
+func unreachable(t *testing.T, port string) {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		ip, ok := a.(*net.IPNet)
+		if !ok || ip.IP.IsLoopback() || ip.IP.To4() == nil {
+			continue
+		}
+		if c, err := net.DialTimeout("tcp", net.JoinHostPort(ip.IP.String(), port), 5*time.Second); err == nil {
+			c.Close()
+			t.Errorf("it listens on %s, too", ip.IP)
+		}
+	}
+}
 
 // The listener answers by the time Open returns. The address with the code redirects to
 // the last page, which comes after the code was redeemed.
@@ -36,6 +57,7 @@ func TestCallback(t *testing.T) {
 			if page, err := (callbacktest.Browser{}).Open(t, http.MethodGet, s.RedirectURI); err != nil || page.StatusCode != http.StatusNotFound {
 				t.Errorf("%v, %v", page.Response, err)
 			}
+			unreachable(t, s.Port)
 			redeemed := false
 			s.redeem = func() { redeemed = true }
 			page, err := callbacktest.Browser{}.Open(t, http.MethodGet, s.answer())

@@ -37,8 +37,8 @@ func listenError(addr string, err error) error {
 		}
 		return fault.New(ErrPort, "port %s of %s is in use by %s", port, host, holder)
 	case errors.Is(err, wsaForbidden):
-		return fault.New(ErrPort, "cannot listen on port %s: Windows has it in an excluded port range, as Hyper-V and WSL reserve them: "+
-			"netsh interface ipv4 show excludedportrange protocol=tcp", port)
+		return fault.New(ErrPort, "cannot listen on port %s: Windows has it in an excluded port range, as Hyper-V and WSL reserve them "+
+			"(netsh interface ipv4 show excludedportrange protocol=tcp), or a program holds it for itself alone", port)
 	case errors.Is(err, syscall.EACCES):
 		return fault.New(ErrPort, "cannot listen on port %s: this user may not listen on ports below 1024", port)
 	}
