@@ -80,13 +80,13 @@ func main() {
 		os.Exit(runOne(os.Args[2:]))
 	}
 	var o options
-	flag.StringVar(&o.packages, "packages", "", "run the tests of these `packages`, separated by blanks, and no scripts")
-	flag.StringVar(&o.run, "run", "", "run the scripts whose names match `regexp`, and no tests of packages")
+	flag.StringVar(&o.packages, "packages", "", "run the tests of these `packages`, separated by blanks, and no scripts but those of -run")
+	flag.StringVar(&o.run, "run", "", "run the scripts whose names match `regexp`, and no tests of packages but those of -packages")
 	flag.StringVar(&o.prefix, "prefix", "", "keep Wine's files in this `directory`, and use it again")
 	flag.IntVar(&o.torture, "torture", 0, "play this many `rounds` of tools/torture, and nothing else")
 	flag.BoolVar(&o.verbose, "v", false, "print the log of each script")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run this many scripts at once")
-	flag.DurationVar(&o.limit, "limit", 2*time.Minute, "end a script after this time")
+	flag.DurationVar(&o.limit, "limit", 4*time.Minute, "end a script after this time")
 	flag.DurationVar(&o.most, "timeout", 15*time.Minute, "end everything after this time")
 	flag.Parse()
 	syscall.Umask(0o077) // Wine makes access lists of modes, and a user's own directories are closed to others on Windows
@@ -143,12 +143,12 @@ func run(ctx context.Context, o options, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if o.run == "" {
+	if o.packages != "" || o.run == "" {
 		if err := w.testPackages(ctx); err != nil {
 			return err
 		}
 	}
-	if o.packages == "" {
+	if o.run != "" || o.packages == "" {
 		if err := w.testScripts(ctx, wanted); err != nil {
 			return err
 		}
@@ -406,7 +406,7 @@ func (w *wine) testPackages(ctx context.Context) error {
 	if w.packages != "" {
 		packages = strings.Fields(w.packages)
 	}
-	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-timeout=8m", "-overlay", w.overlay, "-skip", "^TestScripts",
+	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-short", "-timeout=8m", "-overlay", w.overlay, "-skip", "^TestScripts",
 		"-exec", self + " " + execWord}, packages...)
 	cmd := goCommand(ctx, args...)
 	cmd.Env = append(w.environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
@@ -522,9 +522,10 @@ func (w *wine) testScripts(ctx context.Context, wanted *regexp.Regexp) error {
 }
 
 var (
-	outcome = regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestScripts/`)
-	skipped = regexp.MustCompile(`(?m)^\s+> (?:\[\S+\] )*skip (.*)$`)
-	stopped = regexp.MustCompile(`(?m)^\s+> \[\S+\] (?:\[\S+\] )*stop\b.*\n(?:\s*\n)*\s*(?:---|PASS)`)
+	outcome    = regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestScripts/`)
+	failedLine = regexp.MustCompile(`(?m)^ +FAIL: testdata.*$`)
+	skipped    = regexp.MustCompile(`(?m)^\s+> (?:\[\S+\] )*skip (.*)$`)
+	stopped    = regexp.MustCompile(`(?m)^\s+> \[\S+\] (?:\[\S+\] )*stop\b.*\n(?:\s*\n)*\s*(?:---|PASS)`)
 )
 
 func (w *wine) script(ctx context.Context, exe, name string) {
@@ -564,6 +565,9 @@ func (w *wine) add(r result, log string) {
 	w.results = append(w.results, r)
 	if r.outcome != "FAIL" && !w.verbose {
 		return
+	}
+	if at := failedLine.FindStringIndex(log); at != nil && !w.verbose {
+		log = log[:at[1]] // the log of a database may follow
 	}
 	if lines := strings.Split(strings.TrimRight(log, "\n"), "\n"); !w.verbose && len(lines) > 60 {
 		log = "…\n" + strings.Join(lines[len(lines)-60:], "\n")
