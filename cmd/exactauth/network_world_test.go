@@ -49,7 +49,7 @@ func cmdOuterProxy(ts *testscript.TestScript, neg bool, args []string) {
 		if r.Method != http.MethodConnect || status != http.StatusOK {
 			return
 		}
-		client, _, err := http.NewResponseController(rw).Hijack()
+		client, sent, err := http.NewResponseController(rw).Hijack()
 		if err != nil {
 			return
 		}
@@ -60,7 +60,7 @@ func cmdOuterProxy(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		defer server.Close()
 		go func() {
-			io.Copy(server, client)
+			io.Copy(server, sent) // the client may be faster than Hijack
 			server.Close()
 		}()
 		io.Copy(client, server)
