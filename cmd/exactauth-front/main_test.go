@@ -236,3 +236,30 @@ func TestLiveToken(t *testing.T) {
 		})
 	}
 }
+
+// Each call of token allocates this often. The limit is a little above the count of
+// November 2026.
+func TestLiveTokenAllocations(t *testing.T) {
+	const most = 100
+	if runtime.GOOS != "linux" {
+		t.Skip("it was counted on Linux only")
+	}
+	dir := t.TempDir()
+	text := "default = \"acme\"\n\n[profiles.acme]\nbase_url = \"" + baseURL + "\"\nclient_id = \"" + clientID + "\"\n"
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, config.FileName), []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "acme"), []byte(stored()), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	env := func(name string) string {
+		return map[string]string{"EXACTAUTH_CONFIG_DIR": dir, "EXACTAUTH_STATE_DIR": dir}[name]
+	}
+	n := testing.AllocsPerRun(100, func() {
+		if _, ok := liveToken([]string{"token"}, env, func() time.Time { return noon.Add(time.Minute) }); !ok {
+			t.Fatal("no token")
+		}
+	})
+	if n > most {
+		t.Errorf("a call allocates %.0f times, more than %d", n, most)
+	} else {
+		t.Logf("a call allocates %.0f times", n)
+	}
+}

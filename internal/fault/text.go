@@ -29,6 +29,8 @@ func bounded(s string, limit int) string {
 func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
+		case r >= ' ' && r <= '~': // without a look at the tables of Unicode, which each start would read
+			return r
 		case unicode.IsSpace(r):
 			return ' '
 		case invisible(r):
