@@ -4,9 +4,10 @@
 // world and beside other programs that print a token. docs/performance.md shows the
 // results.
 //
-//	go run ./tools/bench                 one call at a time; some minutes
+//	go run ./tools/bench                 all of it
+//	go run ./tools/bench -calls          one call at a time; some minutes
 //	go run ./tools/bench -load           200 calls at once
-//	go run ./tools/bench -scale          up to 2,000 calls, 500 profiles, 100,000 files, records of 1 MB
+//	go run ./tools/bench -scale          up to 2,000 calls, 500 profiles, 100,000 files, records of 1 MB, 12,000 divisions, 24 machines
 //	go run ./tools/bench -peers build    with peers from the module proxy
 //
 // Everything runs on loopback and in one temporary directory. measure.c times whole
@@ -71,14 +72,15 @@ func main() {
 }
 
 func (b *bench) run() (err error) {
-	var load, scale bool
+	var calls, load, scale bool
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
-	flag.BoolVar(&load, "load", false, "measure many calls at once instead")
-	flag.BoolVar(&scale, "scale", false, "measure instead how the cost grows with processes, profiles, files and the record's size")
+	flag.BoolVar(&calls, "calls", false, "measure one call at a time, and only that")
+	flag.BoolVar(&load, "load", false, "measure many calls at once, and only that")
+	flag.BoolVar(&scale, "scale", false, "measure how the cost grows with what there is, and only that")
 	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (from the module proxy) or none")
 	flag.Parse()
-	if flag.NArg() > 0 || load && scale || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
+	if flag.NArg() > 0 || calls && load || calls && scale || load && scale || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -94,13 +96,21 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer b.world.close()
-	switch {
-	case load:
-		return b.load()
-	case scale:
+	everything := !calls && !load && !scale
+	if calls || everything {
+		if err := b.startup(); err != nil {
+			return err
+		}
+	}
+	if load || everything {
+		if err := b.load(); err != nil {
+			return err
+		}
+	}
+	if scale || everything {
 		return b.scale()
 	}
-	return b.startup()
+	return nil
 }
 
 // prepare compiles what measures and what is measured, and signs in.

@@ -7,7 +7,8 @@
 //	measure burst N OUT -- CMD [ARG...]
 //
 // turns runs each command once a round, one after the other, in another random order
-// each round. burst starts N processes of one command before it waits for any. Standard
+// each round. burst starts N processes of one command before it waits for any; with
+// MACHINES in the environment each has a state directory of its own there. Standard
 // output of the commands is appended to OUT; their standard input is empty. measure
 // prints a line for each run that is not a warm-up: the command's number, the time from
 // before vfork to wait4 in nanoseconds, user and system time in microseconds, peak memory
@@ -87,7 +88,12 @@ static void turns(int rounds, int warmups, char **commands[], int n) {
 static void burst(int n, char **command) {
 	pid_t pids[MOST];
 	int64_t began[MOST];
+	char *machines = getenv("MACHINES"), dir[4096];
 	for (int i = 0; i < n; i++) {
+		if (machines != NULL) {
+			snprintf(dir, sizeof dir, "%s/%d", machines, i);
+			setenv("EXACTAUTH_STATE_DIR", dir, 1);
+		}
 		began[i] = now();
 		pids[i] = start(command);
 	}

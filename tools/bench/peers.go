@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"filippo.io/age"
 )
 
 // peer is another program that prints a token.
@@ -38,6 +40,8 @@ func peers() []*peer {
 		{program: "oidc-token", shown: "`oidc-token` (C, its agent running)", fill: fillOIDCToken},
 		{program: "oauth2l", shown: "`oauth2l fetch`, cached", module: "github.com/google/oauth2l", fill: fillOAuth2l},
 		{program: "kubelogin", shown: "`kubelogin get-token`, cached", module: "github.com/int128/kubelogin", fill: fillKubelogin},
+		{program: "jq", shown: "`jq -r .access_token` on a file", fill: fillJQ},
+		{program: "age", shown: "`age -d` of a sealed token", module: "filippo.io/age/cmd/age", fill: fillAge},
 		{program: "gh", shown: "`gh auth token`, plain file", module: "github.com/cli/cli/v2/cmd/gh", fill: fillGH},
 	}
 }
@@ -195,4 +199,24 @@ func fillGH(_ context.Context, p *peer) ([]string, error) {
 	}
 	_, err := p.write("hosts.yml", "github.com:\n    oauth_token: "+p.token+"\n    user: u\n    git_protocol: https\n")
 	return []string{"auth", "token"}, err
+}
+
+// fillJQ is what a script without a helper does; jq does not know whether the token lives.
+func fillJQ(_ context.Context, p *peer) ([]string, error) {
+	file, err := p.write("token.json", map[string]string{"access_token": p.token})
+	return []string{"-r", ".access_token", file}, err
+}
+
+func fillAge(ctx context.Context, p *peer) ([]string, error) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := p.write("key", key.String()+"\n")
+	if err != nil {
+		return nil, err
+	}
+	sealed := p.path("sealed")
+	_, err = output(ctx, os.Environ(), p.token, p.program, "-r", key.Recipient().String(), "-o", sealed)
+	return []string{"-d", "-i", identity, sealed}, err
 }

@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"time"
 )
 
 // goal is a figure and its limit.
@@ -68,5 +70,35 @@ func (b *bench) startup() error {
 	how := fmt.Sprintf("Medians of %d rounds after 5 that do not count, one process at a time, in another random order each round", b.rounds)
 	b.show(how, t)
 	b.showGoals(how, goals)
+	return b.refreshes()
+}
+
+// refreshes measures a call with an expired token, without the time that the server takes.
+func (b *bench) refreshes() error {
+	names := []string{"Go, hello world", "`token` at expiry, as packaged", "`token` at expiry, whole program alone"}
+	programs := [][]string{{b.hello}, {b.packaged, "token"}, {b.whole, "token"}}
+	all := make([]runs, len(programs))
+	for range b.rounds {
+		for i, args := range programs {
+			if err := b.world.expire(b.ctx); err != nil {
+				return err
+			}
+			served := b.world.served.Load()
+			one, _, err := b.measured(b.world.env(), append([]string{"turns", "1", "0", "1", os.DevNull, "--"}, args...), 1)
+			if err != nil {
+				return err
+			}
+			if one[0].failed() > 0 {
+				return fmt.Errorf("%s failed", names[i])
+			}
+			one[0][0].wall -= time.Duration(b.world.served.Load() - served)
+			all[i] = append(all[i], one[0]...)
+		}
+	}
+	t := &table{head: []string{"less the server's time", "× Go hello", "wall ms", "user+sys ms"}}
+	for i, r := range all {
+		t.add(names[i], fmt.Sprintf("%.2f", r.wall()/all[0].wall()), fmt.Sprintf("%.2f", r.wall()/1e6), fmt.Sprintf("%.2f", r.cpu()/1e6))
+	}
+	b.show(fmt.Sprintf("Medians of %d calls in turns, each with another expired token", b.rounds), t)
 	return nil
 }

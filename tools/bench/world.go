@@ -29,10 +29,13 @@ type world struct {
 	sim    *exactsim.Sim
 	server *httptest.Server
 	asked  atomic.Int64 // requests of any kind
+	served atomic.Int64 // how long their answers took, in ns
 
 	dir   string
 	extra []string     // environment variables
 	store record.Store // of the profile's record
+
+	machines string // with a state directory for each process of a crowd; empty: they share one
 }
 
 // newWorld signs in with a program, by pasting the code as a person would.
@@ -64,15 +67,21 @@ func (w *world) close() { w.server.Close() }
 // ServeHTTP counts what reaches the simulator.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.asked.Add(1)
+	began := time.Now()
 	w.sim.ServeHTTP(rw, r)
+	w.served.Add(int64(time.Since(began)))
 }
 
 // env is the environment of everything that is measured: small, and the same for all.
 func (w *world) env() []string {
-	return append([]string{
+	env := append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(w.dir, "home"), "LC_ALL=C", "TZ=UTC",
 		"EXACTAUTH_CONFIG_DIR=" + filepath.Join(w.dir, "config"), "EXACTAUTH_STATE_DIR=" + filepath.Join(w.dir, "state"),
 	}, w.extra...)
+	if w.machines != "" {
+		env = append(env, "MACHINES="+w.machines)
+	}
+	return env
 }
 
 // expire ends the token's life, in the record and at the simulator.
