@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ type Handler struct {
 	cfg       HandlerConfig
 	transport *Transport
 	active    atomic.Int64
+	rooms     sync.Pool // of *[roomSize]byte, for the bodies of answers
 }
 
 // NewHandler returns a handler that sends requests with t, or an error if the
@@ -62,7 +64,7 @@ func NewHandler(t *Transport, cfg HandlerConfig) (*Handler, error) {
 	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
 		return nil, errors.New("secret: want at least 20 letters and digits")
 	}
-	return &Handler{cfg: cfg, transport: t}, nil
+	return &Handler{cfg: cfg, transport: t, rooms: sync.Pool{New: func() any { return new([roomSize]byte) }}}, nil
 }
 
 // Active returns how many requests are being served.
@@ -81,7 +83,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.active.Add(-1)
 	x := &exchange{Handler: h, ResponseWriter: w, report: report{minuteLeft: -1, dayLeft: -1}}
 	began, whole := time.Now(), false
-	defer func() { x.log(r, time.Since(began), whole) }() // also when a panic ends the connection
+	defer func() { // also when a panic ends the connection
+		if x.body.err != nil && !whole {
+			_ = x.FlushError() // a client that saw no head would send its request again
+		}
+		x.log(r, time.Since(began), whole)
+	}()
 	refusal := x.admit(r)
 	if refusal == nil && keepShortBody(r) != nil {
 		refusal = &Refusal{Status: http.StatusBadRequest, Code: "body", Message: "the body of the request broke off"}
@@ -94,8 +101,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	whole = true
 }
 
-// exchange is one request and its answer. It is the ResponseWriter of the answer,
-// and the RoundTripper of the request.
+// exchange is one request and its answer. It is the ResponseWriter of the answer, the
+// RoundTripper of the request, and the BufferPool of both.
 type exchange struct {
 	*Handler
 	http.ResponseWriter
@@ -103,24 +110,43 @@ type exchange struct {
 	path   string // without the secret; empty until the client has shown the secret
 	prefix string // the client's spelling of the base URL: "http://127.0.0.1:8484/SECRET"
 	status int    // of the answer
+
+	reverse httputil.ReverseProxy
+	body    body // of the answer
+	room    *[roomSize]byte
 }
 
 // pass passes the request on, and Exact's answer back.
 func (x *exchange) pass(r *http.Request) {
-	if r.GetBody == nil && r.ContentLength != 0 {
+	if !repeatable(r) {
 		// An answer may begin before a long body has ended. HTTP/2 can always do that.
-		_ = http.NewResponseController(x).EnableFullDuplex()
+		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
 	}
-	reverse := httputil.ReverseProxy{
+	x.reverse = httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x,
 		ModifyResponse: x.modify,
 		ErrorHandler:   x.failed,
-		FlushInterval:  -1,                         // pass on at once what has come
+		FlushInterval:  -1, // pass on at once what has come
+		BufferPool:     x,
 		ErrorLog:       log.New(io.Discard, "", 0), // the handler's own log has the request
 	}
-	reverse.ServeHTTP(x, r)
+	x.reverse.ServeHTTP(x, r)
 }
+
+// roomSize is the size, in bytes, of a buffer for the body of an answer.
+const roomSize = 32 << 10
+
+// Get lends the one buffer of the exchange, for what is read ahead and for ReverseProxy.
+func (x *exchange) Get() []byte {
+	if x.room == nil {
+		x.room = x.rooms.Get().(*[roomSize]byte)
+	}
+	return x.room[:]
+}
+
+// Put takes it back, when ReverseProxy has copied the body.
+func (x *exchange) Put([]byte) { x.rooms.Put(x.room) }
 
 // RoundTrip sends the request, and returns an answer without trailers: these are
 // headers that come too late to be examined.
@@ -145,16 +171,21 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	x.status = status
 	h := x.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
+	values := [...]string{"no-store", "sandbox; default-src 'none'", "same-origin", "no-referrer", "nosniff"}
+	for i, name := range [...]string{"Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy", "Referrer-Policy", "X-Content-Type-Options"} {
+		h[name] = values[i : i+1 : i+1]
+	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
-func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+// FlushError is for http.ResponseController. The end of an answer needs no flush: it
+// leaves with the last part of the body.
+func (x *exchange) FlushError() error {
+	if x.body.ended.Load() {
+		return nil
+	}
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
 
 // passedMethods are the methods that pass, unless the proxy only reads.
 const passedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, MERGE"
@@ -238,7 +269,7 @@ func (h *Handler) isSecret(s string) bool {
 // and escaped up to three times.
 func (h *Handler) hasSecret(text string) bool {
 	secret := strings.ToLower(h.cfg.Secret.Reveal())
-	for range 4 {
+	for i := 0; i < 4 && len(text) >= len(secret); i++ { // unescaped it is no longer
 		if strings.Contains(strings.ToLower(text), secret) {
 			return true
 		}
@@ -253,6 +284,9 @@ var escaped = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("
 // unescape decodes what is well escaped and leaves the rest as it is: a server may do so,
 // where those of package net/url return an error.
 func unescape(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
 	return escaped().ReplaceAllStringFunc(text, func(code string) string {
 		plain, _ := hex.DecodeString(code[len(code)-2:])
 		return string(plain)
@@ -346,7 +380,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.Host = ""
 	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged: a filter may contain a semicolon
 	out.Trailer = nil
-	keep(out.Header, toExact...)
+	maps.DeleteFunc(out.Header, func(name string, _ []string) bool { return !slices.Contains(toExact, name) })
 }
 
 // toExact are the headers of a request that pass. Accept-Encoding does not: the transport
@@ -358,30 +392,36 @@ var toExact = []string{"Accept", "Accept-Charset", "Accept-Language", "Cache-Con
 	"Dataserviceversion", "Maxdataserviceversion", "Mindataserviceversion", "Odata-Maxversion", "Odata-Version", "X-Http-Method",
 	"X-Exactonline-Applicationkey", "X-Exactonline-Client"}
 
-// keep deletes all headers but those whose canonical names match a pattern: a name, or
-// the beginning of names and "*".
-func keep(h http.Header, patterns ...string) {
-	maps.DeleteFunc(h, func(name string, _ []string) bool {
-		return !slices.ContainsFunc(patterns, func(pattern string) bool {
-			family, isFamily := strings.CutSuffix(pattern, "*")
-			return name == pattern || isFamily && strings.HasPrefix(name, family)
-		})
-	})
-}
-
-// modify turns Exact's answer into the one that the client sees.
+// modify turns Exact's answer into the one that the client sees. It reads ahead what
+// leaves with the head in one write: an answer of known length that fits in a room, and
+// the first part of one with links, whose length can be known then.
 func (x *exchange) modify(resp *http.Response) error {
 	addresses := []string{"Content-Location", "Dataserviceid", "Location", "Odata-Entityid"}
-	keep(resp.Header, append(addresses, "Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Language",
+	others := []string{"Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Language",
 		"Content-Length", "Content-Range", "Content-Type", "Dataserviceversion", "Date", "Etag", "Last-Modified", "Odata-Version",
-		"Preference-Applied", "Reason", "Retry-After", "X-Ratelimit-*")...)
-	l := links{x.transport.base, x.prefix}
-	for _, name := range addresses {
-		if to := resp.Header.Get(name); to != "" {
-			resp.Header.Set(name, l.address(to))
+		"Preference-Applied", "Reason", "Retry-After"}
+	l, h := links{x.transport.base, x.prefix}, x.Header()
+	for name, values := range resp.Header {
+		switch {
+		case slices.Contains(others, name), isLimit(name):
+			h[name] = values
+		case slices.Contains(addresses, name):
+			h[name] = []string{l.address(values[0])}
 		}
 	}
-	l.body(resp)
+	b, length := &x.body, resp.ContentLength
+	l.body(b, resp)
+	if b.edits != nil {
+		delete(h, "Content-Length")
+	}
+	if resp.Body != http.NoBody && repeatable(resp.Request) && (b.edits != nil || length >= 0 && length <= roomSize) {
+		b.fill(x.Get(), int(min(length, roomSize)))
+		if b.ended.Load() {
+			h["Content-Length"] = []string{strconv.Itoa(len(b.out))}
+			x.reverse.FlushInterval, resp.ContentLength = 0, 0 // of an unknown length each part would be flushed
+		}
+	}
+	resp.Header, resp.Body = nil, b // no header is left to copy
 	return nil
 }
 

@@ -328,11 +328,14 @@ func (d *division) exceeded(now time.Time) *Refusal {
 	return nil
 }
 
+// isLimit reports whether a header, in net/http's spelling, is of the six with limits.
+func isLimit(name string) bool { return strings.HasPrefix(name, "X-Ratelimit-") }
+
 // limitHeaders returns the six headers that report Exact's limits, or those of
 // them that are there.
 func limitHeaders(from http.Header) http.Header {
 	found := maps.Clone(from)
-	keep(found, "X-Ratelimit-*") // net/http's spelling
+	maps.DeleteFunc(found, func(name string, _ []string) bool { return !isLimit(name) })
 	return found
 }
 
@@ -365,14 +368,18 @@ func (d *division) renew(now time.Time) {
 // ordinary answer has both, a 429 only those that were exceeded (Exact KB "API
 // limits", picqer/exact-php-client#646).
 func (d *division) observe(resp *http.Response, received, now time.Time) bool {
-	minute := d.minute.observe("X-Ratelimit-Minutely-", resp, received, now, time.Minute)
-	day := d.day.observe("X-Ratelimit-", resp, received, now, 24*time.Hour)
+	behind := time.Duration(0)
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		behind = received.Sub(date)
+	}
+	minute := d.minute.observe("X-Ratelimit-Minutely-", resp, received, now, behind, time.Minute)
+	day := d.day.observe("X-Ratelimit-", resp, received, now, behind, 24*time.Hour)
 	return minute || day
 }
 
 // observe reads one set of three headers, in which the end of the window is in
 // epoch milliseconds, and reports whether it was there.
-func (w *window) observe(prefix string, resp *http.Response, received, now time.Time, span time.Duration) bool {
+func (w *window) observe(prefix string, resp *http.Response, received, now time.Time, behind, span time.Duration) bool {
 	var number [3]int64
 	for i, name := range []string{"Limit", "Remaining", "Reset"} {
 		n, err := strconv.ParseInt(strings.TrimSpace(resp.Header.Get(prefix+name)), 10, 64)
@@ -384,10 +391,6 @@ func (w *window) observe(prefix string, resp *http.Response, received, now time.
 	limit, left, mark := int(number[0]), int(number[1]), number[2]
 	if limit == 0 || mark < w.mark {
 		return true // an answer that was long under way is about a window that is over
-	}
-	behind := time.Duration(0)
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		behind = received.Sub(date)
 	}
 	if mark > w.mark {
 		w.mark, w.left, w.behind = mark, left, behind

@@ -3,9 +3,10 @@ package exactapi
 import (
 	"bytes"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // links replaces addresses of Exact in an answer by addresses of the handler, in
@@ -43,82 +44,92 @@ func linkMarks(media string) []string {
 	return nil
 }
 
-// body replaces the addresses of next pages in the answer's body (Exact KB "REST
-// API - Restrictions": a list has 60 records and the address of the next page).
-func (l links) body(resp *http.Response) {
-	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+// body makes b the answer's body, in which the addresses of next pages are replaced (Exact
+// KB "REST API - Restrictions": a list has 60 records and the address of the next page).
+func (l links) body(b *body, resp *http.Response) {
+	b.ReadCloser = resp.Body
+	media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	media = strings.ToLower(strings.TrimSpace(media))
 	marks := linkMarks(media)
-	if err != nil || marks == nil || resp.Header.Get("Content-Encoding") != "" || resp.Body == nil || resp.Body == http.NoBody ||
+	if marks == nil || resp.Header.Get("Content-Encoding") != "" || resp.Body == http.NoBody ||
 		resp.StatusCode == http.StatusPartialContent || resp.Request.Method == http.MethodHead {
 		return
 	}
-	var edits []edit
-	for _, mark := range marks {
-		edits = append(edits, edit{[]byte(mark + l.base + "/"), []byte(mark + l.prefix + "/")})
-		if media == "application/json" { // where a slash can be escaped
-			escape := func(address string) string { return strings.ReplaceAll(address+"/", "/", `\/`) }
-			edits = append(edits, edit{[]byte(mark + escape(l.base)), []byte(mark + escape(l.prefix))})
+	b.start = []byte(marks[0][:7])
+	b.edits = sync.OnceValue(func() (edits []edit) {
+		for _, mark := range marks {
+			edits = append(edits, edit{[]byte(mark + l.base + "/"), []byte(mark + l.prefix + "/")})
+			if media == "application/json" { // where a slash can be escaped
+				escape := func(address string) string { return strings.ReplaceAll(address+"/", "/", `\/`) }
+				edits = append(edits, edit{[]byte(mark + escape(l.base)), []byte(mark + escape(l.prefix))})
+			}
 		}
-	}
-	resp.Body = &editor{from: resp.Body, edits: edits, start: []byte(marks[0][:7])}
-	resp.Header.Del("Content-Length")
-	resp.ContentLength = -1
+		return edits
+	})
 }
 
 // edit replaces one text by another.
 type edit struct{ old, to []byte }
 
-// editor reads a stream with edits made. It holds back no more than what can be
+// body is the body of an answer, with edits made. It holds back no more than what can be
 // the beginning of a text to replace.
-type editor struct {
-	from  io.ReadCloser
-	edits []edit
-	start []byte // the beginning of all texts to replace
+type body struct {
+	io.ReadCloser               // without edits
+	edits         func() []edit // nil if there are none; few bodies need them made
+	start         []byte        // the beginning of all texts to replace
 
-	in   []byte       // not edited yet
-	out  bytes.Buffer // edited and not returned yet
-	err  error        // of the last read
-	room [16 << 10]byte
+	held  []byte      // read and not edited yet
+	out   []byte      // edited and not returned yet
+	err   error       // of the last read
+	ended atomic.Bool // all has been read; atomic because ReverseProxy also flushes from a timer
+}
+
+// fill reads into room, wanted bytes or more, and edits what is there. A known length that
+// has been reached, and an end that has arrived, are seen with the last bytes: net/http
+// returns both at once.
+func (b *body) fill(room []byte, wanted int) {
+	n, whole := copy(room, b.held), 0
+	for b.err == nil && whole == 0 {
+		var more int
+		more, b.err = b.ReadCloser.Read(room[n:])
+		if n += more; n >= wanted || b.err != nil {
+			whole = n - b.unfinished(room[:n])
+		}
+	}
+	b.ended.Store(b.err == io.EOF)
+	b.out, b.held = room[:whole], append(b.held[:0], room[whole:n]...)
+	if b.edits != nil && bytes.Contains(b.out, b.start) { // in few parts of a stream
+		for _, x := range b.edits() {
+			b.out = bytes.ReplaceAll(b.out, x.old, x.to)
+		}
+	}
 }
 
 // Read returns what is there, however little it is.
-func (e *editor) Read(p []byte) (int, error) {
-	for e.out.Len() == 0 {
-		if e.err != nil {
-			return 0, e.err
-		}
-		var n int
-		n, e.err = e.from.Read(e.room[:])
-		e.in = append(e.in, e.room[:n]...)
-		n = len(e.in)
-		if e.err == nil {
-			n -= e.unfinished()
-		}
-		text := e.in[:n]
-		if bytes.Contains(text, e.start) { // in few parts of a stream
-			for _, x := range e.edits {
-				text = bytes.ReplaceAll(text, x.old, x.to)
-			}
-		}
-		e.out.Write(text)
-		e.in = append(e.in[:0], e.in[n:]...)
+func (b *body) Read(p []byte) (int, error) {
+	if len(b.out) == 0 && b.err == nil {
+		b.fill(p, 0)
 	}
-	return e.out.Read(p)
+	n := copy(p, b.out)
+	b.out = b.out[n:]
+	if len(b.out) > 0 {
+		return n, nil
+	}
+	return n, b.err
 }
 
-// unfinished returns the length of the longest end of in with which a text to
-// replace begins.
-func (e *editor) unfinished() int {
-	longest := 0
-	for _, x := range e.edits {
-		for n := min(len(e.in), len(x.old)-1); n > longest; n-- {
-			if bytes.HasSuffix(e.in, x.old[:n]) {
+// unfinished returns the length of the longest end of text with which a text to replace
+// begins, and which can go on.
+func (b *body) unfinished(text []byte) (longest int) {
+	if b.edits == nil || b.err != nil {
+		return 0
+	}
+	for _, x := range b.edits() {
+		for n := min(len(text), len(x.old)-1); n > longest; n-- {
+			if bytes.HasSuffix(text, x.old[:n]) {
 				longest = n
 			}
 		}
 	}
 	return longest
 }
-
-// Close closes the stream that is read.
-func (e *editor) Close() error { return e.from.Close() }

@@ -15,10 +15,11 @@ const (
 )
 
 // answerOf returns a body as the client gets it.
-func answerOf(t testing.TB, contentType string, body io.Reader) string {
-	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), Request: &http.Request{Method: http.MethodGet}}
-	links{linkBase, linkPrefix}.body(resp)
-	b, err := io.ReadAll(resp.Body)
+func answerOf(t testing.TB, contentType string, from io.Reader) string {
+	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(from), Request: &http.Request{Method: http.MethodGet}}
+	var edited body
+	links{linkBase, linkPrefix}.body(&edited, resp)
+	b, err := io.ReadAll(&edited)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,9 @@ func TestLinks(t *testing.T) {
 func TestLinksDoNotHoldBack(t *testing.T) {
 	from, to := io.Pipe()
 	defer to.Close()
-	e := &editor{from: from, edits: []edit{{[]byte(`"__next":"` + linkBase + "/"), []byte(`"__next":"` + linkPrefix + "/")}}, start: []byte(`"__next`)}
+	e := &body{ReadCloser: from, start: []byte(`"__next`), edits: func() []edit {
+		return []edit{{[]byte(`"__next":"` + linkBase + "/"), []byte(`"__next":"` + linkPrefix + "/")}}
+	}}
 	go func() { _, _ = to.Write([]byte(`{"d":"x","__ne`)) }()
 	b := make([]byte, 100)
 	if n, err := e.Read(b); err != nil || string(b[:n]) != `{"d":"x",` {

@@ -91,9 +91,19 @@ func watchHeap() (most chan int64, stop chan struct{}) {
 // An answer is passed on as it arrives, and before a long request has ended.
 func TestStreamsBothWaysAtOnce(t *testing.T) {
 	t.Parallel()
+	for _, media := range []string{"application/octet-stream", "application/json"} {
+		t.Run(media, func(t *testing.T) {
+			t.Parallel()
+			streamBothWays(t, media)
+		})
+	}
+}
+
+func streamBothWays(t *testing.T, media string) {
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		_ = c.EnableFullDuplex()
+		w.Header().Set("Content-Type", media)
 		w.WriteHeader(http.StatusOK)
 		_ = c.Flush()
 		b := make([]byte, 1)

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -268,7 +269,8 @@ func IsRead(method string) bool { return method == http.MethodGet || method == h
 // once sends the request and ends its turn. The refusal is the limit that an
 // answer 429 is about; it is nil for other answers.
 func (t *Transport) once(req *http.Request, again bool, token record.Token, turn *turn, r *report) (*http.Response, *Refusal, error) {
-	out := req.Clone(req.Context())
+	out := req.WithContext(req.Context()) // a copy
+	out.Header = maps.Clone(req.Header)
 	if again && req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {

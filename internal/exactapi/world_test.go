@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -38,6 +39,28 @@ type served struct {
 	client *http.Client
 	log    *lockedBuffer
 	ahead  atomic.Int64 // of the transport's clock
+	writes atomic.Int64 // to connections of clients
+}
+
+// counted is a listener that counts the writes to its connections.
+type counted struct {
+	net.Listener
+	writes *atomic.Int64
+}
+
+func (l counted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return countedConn{c, l.writes}, err
+}
+
+type countedConn struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
 }
 
 // serve starts a handler, with the options that a test changes, and ends it with
@@ -48,6 +71,7 @@ func serve(t testing.TB, to exactapi.TransportConfig, options ...func(*exactapi.
 	addr := server.Listener.Addr().String()
 	_, port, _ := strings.Cut(addr, ":")
 	s := &served{t: t, origin: "http://" + addr, secret: rand.Text(), log: &lockedBuffer{}}
+	server.Listener = counted{server.Listener, &s.writes}
 	to.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 	if to.Token == nil {
 		to.Token = constant("upstream-token")
@@ -80,6 +104,10 @@ func serve(t testing.TB, to exactapi.TransportConfig, options ...func(*exactapi.
 
 // TestMain fails if goroutines of the package are left when all tests have ended.
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(costOf); kind != "" {
+		serveForCost(kind, os.Args[1])
+		return
+	}
 	code := m.Run()
 	var all bytes.Buffer
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
