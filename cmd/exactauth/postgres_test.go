@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -271,7 +272,7 @@ func (w *world) secretsIn(ts *testscript.TestScript, root string, since time.Tim
 			return nil // a server at work removes files
 		case err != nil:
 			return err
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular(), strings.HasPrefix(d.Name(), ".s.PGSQL."): // a socket, which Wine takes for a file
 			return nil
 		}
 		if info, err := d.Info(); err == nil && info.ModTime().Before(since) {
@@ -448,6 +449,9 @@ func cmdMoves(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
+	if runtime.GOOS == "windows" {
+		n /= 4 // processes start slowly there, under Wine even more so
+	}
 	ways := [][]string{{"setup"}}
 	for _, arg := range args[1:] {
 		if arg == "|" {
