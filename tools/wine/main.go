@@ -525,7 +525,7 @@ var (
 	outcome    = regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestScripts/`)
 	failedLine = regexp.MustCompile(`(?m)^ +FAIL: testdata.*$`)
 	skipped    = regexp.MustCompile(`(?m)^\s+> (?:\[\S+\] )*skip (.*)$`)
-	stopped    = regexp.MustCompile(`(?m)^\s+> \[\S+\] (?:\[\S+\] )*stop\b.*\n(?:\s*\n)*\s*(?:---|PASS)`)
+	stopped    = regexp.MustCompile(`(?m)^ +stop(?:: .*)?$`) // as the script engine says it
 )
 
 func (w *wine) script(ctx context.Context, exe, name string) {
