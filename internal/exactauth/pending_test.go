@@ -588,6 +588,52 @@ func TestSignInBesideOneOfAnUnknownUser(t *testing.T) {
 	}
 }
 
+// Exact does not say whose the sign-in after an ended login is, and the next one, at the
+// wrong account, is killed. That one does not take the place of the first, which is all
+// that is left of the login.
+func TestWrongAccountAfterASignInOfAnUnknownUser(t *testing.T) {
+	for name, next := range map[string]struct {
+		after, behind time.Duration // of the clock
+		refused       int           // times that Exact again does not say whose a token is
+	}{
+		"at once":                              {},
+		"when both tokens have expired":        {after: exactLife},
+		"by a clock before the second sign-in": {behind: 30 * time.Second},
+		"and Exact again does not say whose":   {after: exactLife, refused: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.Revoke(clientID, annaID)
+			w.clock.advance(exactLife)
+			w.refused(c, fault.ErrLoginNeeded)
+			w.killedSignIn(annaID)
+			w.clock.advance(exactLife)
+			w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403})
+			w.refused(c, fault.ErrLoginNeeded)
+			if w.field("former_refresh_token") == "" {
+				t.Fatal("the sign-in has not taken the place of the login")
+			}
+			w.clock.advance(time.Minute)
+			w.killedSignIn(bobID)
+			w.clock.advance(next.after)
+			c.Now = func() time.Time { return w.clock.now().Add(-next.behind) }
+			for range next.refused {
+				w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Status, Status: 403})
+			}
+			for range 3 {
+				w.token(c, exactauth.Want{Force: true})
+				w.clock.advance(exactLife)
+			}
+			if me, err := c.Me(t.Context(), w.live(c)); err != nil || me.ID != annaID || w.field("user_id") != annaID {
+				t.Errorf("%v, %v; want Anna", me, err)
+			}
+			if w.field("pending_refresh_token") != "" || w.field("former_refresh_token") != "" {
+				t.Error("a sign-in is still pending")
+			}
+		})
+	}
+}
+
 // What Exact says of one sign-in is not taken for what it says of another: while it is
 // asked about Anna's, another process confirms that one, and Bob's becomes pending.
 func TestConfirmsTheSignInThatItAskedAbout(t *testing.T) {

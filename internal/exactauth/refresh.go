@@ -445,13 +445,20 @@ func (c *tokenCall) confirm(ctx context.Context, r *record.Record) (*record.Reco
 }
 
 // replaceEnded replaces a login that Exact has refused by the sign-in after it, whose
-// access token has expired, too.
+// access token has expired, too. If it is unknown whose the refused tokens are, they are
+// refreshed once more before that: they may have been refused only because Exact did not
+// say it.
 func (c *tokenCall) replaceEnded(ctx context.Context) (rec *record.Record, err error) {
 	err = c.update(ctx, func(_ context.Context, old *record.Record) (*record.Record, error) {
 		if err := c.mayUse(old); err != nil {
 			return nil, err
 		}
-		if rec = old; !rec.Ended() || !rec.UsePending() {
+		if rec = old; !rec.Ended() {
+			return nil, record.ErrUnchanged
+		}
+		if rec.Pending != nil && rec.Former != nil && mayLift(rec, c.now()) {
+			lift(rec, c.now())
+		} else if !rec.UsePending() {
 			return nil, record.ErrUnchanged
 		}
 		return rec, nil

@@ -171,9 +171,11 @@ func (r *Record) SignedIn() bool { return !r.Refresh.IsZero() }
 func (r *Record) Ended() bool { return r.Refused != nil && !r.Refused.Config }
 
 // PendingFirst reports whether the pending tokens are used before the login's own: if they
-// are of the same user, the server has ended those, though they look alive.
+// are of the same user, the server has ended those, though they look alive. Tokens that
+// have not proved whose they are may be all that is left of the login: while they look
+// alive, expired ones do not take their place.
 func (r *Record) PendingFirst(now time.Time) bool {
-	return r.Pending != nil && (r.Pending.Alive(now) || r.Ended())
+	return r.Pending != nil && (r.Pending.Alive(now) || r.Ended() && (r.Former == nil || !r.Alive(now)))
 }
 
 // Unsettled reports whether it is unknown whose the newest tokens are.
