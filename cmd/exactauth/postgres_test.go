@@ -143,6 +143,12 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	case "let-go":
 		want(0)
 		ts.Check(db.holder.Close(context.Background()))
+		pollUntil(ts, func() error { // its slot is free when the server has noticed
+			if len(db.query(ts, `SELECT 1 FROM pg_stat_activity WHERE pid = $1`, db.holder.PgConn().PID())) > 0 {
+				return errors.New("the connection is there")
+			}
+			return nil
+		})
 	case "address": // FILE: writes the URL with its password
 		want(1)
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(db.address(true)+"\n"), 0o600))
