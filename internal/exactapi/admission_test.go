@@ -340,6 +340,7 @@ func TestHeaders(t *testing.T) {
 	}
 	answer["Cache-Control"], answer["Content-Security-Policy"] = []string{"no-store"}, []string{"sandbox; default-src 'none'"}
 	answer["Cross-Origin-Resource-Policy"], answer["Referrer-Policy"], answer["X-Content-Type-Options"] = []string{"same-origin"}, []string{"no-referrer"}, []string{"nosniff"}
+	resp.Header.Del("Content-Length") // the proxy knows it if the end of the answer came with the rest
 	if fmt.Sprint(resp.Header) != fmt.Sprint(answer) || len(resp.Trailer) != 0 {
 		t.Errorf("the client sees %v,\nwant %v,\ntrailers %v", resp.Header, answer, resp.Trailer)
 	}
