@@ -24,7 +24,7 @@ func TestPicture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	varies := regexp.MustCompile(`127\.0\.0\.1:\d+|gAAAA[^ …]+|in \d+s`)
+	varies := regexp.MustCompile(`127\.0\.0\.1:\d+|gAAAA[^ …]+|in [\d.]+s`)
 	output := varies.ReplaceAllString("\n$ exactauth sandbox --demo\n"+string(printed), "*")
 	pictured := regexp.MustCompile(`<tspan [^>]*>(.*)</tspan>`).FindAllStringSubmatch(string(svg), -1)
 	if len(pictured) == 0 {
