@@ -24,14 +24,15 @@ func moreRelayed() []os.Signal { return nil }
 // quoteBatch makes a batch file get its arguments whole.
 func quoteBatch(cmd *exec.Cmd) { term.QuoteBatch(cmd) }
 
-// checkArguments refuses to run a batch file with an argument that cmd.exe would change.
+// checkArguments refuses to run a batch file with an argument that cmd.exe would change. Its
+// error says which one and not what it is, which can be a secret.
 func checkArguments(path string, args []string) error {
 	if !term.IsBatch(path) {
 		return nil
 	}
-	for _, arg := range append([]string{path}, args...) {
+	for i, arg := range append([]string{path}, args...) {
 		if strings.ContainsAny(arg, "%\"\r\n\x00") {
-			return &hinted{&commandError{exitNotExecutable, fmt.Errorf("%s: the argument %q cannot be passed to a batch file: cmd.exe would change %%, quotes and line breaks in it", filepath.Base(path), arg)},
+			return &hinted{&commandError{exitNotExecutable, fmt.Errorf("%s: argument %d cannot be passed to a batch file: cmd.exe would change %%, quotes and line breaks in it", filepath.Base(path), i)},
 				"run the program that the batch file runs, or pass the value in an environment variable"}
 		}
 	}

@@ -109,7 +109,7 @@ func access(sid *windows.SID, rights windows.ACCESS_MASK) windows.EXPLICIT_ACCES
 		Trustee: windows.TRUSTEE{TrusteeForm: windows.TRUSTEE_IS_SID, TrusteeValue: windows.TrusteeValueFromSID(sid)}}
 }
 
-// setAccess gives a file or directory an access list of its own: of the user, the system, its administrators and others.
+// setAccess sets an access list of a file's or directory's own: of the user, the system, its administrators and others.
 func setAccess(path string, entries ...windows.EXPLICIT_ACCESS) error {
 	friends, err := friends()
 	if err != nil {

@@ -112,7 +112,7 @@ type far struct{ server, dir, ca string }
 
 func newFar(server string) (*Cluster, error) { return (&far{server: server}).cluster("new") }
 
-// cluster gives an order that makes a cluster.
+// cluster returns an order that makes a cluster.
 func (f *far) cluster(verb string) (*Cluster, error) {
 	a, err := f.ask(order{Verb: verb})
 	if err != nil {
