@@ -328,9 +328,12 @@ func (w *wine) wine(ctx context.Context, limit time.Duration, args ...string) (o
 	return string(b), cmd.ProcessState.ExitCode(), errors.Join(context.Cause(ctx), err, readErr)
 }
 
+// command starts Wine without random addresses. The kernel would put the heap of Wine's loader anywhere in the GiB
+// above it, once in some thousand starts on the page at 0x7ffe0000, which Wine must have: such a process ends before
+// it begins, and CreateProcess says "Internal error".
 func command(ctx context.Context, env []string, limit time.Duration, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("ended after %s", limit))
-	cmd := exec.CommandContext(ctx, loader, args...)
+	cmd := exec.CommandContext(ctx, "setarch", append([]string{"--addr-no-randomize", loader}, args...)...)
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error {
