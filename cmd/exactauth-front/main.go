@@ -165,7 +165,7 @@ func fresh(dir string, p config.Settings, now func() time.Time) (t record.Token,
 		}
 		left, age := patience-time.Since(began), at.Sub(r.SpentAt)
 		switch {
-		case left > 0 && store.WaitUnlocked(p.Name, left):
+		case left > 0 && store.WaitUnlocked(context.Background(), p.Name, left):
 		case left > 0 && age >= 0 && age < patience: // between the two updates of a refresh, the mark and the request
 			time.Sleep(10 * time.Millisecond)
 		default:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -141,6 +142,9 @@ func (a *app) client(ctx context.Context, p config.Settings) (*exactauth.Client,
 	}
 	if p.OnLoginEnded != "" {
 		c.Ended = func(ctx context.Context, why error) { a.loginEnded(ctx, p, why) }
+	}
+	if l.shared == nil && runtime.GOOS != "windows" {
+		c.WaitUnlocked = l.files.WaitUnlocked
 	}
 	if l.key == nil { // with a seal no other key stays on the disk
 		c.Certificates = l.files

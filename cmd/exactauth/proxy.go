@@ -95,6 +95,7 @@ func (a *app) proxy(ctx context.Context, o proxyOptions, command []string) error
 	a.Shared = true // with the proxy's messages, or with the command
 	source := &tokenSource{app: a, client: c}
 	c.Notice = source.notice
+	c.WaitUnlocked = nil // what waits on after its time would add up in a process that lives for months
 	// Without a login nothing listens.
 	if _, err := source.token(ctx); err != nil {
 		return err

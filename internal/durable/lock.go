@@ -47,11 +47,11 @@ func Lock(ctx context.Context, root *os.Root, name string) (unlock func(), err e
 	return nil, err
 }
 
-// WaitUnlocked waits until no process holds the lock, for no longer than limit, and
-// reports whether it waited. It makes no file, and holds a shared lock for an instant
-// only. After limit a goroutine waits on in the kernel, since nothing can interrupt it
-// there: it is for a process that soon ends or becomes another program.
-func WaitUnlocked(root *os.Root, name string, limit time.Duration) (waited bool) {
+// WaitUnlocked waits until no process holds the lock, until ctx ends or for no longer than
+// limit, and reports whether it waited. It makes no file, and holds a shared lock for an
+// instant only. After that a goroutine waits on in the kernel, since nothing can interrupt
+// it there: it is for a process that soon ends or becomes another program.
+func WaitUnlocked(ctx context.Context, root *os.Root, name string, limit time.Duration) (waited bool) {
 	f, err := openLock(root, name)
 	if err != nil { // Lock reports the error
 		return false
@@ -69,6 +69,7 @@ func WaitUnlocked(root *os.Root, name string, limit time.Duration) (waited bool)
 	}()
 	select {
 	case <-done:
+	case <-ctx.Done():
 	case <-time.After(limit):
 	}
 	return true

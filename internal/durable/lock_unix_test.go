@@ -62,7 +62,7 @@ func TestLockRefuses(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatal("Lock waits")
 			}
-			if durable.WaitUnlocked(root, "a.lock", time.Minute) {
+			if durable.WaitUnlocked(t.Context(), root, "a.lock", time.Minute) {
 				t.Error("WaitUnlocked waited")
 			}
 			if _, err := os.Lstat(filepath.Join(outside, "planted")); !errors.Is(err, fs.ErrNotExist) {

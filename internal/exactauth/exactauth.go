@@ -61,6 +61,11 @@ type Client struct {
 	// wait is over. Optional.
 	Waiting func(ctx context.Context, what string, until time.Time) (over func())
 
+	// WaitUnlocked waits until no process holds the record's lock, until ctx ends or for no
+	// longer than limit, and reports whether it waited. Optional: without it a call that
+	// needs a new token tries the lock, and looks at the record, again and again.
+	WaitUnlocked func(ctx context.Context, name string, limit time.Duration) (waited bool)
+
 	// Ended is called when a call of Token finds that the login has ended and a person
 	// must sign in, which why says: once for each ending, by one of the processes and
 	// machines that have the record in common and this function set. Its ctx ends 30 s

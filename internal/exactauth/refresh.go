@@ -24,15 +24,18 @@ import (
 // One update that holds the lock throughout is not simpler: each store would have to
 // make the mark durable within an update. In PostgreSQL, where record and lock are one
 // row and one transaction, that is a commit, which releases the lock all the same.
-func (c *tokenCall) refresh(ctx context.Context) (*record.Record, error) {
+func (c *tokenCall) refresh(ctx context.Context, seen *record.Record) (*record.Record, error) {
 	var rec *record.Record
 	sent, looking := false, !c.prepared
 	waiting, endWait := context.WithCancelCause(ctx)
 	defer endWait(nil)
-	stopWatching := c.watchRecord(waiting, endWait)
-	defer stopWatching()
 	over := c.announceIfLong(waiting, "this login is free")
 	defer over()
+	if c.slept(waiting, seen) {
+		return c.load(ctx)
+	}
+	stopWatching := c.watchRecord(waiting, endWait)
+	defer stopWatching()
 	if looking {
 		waiting = record.Repeatable(waiting)
 	}
@@ -116,6 +119,27 @@ func (c *tokenCall) watchRecord(waiting context.Context, endWait context.CancelC
 		}
 	}()
 	return stop
+}
+
+// slept waits for another process that refreshes the record r, for at most a second from
+// the first call, and reports whether there may be one. Most refreshes take less. A process
+// that sleeps leaves the processor to that one, as 200 processes that look every few
+// milliseconds do not. One that has little time left looks, so that it can say in time why
+// it waits.
+func (c *tokenCall) slept(ctx context.Context, r *record.Record) bool {
+	if end, ok := ctx.Deadline(); c.WaitUnlocked == nil || c.prepared || ok && time.Until(end) < 3*time.Second {
+		return false
+	}
+	if c.sleepUntil.IsZero() {
+		c.sleepUntil = time.Now().Add(min(r.Life/50, time.Second))
+	}
+	left := time.Until(c.sleepUntil)
+	if left > 0 && c.WaitUnlocked(ctx, c.Profile.Name, left) {
+		return true
+	}
+	// Between the two updates of a refresh the lock is free.
+	age := c.now().Sub(r.SpentAt)
+	return left > 0 && age >= 0 && age < time.Second && fault.Pause(ctx, 10*time.Millisecond) == nil
 }
 
 // send sends the refresh token and writes the outcome into rec. The server acts when it

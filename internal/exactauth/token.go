@@ -73,7 +73,7 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 		case refresh:
 			var next *record.Record
 			had := call.renewals
-			if next, err = call.refresh(ctx); err == nil {
+			if next, err = call.refresh(ctx, rec); err == nil {
 				if now := c.now(); call.renewals > had && !next.Alive(now) && !next.ClockWentBack(now) {
 					c.notice(fmt.Sprintf("the new token was requested %s ago and has expired: the answer was slow, or this machine slept", now.Sub(next.RequestedAt).Round(time.Second)))
 				}
@@ -226,6 +226,8 @@ type tokenCall struct {
 	renewed   bool      // this call got new tokens
 	renewals  int       // how often
 	failed    error     // why this call got none; nothing was spent
+
+	sleepUntil time.Time // when this call no longer waits for another process only
 
 	stoodStill bool // until the time of its request was over, before it was sent
 

@@ -14,6 +14,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/exactsim"
 	"github.com/exactauth/exactauth/internal/fault"
+	"github.com/exactauth/exactauth/internal/record"
 )
 
 // waited is a Client.Waiting that ignores the end of a wait.
@@ -68,6 +69,43 @@ func TestWaitForTheLockIsTold(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// A call that needs a new token sleeps until the process that refreshes is ready, and takes
+// what that process got: it takes no lock. One with little time left does not sleep.
+func TestSleepsWhileAnotherProcessRefreshes(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	other := w.client()
+	var locks, sleeps int
+	c.Store = &counted{c.Store, &locks}
+	c.WaitUnlocked = func(_ context.Context, name string, _ time.Duration) bool {
+		sleeps++
+		if name != profileName {
+			t.Errorf("waits for %q", name)
+		}
+		w.live(other)
+		return true
+	}
+	w.clock.advance(exactLife)
+	if n := w.asks(func() { w.live(c) }); n != 1 || sleeps != 1 || locks != 0 {
+		t.Errorf("%d requests, %d sleeps, %d locks; want 1, 1 and 0", n, sleeps, locks)
+	}
+	w.clock.advance(exactLife)
+	ctx, cancel := context.WithTimeout(t.Context(), 2900*time.Millisecond)
+	defer cancel()
+	if _, err := c.Token(ctx, exactauth.Want{}); sleeps != 1 {
+		t.Errorf("slept with little time left (%v)", err)
+	}
+}
+
+type counted struct {
+	record.Store
+	updates *int
+}
+
+func (s *counted) Update(ctx context.Context, name string, change record.Change) error {
+	*s.updates++
+	return s.Store.Update(ctx, name, change)
 }
 
 // Without a wait, Waiting is not called.

@@ -327,13 +327,13 @@ func (s *Files) locked(ctx context.Context, name string, f func(*os.Root) error)
 
 // WaitUnlocked waits until no process holds the record's lock, for no longer than
 // limit, and reports whether it waited; see durable.WaitUnlocked.
-func (s *Files) WaitUnlocked(name string, limit time.Duration) (waited bool) {
+func (s *Files) WaitUnlocked(ctx context.Context, name string, limit time.Duration) (waited bool) {
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
 		return false
 	}
 	defer root.Close()
-	return durable.WaitUnlocked(root, name+lockSuffix, limit)
+	return durable.WaitUnlocked(ctx, root, name+lockSuffix, limit)
 }
 
 // open opens the directory and checks its owner and permissions.

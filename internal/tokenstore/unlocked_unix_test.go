@@ -21,7 +21,7 @@ func TestWaitUnlocked(t *testing.T) {
 	lock := filepath.Join(dir, "a.lock")
 	at := func(limit time.Duration) (waited bool, took time.Duration) {
 		began := time.Now()
-		waited = s.WaitUnlocked("a", limit)
+		waited = s.WaitUnlocked(t.Context(), "a", limit)
 		return waited, time.Since(began)
 	}
 	free := func(what string) {
@@ -65,7 +65,7 @@ func TestWaitUnlocked(t *testing.T) {
 	if err := os.Symlink(lock, link+".lock"); err != nil {
 		t.Fatal(err)
 	}
-	if s.WaitUnlocked("link", time.Minute) {
+	if s.WaitUnlocked(t.Context(), "link", time.Minute) {
 		t.Error("a link was followed")
 	}
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
