@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/durable"
@@ -151,20 +152,36 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		if err := durable.Replaceable(root, name); err != nil {
 			return &Error{Directory, "replace", s.path(name), err}
 		}
-		if old, err = s.takeUp(ctx, root, name, old); err != nil {
+		old, known, err := s.takeUp(ctx, root, name, old)
+		if err != nil {
 			if errors.As(err, new(*Error)) {
 				return err
 			}
 			return &Error{Directory, "replace", s.path(name), err}
 		}
-		room, err := makeRoom(root, name, Room(old))
-		if err != nil {
-			return &Error{Directory, "make room for", s.path(name), err}
-		}
+		room := &room{root: root, name: name}
 		defer room.discard()
-
+		ready := func() error {
+			if err := room.make(Room(old)); err != nil {
+				return &Error{Directory, "make room for", s.path(name), err}
+			}
+			return nil
+		}
+		// What was left in the room can be the only copy, so it stays if it cannot be judged now.
+		// Then change cannot read the record, either, and fails, or it changes the seal, which
+		// spends nothing.
+		if known {
+			if err := ready(); err != nil {
+				return err
+			}
+		}
 		changed, err := change(ctx, old)
 		write, err := Result(s.path(name), old, changed, err)
+		if write && !known {
+			if err := ready(); err != nil {
+				return err
+			}
+		}
 		if !write && err == nil && later {
 			return s.sync(root, false)
 		} else if !write {
@@ -172,7 +189,10 @@ func (s *Files) Update(ctx context.Context, name string, change record.Change) e
 		}
 		if err = room.save(changed); err == nil {
 			s.synced.Store(name, string(changed))
-		} else if !s.saveElsewhere(ctx, name, changed, old, err) {
+			return nil
+		}
+		room.keep = s.places != nil && judged(s.issued(name, changed, old))
+		if !room.keep || !s.saveElsewhere(ctx, name, changed, room.whole, err) {
 			return &Error{Late, "write", s.path(name), err}
 		}
 		return nil
@@ -192,36 +212,46 @@ func (s *Files) sync(root *os.Root, all bool) error {
 }
 
 // takeUp makes a later record that was left in the room, or waits in a second place, the
-// record, and returns the record.
-func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []byte) ([]byte, error) {
+// record, and returns the record. known is false if the record itself cannot be judged, and
+// so nothing that was left.
+func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []byte) (now []byte, known bool, err error) {
 	if s.newer == nil {
-		return old, nil
+		return old, true, nil
 	}
-	if left, err := s.read(root, name+roomSuffix); err == nil && judged(s.newer(name, left, old)) {
-		// Its writer may have been killed before the sync.
+	left, err := s.read(root, name+roomSuffix)
+	switch {
+	case errors.As(err, new(syscall.Errno)) && !errors.Is(err, fs.ErrNotExist):
+		return nil, false, err // it can be whole
+	case err == nil && judged(s.newer(name, left, old)):
 		f, err := root.OpenFile(name+roomSuffix, os.O_RDWR, 0)
-		if err == nil {
-			err = (&room{root: root, name: name, f: f}).place()
-		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
+		}
+		// Written again: its writer may have been killed before the sync, or the sync have failed,
+		// after which the system no longer knows what is not on the disk.
+		if err := (&room{root: root, name: name, f: f}).commit(left); err != nil {
+			return nil, false, err
 		}
 		old = left
+	case err == nil && old != nil:
+		if _, err := s.newer(name, old, old); err != nil {
+			return old, false, nil
+		}
 	}
 	if old == nil { // there is one beside each result that waits
-		return nil, nil
+		return nil, true, nil
 	}
-	return old, s.waiting(ctx, name, func(place *Files, left []byte) error {
+	return old, true, s.waiting(ctx, name, func(place *Files, left []byte) error {
 		newer, err := s.newer(name, left, old)
 		if err != nil {
 			return nil // it stays there: what cannot be judged now may be good
 		}
 		if newer {
-			room, err := makeRoom(root, name, len(left))
-			if err != nil {
+			room := &room{root: root, name: name}
+			defer room.discard()
+			if err := room.make(len(left)); err != nil {
 				return err
 			}
-			defer room.discard()
 			if err := room.commit(left); err != nil {
 				return err
 			}
@@ -232,13 +262,14 @@ func (s *Files) takeUp(ctx context.Context, root *os.Root, name string, old []by
 	})
 }
 
-// saveElsewhere saves a result in the second places, and reports whether one has it. It is
-// called with the lock held, so that nothing is sent before the result can be found.
-func (s *Files) saveElsewhere(ctx context.Context, name string, changed, old []byte, why error) bool {
-	if s.places == nil || !judged(s.issued(name, changed, old)) {
-		return false
-	}
+// saveElsewhere saves a result in the second places, and reports whether one has it, or the
+// room if that is whole: the disk may take it yet. It is called with the lock held, so that
+// nothing is sent before the result can be found.
+func (s *Files) saveElsewhere(ctx context.Context, name string, changed []byte, whole bool, why error) bool {
 	var have []string
+	if whole {
+		have = append(have, s.path(name)+roomSuffix)
+	}
 	for _, place := range s.places() {
 		// Detached, because the result exists nowhere else.
 		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), secondLimit)
@@ -427,31 +458,31 @@ type room struct {
 	name string // of the record
 	f    *os.File
 
-	synced bool // it holds the whole result, which a rename alone makes the record
+	whole  bool // the whole result is written
+	synced bool // and synced, so that a rename alone makes it the record
+	keep   bool // if it is whole: the result is nowhere else
 }
 
-func makeRoom(root *os.Root, name string, size int) (_ *room, err error) {
+func (r *room) make(size int) error {
+	r.whole = false
 	// A process that was killed may have left one, which is not in use: we hold the lock.
-	if err := durable.Remove(root, name+roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var f *os.File
-	if err := durable.Patiently(func() (err error) {
-		f, err = root.OpenFile(name+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err := durable.Remove(r.root, r.name+roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}); err != nil {
-		return nil, err
 	}
-	r := &room{root: root, name: name, f: f}
-	defer func() {
-		if err != nil {
-			r.discard()
-		}
-	}()
-	if err := durable.Private(f); err != nil {
-		return nil, err
+	err := durable.Patiently(func() (err error) {
+		r.f, err = r.root.OpenFile(r.name+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
+	if err == nil {
+		err = durable.Private(r.f)
 	}
-	return r, durable.Reserve(f, size)
+	if err == nil {
+		err = durable.Reserve(r.f, size)
+	}
+	if err != nil {
+		r.discard()
+	}
+	return err
 }
 
 // commit makes data the record: write, sync, rename, and sync the directory,
@@ -463,6 +494,7 @@ func (r *room) commit(data []byte) error {
 	if err := r.f.Truncate(int64(len(data))); err != nil { // which frees the rest of the room, too
 		return err
 	}
+	r.whole = true
 	return r.place()
 }
 
@@ -501,9 +533,7 @@ func (r *room) save(data []byte) error {
 			continue
 		}
 		r.discard() // first, because the next one has the same name
-		var again *room
-		if again, err = makeRoom(r.root, r.name, len(data)); err == nil {
-			*r = *again
+		if err = r.make(len(data)); err == nil {
 			err = r.commit(data)
 		}
 	}
@@ -513,12 +543,15 @@ func (r *room) save(data []byte) error {
 	return err
 }
 
-// discard removes a room that did not become the record.
+// discard removes a room that did not become the record, or leaves it for the next Update
+// to take up.
 func (r *room) discard() {
 	if r.f == nil {
 		return
 	}
 	r.f.Close()
 	r.f = nil
-	_ = durable.Remove(r.root, r.name+roomSuffix) // the next Update removes what stays
+	if !r.keep || !r.whole {
+		_ = durable.Remove(r.root, r.name+roomSuffix) // the next Update removes what stays
+	}
 }

@@ -141,6 +141,41 @@ func TestFilesTakesUpTheRoom(t *testing.T) {
 	}
 }
 
+// What was left in the room stays while it cannot be judged, since it can be the only
+// copy: the record is damaged, or of another seal than the caller's.
+func TestFilesKeepsTheRoom(t *testing.T) {
+	dir := t.TempDir()
+	s := tokenstore.NewFiles(dir, nil)
+	s.TakeUp(later)
+	other := tokenstore.NewFiles(dir, nil)
+	other.TakeUp(func(string, []byte, []byte) (bool, error) { return false, errors.New("another seal") })
+	put(t, other, "a", "1.")
+	tmp := filepath.Join(dir, "a.tmp")
+	if err := os.WriteFile(tmp, []byte("3."), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("it cannot be opened")
+	for _, change := range []record.Change{
+		func(context.Context, []byte) ([]byte, error) { return nil, failed },
+		func(context.Context, []byte) ([]byte, error) { return nil, record.ErrUnchanged },
+	} {
+		if err := other.Update(t.Context(), "a", change); err != nil && !errors.Is(err, failed) {
+			t.Error(err)
+		}
+	}
+	if b, err := os.ReadFile(tmp); err != nil || string(b) != "3." {
+		t.Fatalf("the room has %q, %v", b, err)
+	}
+	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "3." {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+	// The change of a seal, which opens the record with the other key.
+	put(t, other, "a", "4.")
+	if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "4." {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+}
+
 // second is a store in dir with second places, and what it warned of.
 func second(dir string, warn func(string), places ...string) *tokenstore.Files {
 	s := tokenstore.NewFiles(dir, warn)
