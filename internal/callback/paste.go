@@ -2,6 +2,7 @@ package callback
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -121,11 +122,13 @@ func joined(text string) string { return strings.Join(strings.Fields(text), "") 
 func answers(err error) bool { return err == nil || errors.Is(err, fault.ErrDenied) }
 
 // judge judges an address or a query string. A text that is not the answer may be one in
-// percent escapes, or a link that has the address in such escapes as a parameter.
+// percent escapes, or a link that has the address within it.
 func (a attempt) judge(text string) (code fault.Secret, err error) {
 	const wrappers = 3 // the address in a link of a mail scanner in another one's
 	for range wrappers + 1 {
-		text = ampersands.Replace(text)
+		if text = proofpoint(spellings.Replace(text)); text == "" {
+			return fault.Secret{}, errGarbled
+		}
 		code, deeper := a.judgeAddress(text)
 		switch {
 		case answers(deeper), errors.Is(deeper, errNoCode), errors.Is(deeper, errRepeated):
@@ -263,7 +266,9 @@ func bareCode(pieces []string) fault.Secret {
 
 // notInCode reports characters that no code of Exact's has been seen with. A line
 // mistaken for a code would be redeemed and end the sign-in.
-func notInCode(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\", r) }
+func notInCode(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\\"<>^`{|}", r)
+}
 
 // beginsAddress reports whether an address begins at the beginning of a piece.
 func beginsAddress(piece string) bool {
@@ -291,7 +296,36 @@ func cleanLine(text string) string {
 	return strings.TrimLeft(fault.Visible(text), "> |")
 }
 
-var ampersands = strings.NewReplacer("&amp;", "&", "&#38;", "&", "&#x26;", "&")
+// spellings are how HTML, JSON and shells write characters of an address, which itself has
+// no backslash.
+var spellings = strings.NewReplacer("&amp;", "&", "&#38;", "&", "&#038;", "&", "&#x26;", "&",
+	`\u0026`, "&", `\u003d`, "=", `\u003D`, "=", `\`, "", "^&", "&")
+
+// proofpoint returns the address within a link of Proofpoint, a scanner of mail, in whose
+// version 2 '-' is '%' and '_' is '/'. In version 3 each special character is '*', and all of
+// those follow in base64; proofpoint returns "" until they are there. It returns any other
+// text as it is.
+func proofpoint(text string) string {
+	if _, link, found := strings.Cut(text, "/v2/url?u="); found {
+		link, _, _ = strings.Cut(link, "&")
+		return strings.NewReplacer("-", "%", "_", "/").Replace(link)
+	}
+	_, link, found := strings.Cut(text, "/v3/__")
+	if !found {
+		return text
+	}
+	link, rest, _ := strings.Cut(link, "__;")
+	encoded, _, found := strings.Cut(rest, "!!")
+	special, err := base64.RawURLEncoding.DecodeString(encoded)
+	parts := strings.Split(link, "*")
+	if !found || err != nil || len(parts) != len(special)+1 {
+		return ""
+	}
+	for i, c := range special {
+		parts[i] += string(rune(c))
+	}
+	return strings.Join(parts, "")
+}
 
 // unescape decodes the percent escapes in text. Those that are none stay.
 func unescape(text string) string {

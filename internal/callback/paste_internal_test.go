@@ -1,6 +1,8 @@
 package callback
 
 import (
+	"cmp"
+	"encoding/base64"
 	"errors"
 	"net/url"
 	"strings"
@@ -49,6 +51,12 @@ var dressings = []func(address string) string{
 	func(a string) string { return "[x](" + a + ")" },
 	func(a string) string { return "[" + a + "](" + a + ")" },
 	func(a string) string { return strings.ReplaceAll(a, "&", "&amp;") },
+	func(a string) string { return strings.ReplaceAll(a, "&", "&#038;") },
+	func(a string) string {
+		return `{"url":"` + strings.NewReplacer("&", `\u0026`, "=", `\u003d`, "/", `\/`).Replace(a) + `"}`
+	},
+	func(a string) string { return strings.NewReplacer("&", `\&`, "=", `\=`, "?", `\?`).Replace(a) },
+	func(a string) string { return strings.ReplaceAll(a, "&", "^&") },
 	func(a string) string { return a + "." },
 	func(a string) string { return a + "," },
 	url.QueryEscape,
@@ -56,6 +64,13 @@ var dressings = []func(address string) string{
 	func(a string) string { return "https://scan.test/?url=" + url.QueryEscape(a) + "&data=05%7C02%zz;" },
 	func(a string) string {
 		return "https://scan.test/v2/?u=" + url.QueryEscape("https://scan.test/?url="+url.QueryEscape(a)) + "&x=1"
+	},
+	func(a string) string {
+		return "https://urldefense.proofpoint.com/v2/url?u=" + strings.NewReplacer("-", "-2D", "_", "-5F", "%2F", "_", "%", "-").Replace(url.QueryEscape(a)) + "&d=DwMFaQ&c=e-z&e="
+	},
+	func(a string) string {
+		special := strings.Repeat("%", strings.Count(a, "%"))
+		return "https://urldefense.com/v3/__" + strings.ReplaceAll(a, "%", "*") + "__;" + base64.RawURLEncoding.EncodeToString([]byte(special)) + "!!Ab-C!d_E$"
 	},
 	func(a string) string { return "http" + strings.TrimPrefix(a, "https") },
 	func(a string) string { return strings.TrimPrefix(a, "https://") },
@@ -93,8 +108,8 @@ func TestPasteDressedAndWrapped(t *testing.T) {
 					continue
 				}
 				text := wrap(dressed, width, with)
-				if strings.ToValidUTF8(text, "?") != text {
-					continue // broken within a character
+				if strings.ToValidUTF8(text, "?") != text || strings.Contains(text, "__\nhttps://") {
+					continue // broken within a character, or where another address could begin
 				}
 				if code, bare, err := pasteAll(testAttempt(), text); err != nil || bare || code.Reveal() != testCode {
 					t.Fatalf("dressing %d, width %d, %q: %v", i, width, with, err)
@@ -137,6 +152,7 @@ func TestPasteOfOthers(t *testing.T) {
 		"https://app.test/callback?code=" + code[:20] + "\n" + strings.Repeat("A", 30):                                                                  errNoState,
 		"the code is " + testCode:                errGarbled,
 		testCode[:15]:                            errGarbled,
+		`{"code":"` + testCode + `"}`:            errGarbled,
 		testCode + "\nhttps://app.test/callback": errNoState,
 	} {
 		if code, bare, err := pasteAll(testAttempt(), text); !errors.Is(err, want) || !code.IsZero() || bare {
@@ -186,7 +202,7 @@ func FuzzPaste(f *testing.F) {
 					joined += strings.Join(strings.Fields(cleanLine(line)), "")
 				}
 				for range 5 {
-					joined = unescape(ampersands.Replace(joined))
+					joined = unescape(cmp.Or(proofpoint(spellings.Replace(joined)), joined))
 				}
 				if !strings.Contains(joined, testState) {
 					t.Errorf("taken without our state: %q", text)
