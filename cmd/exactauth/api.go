@@ -322,12 +322,12 @@ func printRecords(ctx context.Context, api *exactapi.Client, req *http.Request, 
 		return err
 	}
 	api.Header = req.Header
-	for record, err := range exactapi.Records[json.RawMessage](ctx, api, u.RequestURI()) {
+	for page, err := range exactapi.Pages[json.RawMessage](ctx, api, u.RequestURI()) {
 		if errors.Is(err, exactapi.ErrNoList) {
 			return usagef("the answer is not a list; leave --paginate, --csv and --each-division out")
 		}
 		if err == nil {
-			err = out.print(record, division)
+			err = out.print(page, division)
 		}
 		if err != nil {
 			return err
@@ -382,11 +382,15 @@ func (a *app) api(p config.Settings, c *exactauth.Client) (api *exactapi.Client,
 func (a *app) waitingForExact() func(ctx context.Context, until time.Time) (over func()) {
 	var said sync.Once
 	return func(ctx context.Context, until time.Time) (over func()) {
-		if until.IsZero() {
+		spins := a.Spins()
+		switch {
+		case until.IsZero() && spins:
 			return a.spinLater(ctx, "asking Exact")
+		case until.IsZero():
+			return func() {}
 		}
 		what := "waiting for the limit until " + until.Local().Format("15:04:05")
-		if !a.Spins() {
+		if !spins {
 			said.Do(func() { a.Say("exactauth: %s", what) })
 		}
 		return a.Spin(ctx, what, until)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -26,47 +27,64 @@ import (
 // output is where answers go.
 type output struct {
 	to      io.Writer
-	csv     *csv.Writer // nil for JSON
-	columns []string    // of the CSV; nil before the first record
+	lines   *bufio.Writer // of records
+	csv     *csv.Writer   // into lines; nil for JSON
+	columns []string      // of the CSV; nil before the first record
 }
 
 // openOutput returns where answers go. finish must be called with the error of the work;
 // it returns what the command ends with.
 func (a *app) openOutput(ctx context.Context, o apiOptions) (out *output, finish func(error) error, err error) {
 	out, finish = &output{to: a.Results()}, func(err error) error { return err }
-	if o.csv {
-		out.csv = csv.NewWriter(out.to)
-	}
 	if o.jq != "" {
 		out.to, finish, err = a.startJQ(ctx, o.jq)
+	}
+	out.lines = bufio.NewWriterSize(out.to, 32<<10)
+	if o.csv {
+		out.csv = csv.NewWriter(out.lines)
 	}
 	return out, finish, err
 }
 
-// print prints a record, with its division if that is not 0.
-func (o *output) print(record json.RawMessage, division int) error {
+// print prints the records of a page, each with its division if that is not 0, before the
+// next page is requested.
+func (o *output) print(page []json.RawMessage, division int) error {
+	var failed error
+	for _, record := range page {
+		if failed = o.printRecord(record, division); failed != nil {
+			break
+		}
+	}
+	if o.csv != nil {
+		o.csv.Flush() // an error of the writer stays, and is that of lines
+	}
+	return cmp.Or(o.lines.Flush(), failed)
+}
+
+func (o *output) printRecord(record json.RawMessage, division int) error {
 	var line bytes.Buffer
 	if err := json.Compact(&line, record); err != nil {
 		return err
 	}
-	if division != 0 {
-		var known map[string]json.RawMessage
-		if err := json.Unmarshal(record, &known); err == nil && known["Division"] == nil {
-			rest := strings.TrimPrefix(line.String(), "{")
-			line.Reset()
-			fmt.Fprintf(&line, `{"Division":%d`, division)
-			if rest != "}" {
-				line.WriteByte(',')
-			}
-			line.WriteString(rest)
+	if rest, object := strings.CutPrefix(line.String(), "{"); division != 0 && object && !hasDivision(record) {
+		line.Reset()
+		fmt.Fprintf(&line, `{"Division":%d`, division)
+		if rest != "}" {
+			line.WriteByte(',')
 		}
+		line.WriteString(rest)
 	}
 	if o.csv != nil {
 		return o.printCSV(line.Bytes())
 	}
 	line.WriteByte('\n')
-	_, err := o.to.Write(line.Bytes())
+	_, err := o.lines.Write(line.Bytes())
 	return err
+}
+
+func hasDivision(record json.RawMessage) bool {
+	var known map[string]json.RawMessage
+	return bytes.Contains(record, []byte(`"Division"`)) && json.Unmarshal(record, &known) == nil && known["Division"] != nil
 }
 
 // printCSV prints a record as a line of CSV. The first record decides about the columns:
@@ -97,11 +115,7 @@ func (o *output) printCSV(record []byte) error {
 			return fmt.Errorf("--csv: a record has %q, which the first one lacks; choose columns with $select", fault.Printable(name))
 		}
 	}
-	if err := o.csv.Write(row); err != nil {
-		return err
-	}
-	o.csv.Flush() // before the next page is requested
-	return o.csv.Error()
+	return o.csv.Write(row)
 }
 
 // properties returns the properties of an object in their order.

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +54,37 @@ func TestCell(t *testing.T) {
 	} {
 		if got := cell([]byte(value)); got != want {
 			t.Errorf("%s: %q, want %q", value, got, want)
+		}
+	}
+}
+
+type writes []string
+
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, string(p))
+	return len(p), nil
+}
+
+// The records of a page are written at once, those before one that cannot be printed too.
+func TestPageIsWrittenAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		csv        bool
+		page, want string
+	}{
+		{false, `[{"A":1},{"Division":7},{},3]`, `{"Division":5,"A":1}` + "\n" + `{"Division":7}` + "\n" + `{"Division":5}` + "\n3\n"},
+		{true, `[{"A":1},{"A":2},{"B":3}]`, "Division,A\n5,1\n5,2\n"},
+	} {
+		var page []json.RawMessage
+		if err := json.Unmarshal([]byte(test.page), &page); err != nil {
+			t.Fatal(err)
+		}
+		var got writes
+		out := &output{lines: bufio.NewWriter(&got)}
+		if test.csv {
+			out.csv = csv.NewWriter(out.lines)
+		}
+		if err := out.print(page, 5); (err != nil) != test.csv || !slices.Equal(got, writes{test.want}) {
+			t.Errorf("%s: %q, %v; want %q", test.page, got, err, test.want)
 		}
 	}
 }

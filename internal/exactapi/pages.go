@@ -1,7 +1,6 @@
 package exactapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -123,16 +122,9 @@ func (b *answerBody) Read(p []byte) (int, error) {
 // consumed, so one page at a time is in memory. The first error ends the iteration.
 func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var none T
-		seen := map[string]bool{}
-		for next := c.BaseURL + path; next != ""; {
-			if seen[next] {
-				yield(none, fault.New(fault.ErrTemporary, "the pages that %s sends never end: a page links to an earlier one", c.BaseURL))
-				return
-			}
-			seen[next] = true
-			page, link, err := readPage[T](ctx, c, next)
+		for page, err := range Pages[T](ctx, c, path) {
 			if err != nil {
+				var none T
 				yield(none, err)
 				return
 			}
@@ -140,6 +132,24 @@ func Records[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, er
 				if !yield(record, nil) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// Pages is Records for a caller that works on a page at a time.
+func Pages[T any](ctx context.Context, c *Client, path string) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		seen := map[string]bool{}
+		for next := c.BaseURL + path; next != ""; {
+			if seen[next] {
+				yield(nil, fault.New(fault.ErrTemporary, "the pages that %s sends never end: a page links to an earlier one", c.BaseURL))
+				return
+			}
+			seen[next] = true
+			page, link, err := readPage[T](ctx, c, next)
+			if !yield(page, err) || err != nil {
+				return
 			}
 			next = link
 		}
@@ -190,26 +200,25 @@ func readPage[T any](ctx context.Context, c *Client, address string) (records []
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", Refused(resp, body)
 	}
-	var answer struct {
-		D json.RawMessage `json:"d"`
+	var page struct { // the usual form first, in one pass
+		D *struct {
+			Results *[]T   `json:"results"`
+			Next    string `json:"__next"`
+		} `json:"d"`
 	}
-	var page struct {
-		Results *[]T   `json:"results"`
-		Next    string `json:"__next"`
+	var whole struct {
+		D *[]T `json:"d"`
 	}
-	if err = json.Unmarshal(body, &answer); err == nil && bytes.HasPrefix(answer.D, []byte("[")) {
-		err = json.Unmarshal(answer.D, &page.Results)
-	} else if err == nil {
-		err = json.Unmarshal(answer.D, &page)
-	}
-	if err == nil && page.Results == nil && bytes.HasPrefix(answer.D, []byte("{")) {
+	switch err = json.Unmarshal(body, &page); {
+	case err == nil && page.D != nil && page.D.Results != nil:
+		return *page.D.Results, page.D.Next, nil
+	case err == nil && page.D != nil:
 		return nil, "", fault.New(ErrNoList, "the answer of %s is not a list", c.BaseURL)
+	case err != nil && json.Unmarshal(body, &whole) == nil && whole.D != nil:
+		return *whole.D, "", nil
 	}
-	if err != nil || page.Results == nil {
-		return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read: it is %s", c.BaseURL,
-			cmp.Or(network.Stranger(resp.StatusCode, resp.Header, body), "no JSON, or of an unknown form"))
-	}
-	return *page.Results, page.Next, nil
+	return nil, "", fault.New(fault.ErrTemporary, "the answer of %s cannot be read: it is %s", c.BaseURL,
+		cmp.Or(network.Stranger(resp.StatusCode, resp.Header, body), "no JSON, or of an unknown form"))
 }
 
 // Division is a company that the user can open.
