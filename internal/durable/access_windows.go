@@ -193,7 +193,7 @@ func Portable(path string) bool {
 // MAX_PATH.
 func longPath(path string) string {
 	switch {
-	case len(path) < windows.MAX_PATH-12 || !filepath.IsAbs(path) || strings.HasPrefix(path, `\\?\`):
+	case len(path) < windows.MAX_PATH-12 || !filepath.IsAbs(path) || strings.HasPrefix(path, `\\?\`) || strings.HasPrefix(path, `\\.\`):
 		return path
 	case strings.HasPrefix(path, `\\`):
 		return `\\?\UNC` + path[1:]

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Create makes the file path, private to its user. If there is one, Create leaves it
@@ -73,10 +74,11 @@ func write(path string, data []byte, prepare func(*os.File) error, name func(tem
 
 // MakeDirs makes dir and the missing directories above it, private whatever the umask.
 func MakeDirs(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+	above := filepath.Dir(dir)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || above == dir { // a drive or a server that is away
 		return err
 	}
-	if err := MakeDirs(filepath.Dir(dir)); err != nil {
+	if err := MakeDirs(above); err != nil {
 		return err
 	}
 	if err := mkdir(dir); !errors.Is(err, fs.ErrExist) {
@@ -84,6 +86,12 @@ func MakeDirs(dir string) error {
 	}
 	return nil // another process was faster
 }
+
+// fixedError is why a rename would fail, in words for a person.
+type fixedError string
+
+func (e fixedError) Error() string { return string(e) }
+func (e fixedError) Unwrap() error { return syscall.EPERM }
 
 // reserve is Reserve where the system has no call for it. It writes no zeros, for which some
 // file systems allocate no blocks, and syncs, because others allocate them as late as that.

@@ -1,8 +1,11 @@
 package durable_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +67,35 @@ func TestHeldByAScanner(t *testing.T) {
 		time.AfterFunc(200*time.Millisecond, func() { windows.CloseHandle(held) })
 		if err := work(); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What is on a drive or a server that is away is not there.
+func TestMakeDirsAway(t *testing.T) {
+	drive := byte('Q')
+	for ; drive > 'D'; drive-- {
+		if _, err := os.Stat(string(drive) + `:\`); err != nil {
+			break
+		}
+	}
+	for _, top := range []string{string(drive) + `:\`, `\\localhost\no share\`, `\\?\UNC\localhost\no share\`} {
+		if err := durable.MakeDirs(top + `exactauth\state`); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; want fs.ErrNotExist", top, err)
+		}
+	}
+	// The prefixes of Windows' own are for paths, too.
+	dir := t.TempDir()
+	for _, prefix := range []string{`\\?\`, `\\.\`} {
+		made := filepath.Join(dir, "a", strings.Repeat("long", 50), "state") // longer than MAX_PATH
+		if prefix == `\\.\` {
+			made = filepath.Join(dir, "b", "state") // which Windows limits to it
+		}
+		if err := durable.MakeDirs(prefix + made); err != nil {
+			t.Error(err)
+		}
+		if found, err := durable.FindOther(prefix+made, durable.Read|durable.Write); err != nil || found != (durable.Other{}) {
+			t.Errorf("%s%s is open to %+v, %v", prefix, made, found, err)
 		}
 	}
 }

@@ -42,9 +42,3 @@ func Replaceable(root *os.Root, name string) error {
 	}
 	return nil
 }
-
-// fixedError is why a rename would fail, in words for a person.
-type fixedError string
-
-func (e fixedError) Error() string { return string(e) }
-func (e fixedError) Unwrap() error { return unix.EPERM }

@@ -2,9 +2,12 @@ package tokenstore_test
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/windows"
 
 	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/durable/durabletest"
@@ -39,5 +42,47 @@ func TestExposedStateIsMadePrivate(t *testing.T) {
 		if found, err := durable.FindOther(path, durable.Read|durable.Write); err != nil || found.SID != "" {
 			t.Errorf("%s is open to %+v, %v", path, found, err)
 		}
+	}
+}
+
+// A record that Windows would not replace is found before change spends anything.
+func TestFilesReplaceable(t *testing.T) {
+	for what, test := range map[string]struct {
+		fix  func(t *testing.T, file *uint16) (undo func())
+		want string
+	}{
+		"read-only": {func(t *testing.T, file *uint16) func() {
+			check(t, windows.SetFileAttributes(file, windows.FILE_ATTRIBUTE_READONLY))
+			return func() { check(t, windows.SetFileAttributes(file, windows.FILE_ATTRIBUTE_NORMAL)) }
+		}, `it is read-only; type: attrib -r "C:\`},
+		"open without sharing": {func(t *testing.T, file *uint16) func() {
+			h, err := windows.CreateFile(file, windows.GENERIC_READ, windows.FILE_SHARE_READ, nil, windows.OPEN_EXISTING, 0, 0)
+			check(t, err)
+			return func() { check(t, windows.CloseHandle(h)) }
+		}, windows.ERROR_SHARING_VIOLATION.Error()},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			s := tokenstore.NewFiles(dir, nil)
+			put(t, s, "a", "old")
+			undo := test.fix(t, windows.StringToUTF16Ptr(filepath.Join(dir, "a")))
+			err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+				t.Error("change was called")
+				return []byte("new"), nil
+			})
+			undo()
+			var failed *tokenstore.Error
+			if !errors.As(err, &failed) || failed.Kind != tokenstore.Directory || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Update: %v; want %q", err, test.want)
+			}
+			put(t, s, "a", "new")
+		})
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

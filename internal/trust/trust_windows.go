@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -30,6 +31,9 @@ func follow(path string, rights windows.ACCESS_MASK, what string) (fs.FileInfo, 
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
+	}
+	if share, is := strings.CutPrefix(path, `\\?\UNC\`); is {
+		path = `\\` + share // of which filepath.Dir knows the top
 	}
 	ways := []string{path}
 	if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
