@@ -158,6 +158,9 @@ func read(dir string) (*Config, error) {
 	info, err := trust.File(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := durable.Away(path); err != nil {
+			return nil, fileError(path, err)
+		}
 		return parse(nil)
 	case err != nil:
 		return nil, fileError(path, err)

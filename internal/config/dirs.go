@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/exactauth/exactauth/internal/durable"
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
@@ -16,7 +17,7 @@ var ErrNoHome = fault.Kind(fault.ErrConfig, "no home")
 // the platform's place for configuration (XDG_CONFIG_HOME on Linux).
 func Dir(env func(string) string) (string, error) {
 	if dir := env("EXACTAUTH_CONFIG_DIR"); dir != "" {
-		return filepath.Abs(dir)
+		return durable.Abs(dir)
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
@@ -31,7 +32,7 @@ func Dir(env func(string) string) (string, error) {
 // libraries at hand read a file when they are linked, on every call.
 func StateDir(env func(string) string) (string, error) {
 	if dir := env("EXACTAUTH_STATE_DIR"); dir != "" {
-		return filepath.Abs(dir)
+		return durable.Abs(dir)
 	}
 	var dir string
 	var err error

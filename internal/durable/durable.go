@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -87,7 +88,28 @@ func MakeDirs(dir string) error {
 	return nil // another process was faster
 }
 
-// fixedError is why a rename would fail, in words for a person.
+// Abs is filepath.Abs. It returns a path on a server in the form of which package filepath knows the top.
+func Abs(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if share, is := strings.CutPrefix(path, `\\?\UNC\`); is {
+		path = `\\` + share
+	}
+	return path, err
+}
+
+// Away says that the drive or the server that path is on is not there, or returns nil: what is missing on it is not gone.
+func Away(path string) error {
+	volume := filepath.VolumeName(path)
+	if volume == "" {
+		return nil
+	}
+	if _, err := os.Stat(volume + string(filepath.Separator)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fixedError(volume + " is not there")
+}
+
+// fixedError is why a file cannot be had or replaced, in words for a person.
 type fixedError string
 
 func (e fixedError) Error() string { return string(e) }

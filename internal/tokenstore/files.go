@@ -371,6 +371,9 @@ func (s *Files) WaitUnlocked(ctx context.Context, name string, limit time.Durati
 func (s *Files) open() (*os.Root, error) {
 	root, err := os.OpenRoot(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		if away := durable.Away(s.dir); away != nil {
+			return nil, s.failed("open", away)
+		}
 		return nil, err
 	} else if err != nil {
 		return nil, s.failed("open", err)

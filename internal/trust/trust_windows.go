@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -29,11 +28,8 @@ func follow(path string, rights windows.ACCESS_MASK, what string) (fs.FileInfo, 
 	if err != nil {
 		return nil, err
 	}
-	if path, err = filepath.Abs(path); err != nil {
+	if path, err = durable.Abs(path); err != nil {
 		return nil, err
-	}
-	if share, is := strings.CutPrefix(path, `\\?\UNC\`); is {
-		path = `\\` + share // of which filepath.Dir knows the top
 	}
 	ways := []string{path}
 	if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
