@@ -39,9 +39,8 @@ type apiOptions struct {
 func (a *app) apiCmd() *cobra.Command {
 	var o apiOptions
 	cmd := &cobra.Command{
-		Use:     "api PATH",
-		GroupID: "daily",
-		Short:   "Send a request to Exact's API and print the answer",
+		Use:   "api PATH",
+		Short: "Send a request to Exact's API and print the answer",
 		Long: `Sends one request to Exact's REST API with a live token, and prints the answer. PATH is
 relative to /api/v1/ or begins with it. {division} in it is the pinned division, or the
 current one if none is pinned. The method is GET, or POST with --input.
@@ -138,7 +137,7 @@ func (a *app) callAPI(ctx context.Context, o apiOptions, path string) error {
 	case o.lists():
 		err = printRecords(ctx, api, req, inDivision(path, code), 0, out)
 	default:
-		err = a.printAnswer(ctx, api, req, inDivision(path, code), o.include, out)
+		err = a.printAnswer(api, req, inDivision(path, code), o.include, out)
 	}
 	if err = finish(err); errors.Is(err, syscall.EPIPE) {
 		return &reported{128 + int(syscall.SIGPIPE)} // the reader has enough, as head has
@@ -155,19 +154,11 @@ func (a *app) divisionInUse(ctx context.Context, p config.Settings, c *exactauth
 	if p.Division != 0 {
 		return p.Division, nil
 	}
-	err = a.within(ctx, defaultTimeout, func(ctx context.Context) error {
-		t, err := c.Token(ctx, exactauth.Want{})
-		if err != nil {
-			return err
-		}
-		me, err := c.Me(ctx, t)
-		code = me.Division
-		return err
-	})
-	if err == nil && code == 0 {
+	me, err := a.me(ctx, c)
+	if err == nil && me.Division == 0 {
 		err = &hinted{usagef("%s: no division is pinned, and the user has no current one", divisionMark), "pin one: exactauth use --division CODE"}
 	}
-	return code, err
+	return me.Division, err
 }
 
 // apiRequest returns the request that the command line describes, for division 0. It has
@@ -199,10 +190,7 @@ func (a *app) apiRequest(ctx context.Context, o apiOptions, base, path string) (
 	given := http.Header{}
 	for _, header := range o.headers {
 		name, value, ok := strings.Cut(header, ":")
-		isWord := func(r rune) bool {
-			return r == '-' || r == '_' || r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r))
-		}
-		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isWord(r) }) || strings.ContainsFunc(value, unicode.IsControl) {
+		if !ok || name == "" || strings.Trim(name, fault.Alphanumeric+"-_") != "" || strings.ContainsFunc(value, unicode.IsControl) {
 			return nil, usagef("--header: want one as \"Name: value\"")
 		}
 		given.Add(name, strings.TrimSpace(value))
@@ -262,7 +250,7 @@ func apiAddress(base, path string) (*url.URL, error) {
 }
 
 // printAnswer sends one request and prints what comes back.
-func (a *app) printAnswer(ctx context.Context, api *exactapi.Client, req *http.Request, path string, include bool, out *output) (err error) {
+func (a *app) printAnswer(api *exactapi.Client, req *http.Request, path string, include bool, out *output) (err error) {
 	if req.URL, err = apiAddress(api.BaseURL, path); err != nil {
 		return err
 	}

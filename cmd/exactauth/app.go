@@ -13,6 +13,7 @@ import (
 	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/fault"
 	"github.com/exactauth/exactauth/internal/network"
+	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/term"
 )
 
@@ -76,23 +77,30 @@ prints a live access token whenever a script asks for one.`,
 		&cobra.Group{ID: "try", Title: "Trying out:"}, &cobra.Group{ID: "more", Title: "More:"})
 	root.SetCompletionCommandGroupID("more")
 	commands := []struct {
-		name string
-		make func() *cobra.Command
+		group, name string
+		make        func() *cobra.Command
 	}{
-		{"token", a.tokenCmd}, {"api", a.apiCmd}, {"exec", a.execCmd}, {"proxy", a.proxyCmd}, {"whoami", a.whoamiCmd}, {"status", a.statusCmd}, {"doctor", a.doctorCmd},
-		{"setup", a.setupCmd}, {"login", a.loginCmd}, {"logout", a.logoutCmd}, {"use", a.useCmd}, {"profiles", a.profilesCmd},
-		{"relay-page", a.relayPageCmd}, {"auth0", a.auth0Cmd}, {"sandbox", a.sandboxCmd}, {"version", a.versionCmd}, {"exit-codes", exitCodesTopic}, {"environment", environmentTopic},
+		{"daily", "token", a.tokenCmd}, {"daily", "api", a.apiCmd}, {"daily", "exec", a.execCmd}, {"daily", "proxy", a.proxyCmd},
+		{"daily", "whoami", a.whoamiCmd}, {"daily", "status", a.statusCmd}, {"daily", "doctor", a.doctorCmd},
+		{"setup", "setup", a.setupCmd}, {"setup", "login", a.loginCmd}, {"setup", "logout", a.logoutCmd}, {"setup", "use", a.useCmd},
+		{"setup", "profiles", a.profilesCmd}, {"setup", "relay-page", a.relayPageCmd}, {"setup", "auth0", a.auth0Cmd},
+		{"try", "sandbox", a.sandboxCmd}, {"more", "version", a.versionCmd}, {"", "exit-codes", exitCodesTopic}, {"", "environment", environmentTopic},
 	}
-	for _, c := range commands {
-		if len(args) > 0 && args[0] == c.name {
-			root.AddCommand(c.make())
-			root.CompletionOptions.DisableDefaultCmd = true
-		}
-	}
-	if !root.HasSubCommands() {
+	add := func(name string) { // all for an empty one
 		for _, c := range commands {
-			root.AddCommand(c.make())
+			if name == "" || name == c.name {
+				cmd := c.make()
+				cmd.GroupID = c.group
+				root.AddCommand(cmd)
+			}
 		}
+	}
+	if len(args) > 0 && args[0] != "" {
+		add(args[0])
+	}
+	root.CompletionOptions.DisableDefaultCmd = root.HasSubCommands()
+	if !root.HasSubCommands() {
+		add("")
 		finishCobra(root)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, err) })
@@ -164,6 +172,27 @@ func (a *app) current(ctx context.Context) (config.Settings, *exactauth.Client, 
 	}
 	c, err := a.client(ctx, p)
 	return p, c, err
+}
+
+// liveToken returns a live token of the client, within the usual time.
+func (a *app) liveToken(ctx context.Context, c *exactauth.Client, want exactauth.Want) (t record.Token, err error) {
+	err = a.within(ctx, defaultTimeout, func(ctx context.Context) (err error) {
+		t, err = c.Token(ctx, want)
+		return err
+	})
+	return t, err
+}
+
+// me asks Exact who is signed in, within the usual time.
+func (a *app) me(ctx context.Context, c *exactauth.Client) (me record.User, err error) {
+	err = a.within(ctx, defaultTimeout, func(ctx context.Context) error {
+		t, err := c.Token(ctx, exactauth.Want{})
+		if err == nil {
+			me, err = c.Me(ctx, t)
+		}
+		return err
+	})
+	return me, err
 }
 
 // close closes what is still open.

@@ -28,9 +28,8 @@ type auth0Options struct {
 func (a *app) auth0Cmd() *cobra.Command {
 	var o auth0Options
 	cmd := &cobra.Command{
-		Use:     "auth0",
-		GroupID: "setup",
-		Short:   "Set up and test Auth0's connection to Exact Online",
+		Use:   "auth0",
+		Short: "Set up and test Auth0's connection to Exact Online",
 		Long: `Auth0's social connection "exact" lets people sign in with their Exact Online
 account. These commands set it up, test it and show it. The connection identifies a
 person. It does not give you a token for Exact's API: use "exactauth login" for that.
@@ -135,13 +134,11 @@ var managementScopes = []string{
 // auth0Error adds the hint. Only this function connects Auth0's errors with the names of
 // commands, flags and dashboard pages.
 func (a *app) auth0Error(err error, d tenantDomains) error {
-	var h *hinted
 	var scope *auth0.ScopeError
-	var later *fault.WaitError
 	var untrue *auth0.TokenError
 	hint := ""
 	switch {
-	case err == nil, errors.As(err, &h), errors.As(err, &later):
+	case err == nil, errors.As(err, new(*hinted)), errors.As(err, new(*fault.WaitError)):
 		return err
 	case errors.As(err, &scope):
 		hint = a.grantHint(d, scope.Missing, scope.Have)

@@ -259,15 +259,6 @@ one, and an app has only one.
 
 func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	region, known := regionOf(baseURL)
-	if a.JSON {
-		return a.PrintJSON(struct {
-			Domain      string `json:"auth0_domain"`
-			AppCenter   string `json:"app_center"`
-			Country     string `json:"country,omitempty"`
-			BaseURL     string `json:"base_url,omitempty"`
-			RedirectURI string `json:"redirect_uri"`
-		}{d.own.String(), cmp.Or(region.AppCenter, appCenter), region.Country, baseURL, d.signIn.Callback()})
-	}
 	where := " --region CODE"
 	switch {
 	case known:
@@ -275,7 +266,14 @@ func (a *app) printAuth0Guide(d tenantDomains, baseURL string) error {
 	case baseURL != "":
 		where = " --base-url " + baseURL
 	}
-	return a.Print(registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
+	return a.Result(struct {
+		Domain      string `json:"auth0_domain"`
+		AppCenter   string `json:"app_center"`
+		Country     string `json:"country,omitempty"`
+		BaseURL     string `json:"base_url,omitempty"`
+		RedirectURI string `json:"redirect_uri"`
+	}{d.own.String(), cmp.Or(region.AppCenter, appCenter), region.Country, baseURL, d.signIn.Callback()},
+		registration(d, baseURL, "exactauth auth0 setup"+d.flags()+where))
 }
 
 // printAuth0CLI prints a script that does the same with Auth0's CLI, which has its own
@@ -327,13 +325,10 @@ func (a *app) printAuth0CLI(d tenantDomains, wish auth0.Wish) error {
 				fmt.Sprintf(`auth0 api get 'clients/%s' </dev/null | jq '{callbacks: ((.callbacks // []) + ["%s"] | unique)}' | auth0 api patch 'clients/%[1]s' >/dev/null`, app, wish.Callback)}})
 		}
 	}
-	if a.JSON {
-		return a.PrintJSON(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps})
-	}
 	text := "sh -e /dev/fd/3 3<<'END'\n# Paste all lines up to END.\n"
 	text += fmt.Sprintf("# Exact's App Center must have exactly this Redirect URI: %s\n", d.signIn.Callback())
 	for _, s := range steps {
 		text += "\n# " + s.Why + "\n" + strings.Join(s.Commands, "\n") + "\n"
 	}
-	return a.Print(text + "END\n")
+	return a.Result(map[string]any{"auth0_domain": d.own.String(), "redirect_uri": d.signIn.Callback(), "steps": steps}, text+"END\n")
 }

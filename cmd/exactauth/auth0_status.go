@@ -37,12 +37,7 @@ func (a *app) auth0Status(ctx context.Context, o auth0Options) error {
 	if err != nil {
 		return a.auth0Error(err, d)
 	}
-	if a.JSON {
-		err = a.auth0StatusJSON(d, s)
-	} else {
-		err = a.Print(auth0StatusText(d, s))
-	}
-	if err != nil {
+	if err := a.Result(auth0StatusJSON(d, s), auth0StatusText(d, s)); err != nil {
 		return err
 	}
 	if !a.JSON && len(s.Unreadable) > 0 {
@@ -124,7 +119,7 @@ func auth0StatusText(d tenantDomains, s auth0.Status) string {
 	return text
 }
 
-func (a *app) auth0StatusJSON(d tenantDomains, s auth0.Status) error {
+func auth0StatusJSON(d tenantDomains, s auth0.Status) any {
 	type connection struct {
 		auth0.ConnectionStatus
 		Region string `json:"region,omitempty"`
@@ -147,5 +142,5 @@ func (a *app) auth0StatusJSON(d tenantDomains, s auth0.Status) error {
 	for _, domain := range s.Domains {
 		out.Redirects = append(out.Redirects, redirect{domain.String(), domain.Callback(), domain != d.own})
 	}
-	return a.PrintJSON(out)
+	return out
 }

@@ -109,11 +109,8 @@ func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOpti
 	opening := !o.noBrowser && a.CanOpen()
 	a.Say("Exact may ask to \"Install unlisted app\": that page is Exact's own and appears once.")
 	if !opening {
-		port := ""
-		if u, err := url.Parse(o.callback); err == nil {
-			port = u.Port()
-		}
-		a.Say("The browser comes back to %s, so it must be on this machine,\nor on one that is connected with ssh -L %s:127.0.0.1:%[2]s.", o.callback, port)
+		u, _ := url.Parse(o.callback) // SignIn.Run has checked it
+		a.Say("The browser comes back to %s, so it must be on this machine,\nor on one that is connected with ssh -L %s:127.0.0.1:%[2]s.", o.callback, u.Port())
 	}
 	if end, ok := ctx.Deadline(); ok {
 		a.Say("Waiting until %s.", end.Local().Format("15:04:05"))
@@ -130,10 +127,7 @@ func (a *app) showAddress(ctx context.Context, s auth0.SignIn) error {
 	if err != nil {
 		return err
 	}
-	if a.JSON {
-		return a.PrintJSON(map[string]string{"url": address, "callback": s.Callback})
-	}
-	if err := a.Print(address + "\n"); err != nil {
+	if err := a.Result(map[string]string{"url": address, "callback": s.Callback}, address+"\n"); err != nil || a.JSON {
 		return err
 	}
 	a.Say(`

@@ -29,9 +29,8 @@ import (
 func (a *app) doctorCmd() *cobra.Command {
 	offline := false
 	cmd := &cobra.Command{
-		Use:     "doctor",
-		GroupID: "daily",
-		Short:   "Find out what is wrong, and how to fix it",
+		Use:   "doctor",
+		Short: "Find out what is wrong, and how to fix it",
 		Long: `Checks everything that a sign-in and a refresh need: the configuration, the store of
 the tokens and who else can read it, the lock, the seal, the login itself, the port
 and the browser for the next sign-in. Without --offline it also checks the connection
@@ -105,12 +104,7 @@ func (a *app) doctor(ctx context.Context, offline bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if a.JSON {
-		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "profile": p.Name, "checks": e.findings})
-	} else {
-		err = a.Print(e.text())
-	}
-	if err != nil {
+	if err := a.Result(map[string]any{"schema_version": statusSchema, "profile": p.Name, "checks": e.findings}, e.text()); err != nil {
 		return err
 	}
 	for _, f := range e.findings {
@@ -287,11 +281,7 @@ func (e *examination) browser(p config.Settings) {
 // network takes the way to Exact as a sign-in does, one step after the other. It reports
 // whether Exact answered.
 func (e *examination) network(ctx context.Context, p config.Settings) (answered bool) {
-	u, err := url.Parse(p.BaseURL)
-	if err != nil {
-		e.fail("network", "", err) // Settle has checked it
-		return false
-	}
+	u, _ := url.Parse(p.BaseURL) // Settle has checked it
 	host := u.Hostname()
 	proxy, _ := http.ProxyFromEnvironment(&http.Request{URL: u}) // config.Environment has checked it
 	fix := "check the network, the firewall and the proxy; Exact's state: https://status.exact.com"
@@ -339,8 +329,8 @@ func (e *examination) network(ctx context.Context, p config.Settings) (answered 
 
 // networkFix returns what a person can do about a request that failed, or "".
 func networkFix(err error) string {
-	var e *network.Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*network.Error](err)
+	if !ok {
 		return ""
 	}
 	switch e.Cause {

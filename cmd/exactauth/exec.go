@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exactauth/exactauth/internal/exactauth"
-	"github.com/exactauth/exactauth/internal/record"
 )
 
 // The variables that a command gets.
@@ -22,9 +21,8 @@ const (
 func (a *app) execCmd() *cobra.Command {
 	var want exactauth.Want
 	cmd := &cobra.Command{
-		Use:     "exec [flags] -- CMD [ARG...]",
-		GroupID: "daily",
-		Short:   "Run a command with a live access token in its environment",
+		Use:   "exec [flags] -- CMD [ARG...]",
+		Short: "Run a command with a live access token in its environment",
 		Long: `Runs CMD with these variables:
 
   EXACT_ACCESS_TOKEN       a live access token
@@ -67,11 +65,7 @@ func (a *app) exec(ctx context.Context, want exactauth.Want, command []string) e
 	if err != nil {
 		return err
 	}
-	var t record.Token
-	err = a.within(ctx, defaultTimeout, func(ctx context.Context) (err error) {
-		t, err = c.Token(ctx, want)
-		return err
-	})
+	t, err := a.liveToken(ctx, c, want)
 	if err != nil {
 		return err
 	}

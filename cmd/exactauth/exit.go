@@ -27,21 +27,19 @@ import (
 )
 
 // usageError is a wrong command line or configuration.
-type usageError struct{ err error }
+type usageError struct{ error }
 
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
+func (e *usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 // hinted is an error with a hint of its own.
 type hinted struct {
-	err  error
+	error
 	hint string
 }
 
-func (e *hinted) Error() string { return e.err.Error() }
-func (e *hinted) Unwrap() error { return e.err }
+func (e *hinted) Unwrap() error { return e.error }
 
 // reported ends the program with an exit code after the command has printed why.
 type reported struct{ code int }
@@ -85,8 +83,6 @@ func (c exitCode) words() (name, meaning string) {
 
 // codeOf is the one table from errors to exit codes.
 func codeOf(err error) exitCode {
-	var store *tokenstore.Error
-	var usage *usageError
 	var command *commandError
 	switch {
 	case err == nil:
@@ -95,9 +91,9 @@ func codeOf(err error) exitCode {
 		return command.code
 	case errors.As(err, new(*trust.Error)): // also of a seal's key
 		return exitConfig
-	case errors.As(err, &store), errors.Is(err, fault.ErrRecord), systemFault(err):
+	case errors.As(err, new(*tokenstore.Error)), errors.Is(err, fault.ErrRecord), systemFault(err):
 		return exitStore
-	case !errors.Is(err, context.DeadlineExceeded) && (errors.As(err, &usage) || errors.Is(err, fault.ErrConfig)):
+	case !errors.Is(err, context.DeadlineExceeded) && (errors.As(err, new(*usageError)) || errors.Is(err, fault.ErrConfig)):
 		return exitConfig
 	case errors.Is(err, fault.ErrForbidden):
 		return exitForbidden
@@ -198,10 +194,7 @@ func (a *app) reportJSON(about error, code exitCode, text, hint, profile string)
 		Retryable bool   `json:"retryable"` // whether the same call can succeed later without a person
 	}
 	name, _ := code.words()
-	b, err := json.Marshal(map[string]failure{"error": {name, text, hint, profile, retryable(about)}})
-	if err != nil { // strings and a bool
-		panic(err)
-	}
+	b, _ := json.Marshal(map[string]failure{"error": {name, text, hint, profile, retryable(about)}}) // never fails for strings and a bool
 	a.Say("%s", b)
 }
 

@@ -31,9 +31,8 @@ type loginOptions struct {
 func (a *app) loginCmd() *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
-		Use:     "login",
-		GroupID: "setup",
-		Short:   "Sign in to Exact Online in the browser",
+		Use:   "login",
+		Short: "Sign in to Exact Online in the browser",
 		Long: `Prints the sign-in address, opens it in the browser, and waits for the browser to
 come back. It says beforehand whether that happens by itself. If not, the browser ends on
 a page that cannot be reached: copy the whole address from its address bar and paste it
@@ -74,7 +73,8 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		return a.takeOver(ctx, p, c, o)
 	}
 	a.Browser = cmp.Or(o.browser, p.Browser)
-	back := a.findWayBack(ctx, p, o)
+	name, addrs := redirectName(ctx, p)
+	back := wayBack{o.paste || a.Interactive(), name, addrs}
 	if err := back.none(p); err != nil {
 		return fault.In(p.Name, err)
 	}
@@ -143,10 +143,9 @@ func (a *app) warnOfTwins(ctx context.Context, p config.Settings, user record.Us
 // loginError adds the hint to an error that needs one of this command's own.
 func loginError(profile string, err error) error {
 	var taken *exactauth.TakenError
-	var later *fault.WaitError
 	switch {
 	case networkFix(err) != "": // which is a better hint
-	case errors.Is(err, fault.ErrTemporary) && !errors.Is(err, exactauth.ErrSaved) && !errors.Is(err, exactauth.ErrUnsaved) && !errors.As(err, &later):
+	case errors.Is(err, fault.ErrTemporary) && !errors.Is(err, exactauth.ErrSaved) && !errors.Is(err, exactauth.ErrUnsaved) && !errors.As(err, new(*fault.WaitError)):
 		// Of a code whose answer did not arrive, whether it has ended the earlier login is not known.
 		return &hinted{err, `sign in again later: "exactauth login --profile ` + profile + `"`}
 	case errors.As(err, &taken):
@@ -162,11 +161,6 @@ type wayBack struct {
 	pasting bool
 	name    string   // in the redirect URI, if the browser comes back by it; otherwise empty
 	addrs   []string // where the name leads, as far as this machine knows
-}
-
-func (a *app) findWayBack(ctx context.Context, p config.Settings, o loginOptions) wayBack {
-	name, addrs := redirectName(ctx, p)
-	return wayBack{o.paste || a.Interactive(), name, addrs}
 }
 
 // redirectName looks up the name in the redirect URI, which decides what the browser

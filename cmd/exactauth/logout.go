@@ -19,9 +19,8 @@ type logoutOptions struct{ forget, all, yes bool }
 func (a *app) logoutCmd() *cobra.Command {
 	var o logoutOptions
 	cmd := &cobra.Command{
-		Use:     "logout",
-		GroupID: "setup",
-		Short:   "Remove a profile's tokens from this machine",
+		Use:   "logout",
+		Short: "Remove a profile's tokens from this machine",
 		Long: `Removes the tokens. The client secret stays, so that the next login needs no set-up;
 --forget removes profile, client secret and record too.
 
@@ -65,8 +64,7 @@ func (a *app) logout(ctx context.Context, o logoutOptions) error {
 		was, err := a.logoutOne(ctx, conf, name, o.forget)
 		stays = stays || was
 		err = fault.In(name, err)
-		var signal *interrupted
-		if errors.As(err, &signal) || err != nil && !o.all {
+		if errors.As(err, new(*interrupted)) || err != nil && !o.all {
 			return err
 		}
 		if err != nil {

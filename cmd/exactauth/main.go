@@ -42,19 +42,15 @@ func run(args []string) int {
 func (a *app) versionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		GroupID: "more",
 		Short:   "Print the version",
 		Example: `  exactauth version`,
 		Args:    cobra.NoArgs,
 		RunE: a.runE(0, func(context.Context, []string) error {
-			if a.JSON {
-				return a.PrintJSON(map[string]string{"version": version, "commit": commit, "date": date})
-			}
 			text := "exactauth " + version
 			if commit != "" {
 				text += fmt.Sprintf(" (%s, %s)", commit, date)
 			}
-			return a.Print(text + "\n")
+			return a.Result(map[string]string{"version": version, "commit": commit, "date": date}, text+"\n")
 		}),
 	}
 }

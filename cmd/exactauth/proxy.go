@@ -34,9 +34,8 @@ type proxyOptions struct {
 func (a *app) proxyCmd() *cobra.Command {
 	var o proxyOptions
 	cmd := &cobra.Command{
-		Use:     "proxy [flags] [-- CMD [ARG...]]",
-		GroupID: "daily",
-		Short:   "A local address of Exact Online that adds a live token",
+		Use:   "proxy [flags] [-- CMD [ARG...]]",
+		Short: "A local address of Exact Online that adds a live token",
 		Long: `Listens on 127.0.0.1 and passes requests on to Exact Online with a live access
 token, for programs that cannot sign in (Excel, Power Query, curl, Postman) and for
 jobs that outlive a token. It keeps Exact's limits: when the calls of a minute are
@@ -184,10 +183,7 @@ func withoutAddress(err error) error {
 // prints the secret: whoever can read it can use the login.
 func (a *app) printReady(p config.Settings, r proxyReady) error {
 	if a.JSON {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
+		line, _ := json.Marshal(r)          // never fails for strings and a number
 		return a.Print(string(line) + "\n") // one line, because a program reads a line, not a file
 	}
 	var ways term.Table
@@ -244,12 +240,8 @@ type tokenSource struct {
 	noted   time.Time // when a notice was last passed on
 }
 
-func (s *tokenSource) token(ctx context.Context) (t record.Token, err error) {
-	err = s.app.within(ctx, defaultTimeout, func(ctx context.Context) (err error) {
-		t, err = s.client.Token(ctx, exactauth.Want{})
-		return err
-	})
-	return t, err
+func (s *tokenSource) token(ctx context.Context) (record.Token, error) {
+	return s.app.liveToken(ctx, s.client, exactauth.Want{})
 }
 
 // notice prints a note, but not one for every second in which there are requests.

@@ -22,11 +22,10 @@ import (
 // shells and env(1) use for it.
 type commandError struct {
 	code exitCode
-	err  error
+	error
 }
 
-func (e *commandError) Error() string { return e.err.Error() }
-func (e *commandError) Unwrap() error { return e.err }
+func (e *commandError) Unwrap() error { return e.error }
 
 // withCommand returns work as a cobra RunE. work gets the arguments after "--". There may
 // be none before it, since without "--" a flag of the command would be taken for one of
@@ -116,8 +115,7 @@ func cannotStart(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		code = exitNotFound
 	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
 	refused := &commandError{code, fmt.Errorf("%s: %w", name, err)}

@@ -48,9 +48,8 @@ type sandboxOptions struct {
 func (a *app) sandboxCmd() *cobra.Command {
 	var o sandboxOptions
 	cmd := &cobra.Command{
-		Use:     "sandbox [flags] [-- CMD [ARG...]]",
-		GroupID: "try",
-		Short:   "A local Exact Online to try things on",
+		Use:   "sandbox [flags] [-- CMD [ARG...]]",
+		Short: "A local Exact Online to try things on",
 		Long: `Serves a simulated Exact Online on this machine, as strict as the real one: the
 sign-in and consent pages, the token endpoint with its rules and errors, current/Me,
 divisions, and crm/Accounts with 75 accounts (also bulk and sync) as an example of a list.
@@ -378,11 +377,7 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	say("%s\n24 answers, %d token, %d refresh at the server, %d errors", shortened(tokens[0]), len(different), n.RefreshesIssued, n.TokenErrors)
 
 	say("\n$ exactauth whoami")
-	t, err := c.Token(ctx, exactauth.Want{})
-	if err != nil {
-		return err
-	}
-	me, err := c.Me(ctx, t)
+	me, err := a.me(ctx, c)
 	if err != nil {
 		return err
 	}

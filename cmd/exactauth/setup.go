@@ -27,9 +27,8 @@ type setupOptions struct {
 func (a *app) setupCmd() *cobra.Command {
 	o := setupOptions{given: config.Values{}}
 	cmd := &cobra.Command{
-		Use:     "setup",
-		GroupID: "setup",
-		Short:   "Set up a profile: which registered app, where",
+		Use:   "setup",
+		Short: "Set up a profile: which registered app, where",
 		Long: `Sets up a profile or changes one. Settings you omit are kept; an empty value removes
 the setting (--listen "", --relay=false, --division 0). On a terminal it guides you
 through registering an app in Exact's App Center, asks for what is missing, and offers
@@ -484,9 +483,8 @@ Register an app in Exact's App Center, once. Your user needs the right
 
 func (a *app) relayPageCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:     "relay-page",
-		GroupID: "setup",
-		Short:   "Print the page that sends the browser back to this machine",
+		Use:   "relay-page",
+		Short: "Print the page that sends the browser back to this machine",
 		Long: `Exact sends the browser to public https addresses only. If you have a static web
 host, this one file brings the browser back by itself: upload it unchanged to the
 address that you register as Redirect URI, and set up the profile with --relay.

@@ -23,9 +23,8 @@ const statusSchema = 1
 func (a *app) statusCmd() *cobra.Command {
 	check, warn := false, "7d"
 	cmd := &cobra.Command{
-		Use:     "status",
-		GroupID: "daily",
-		Short:   "Show every profile and whether it is signed in",
+		Use:   "status",
+		Short: "Show every profile and whether it is signed in",
 		Long: `Shows every profile, or the one named with --profile: whether it is signed in, when
 the access token expires, when the login lapses unless a token is fetched before, and
 the last error. It reads the records, from files or a shared store, and does not ask
@@ -104,12 +103,7 @@ func (a *app) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.JSON {
-		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "profiles": all})
-	} else {
-		err = a.Print(a.statusText(all))
-	}
-	if err != nil {
+	if err := a.Result(map[string]any{"schema_version": statusSchema, "profiles": all}, a.statusText(all)); err != nil {
 		return err
 	}
 	var worst error
@@ -254,12 +248,7 @@ func (a *app) endCheck(state pluginState, text, data string) error {
 	if data != "" {
 		line += " | " + data
 	}
-	var err error
-	if a.JSON {
-		err = a.PrintJSON(map[string]any{"schema_version": statusSchema, "state": state.String(), "text": text})
-	} else {
-		err = a.Print(line + "\n")
-	}
+	err := a.Result(map[string]any{"schema_version": statusSchema, "state": state.String(), "text": text}, line+"\n")
 	if err == nil && state != allWell {
 		err = &reported{int(state)}
 	}

@@ -18,9 +18,8 @@ type tokenOptions struct {
 func (a *app) tokenCmd() *cobra.Command {
 	var o tokenOptions
 	cmd := &cobra.Command{
-		Use:     "token",
-		GroupID: "daily",
-		Short:   "Print a live access token",
+		Use:   "token",
+		Short: "Print a live access token",
 		Long: `Prints an access token that works now, and a newline. While the stored token is
 live, this reads two small files. When the token is about to expire, one process
 refreshes it for all. The command never opens a browser: without a login it ends

@@ -15,9 +15,8 @@ import (
 func (a *app) useCmd() *cobra.Command {
 	division := -1
 	cmd := &cobra.Command{
-		Use:     "use [NAME]",
-		GroupID: "setup",
-		Short:   "Choose the default profile, or pin a division",
+		Use:   "use [NAME]",
+		Short: "Choose the default profile, or pin a division",
 		Long: `Makes NAME the default profile. With --division it pins the division that scripts get
 as EXACT_DIVISION, whichever division is open in the user's browser; 0 pins none. If
 a token is live, it asks Exact whether the user can open the division.
@@ -101,7 +100,6 @@ func (a *app) noteClosed(ctx context.Context, name string, division int) {
 func (a *app) profilesCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "profiles",
-		GroupID: "setup",
 		Short:   "List the names of the profiles",
 		Example: `  for p in $(exactauth profiles); do exactauth status -p "$p"; done`,
 		Args:    cobra.NoArgs,
@@ -110,14 +108,8 @@ func (a *app) profilesCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			names := conf.Names()
-			if a.JSON {
-				if names == nil {
-					names = []string{}
-				}
-				return a.PrintJSON(map[string]any{"profiles": names, "default": conf.Default})
-			}
-			return a.Print(strings.Join(append(names, ""), "\n"))
+			names := append([]string{}, conf.Names()...) // in JSON an empty list, not null
+			return a.Result(map[string]any{"profiles": names, "default": conf.Default}, strings.Join(append(names, ""), "\n"))
 		}),
 	}
 }

@@ -20,9 +20,8 @@ import (
 func (a *app) whoamiCmd() *cobra.Command {
 	var divisions bool
 	cmd := &cobra.Command{
-		Use:     "whoami",
-		GroupID: "daily",
-		Short:   "Show who is signed in, by asking Exact",
+		Use:   "whoami",
+		Short: "Show who is signed in, by asking Exact",
 		Long: `Asks Exact Online who the access token belongs to and which division (company)
 is current. The current division changes when the user switches company in the
 browser, so pin one for scripts: "exactauth use --division CODE".
@@ -73,14 +72,8 @@ func (a *app) whoami(ctx context.Context, divisions bool) error {
 	if err != nil {
 		return err
 	}
-	var me record.User
-	if err := a.within(ctx, defaultTimeout, func(ctx context.Context) error {
-		t, err := c.Token(ctx, exactauth.Want{})
-		if err == nil {
-			me, err = c.Me(ctx, t)
-		}
-		return err
-	}); err != nil {
+	me, err := a.me(ctx, c)
+	if err != nil {
 		return err
 	}
 	s, _ := c.Status(ctx) // the record was read a moment ago

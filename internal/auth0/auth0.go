@@ -105,14 +105,7 @@ func isLabel(s string) bool {
 }
 
 // consistsOf reports whether s has only ASCII letters, digits and characters of more.
-func consistsOf(s, more string) bool {
-	for _, r := range s {
-		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(more, r)) {
-			return false
-		}
-	}
-	return true
-}
+func consistsOf(s, more string) bool { return strings.Trim(s, fault.Alphanumeric+more) == "" }
 
 // LooksLikeClientID reports whether s has the form of an Auth0 client id. Such an app
 // need not be looked up by name.

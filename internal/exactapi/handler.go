@@ -60,8 +60,7 @@ type Handler struct {
 // NewHandler returns a handler that sends requests with t, or an error if the
 // secret cannot be used.
 func NewHandler(t *Transport, cfg HandlerConfig) (*Handler, error) {
-	isWord := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }
-	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
+	if s := cfg.Secret.Reveal(); len(s) < 20 || strings.Trim(s, fault.Alphanumeric) != "" {
 		return nil, errors.New("secret: want at least 20 letters and digits")
 	}
 	return &Handler{cfg: cfg, transport: t, rooms: sync.Pool{New: func() any { return new([roomSize]byte) }}}, nil

@@ -8,6 +8,9 @@ import (
 	"unicode"
 )
 
+// Alphanumeric has the letters and digits of ASCII.
+const Alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
 // Printable makes text from a server or another program fit for one line of a
 // terminal, a log or a page: without control and invisible characters, and no
 // longer than a person would read.

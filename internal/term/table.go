@@ -58,12 +58,9 @@ func (t Table) widths() []int {
 	return widths
 }
 
-// Fit returns a table as a result. In a terminal that is too narrow the widest columns
-// are shortened; anywhere else it is whole.
-func (t *Terminal) Fit(table Table) string { return t.FitParts()(table) }
-
-// FitParts returns a Fit for a table that comes in parts, in the columns of the first
-// ones as long as the cells have room there.
+// FitParts returns a function that returns a part of a table as a result. In a terminal
+// that is too narrow the widest columns are shortened; anywhere else it is whole. Later
+// parts have the columns of the first ones as long as the cells have room there.
 func (t *Terminal) FitParts() func(Table) string {
 	var widths []int
 	return func(part Table) string {

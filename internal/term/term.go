@@ -81,6 +81,14 @@ func (t *Terminal) PrintJSON(v any) error {
 	return t.Print(b.String())
 }
 
+// Result writes a result: as JSON with --json, otherwise as text.
+func (t *Terminal) Result(v any, text string) error {
+	if t.JSON {
+		return t.PrintJSON(v)
+	}
+	return t.Print(text)
+}
+
 // Say writes a line to standard error.
 func (t *Terminal) Say(format string, args ...any) {
 	_, _ = io.WriteString(t, Fold(fmt.Sprintf(format+"\n", args...), columns(t.Err)))
