@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,31 +64,9 @@ Typed at the prompt, the line is for this session only.`,
 // bashWords replaces the function of cobra's script that needs the package
 // bash-completion, and that the script calls without the package. It finds the words up
 // to the cursor: bash also splits at = and :, so what no blank separates is joined.
-const bashWords = `
-__exactauth_init_completion()
-{
-    local i blanks line=${COMP_LINE:0:$COMP_POINT}
-    words=() cword=-1
-    for ((i = 0; i <= COMP_CWORD; i++)); do
-        blanks=${line%%[![:blank:]]*}
-        if ((i == 0)) || [[ -n $blanks ]]; then
-            ((++cword))
-        fi
-        line=${line#"$blanks"}
-        if ((i == COMP_CWORD)); then
-            words[cword]=${words[cword]-}$line
-        else
-            words[cword]=${words[cword]-}${COMP_WORDS[i]}
-            line=${line#"${COMP_WORDS[i]}"}
-        fi
-    done
-    cur=${words[cword]}
-    prev=
-    if ((cword > 0)); then
-        prev=${words[cword - 1]}
-    fi
-}
-`
+//
+//go:embed completion.bash
+var bashWords string
 
 // complete offers a flag's values to the shell's completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {

@@ -1,9 +1,11 @@
 package callback
 
 import (
+	_ "embed"
 	"html"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 )
 
@@ -15,32 +17,14 @@ type Page struct {
 	en, nl words
 }
 
-const pageStyle = `
-:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: Canvas; color: CanvasText; }
-main { max-width: 34rem; padding: 2rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; }
-p { margin: 0 0 1rem; overflow-wrap: anywhere; }
-.mark { width: 3rem; height: 3rem; line-height: 3rem; border-radius: 50%; text-align: center; font-size: 1.5rem; background: #1a7f37; color: #fff; }
-p[lang] { border-left: .25rem solid; padding-left: .75rem; }
-code { display: inline-block; font: 1rem/1.5 ui-monospace, monospace; padding: 0 .375rem; border: 1px solid; border-radius: .25rem; }
-button { font: inherit; padding: .5rem 1rem; }
-footer { font-size: .875rem; opacity: .75; border-top: 1px solid; padding-top: .75rem; margin-top: 1.5rem; }
-`
-
-// copyScript copies the page's address, where the page offers it, if it is an answer to
-// a sign-in.
-const copyScript = `
-"use strict";
-(function () {
-  var button = document.getElementById("copy");
-  if (!button || !navigator.clipboard || !/[?&](code|error)=/.test(location.search)) return;
-  button.hidden = false;
-  button.addEventListener("click", function () {
-    navigator.clipboard.writeText(location.href).then(function () { button.textContent = button.dataset.done; });
-  });
-})();
-`
+var (
+	//go:embed page.html
+	pageHTML string
+	// copyScript copies the page's address, where the page offers it, if it is an answer
+	// to a sign-in.
+	//go:embed page.js
+	copyScript string
+)
 
 // html returns the page's HTML. It is put together by hand, with text between tags
 // only: html/template calls methods by name, so with it the linker must keep every
@@ -65,23 +49,9 @@ func (p Page) html(in language) string {
 	if p.copies {
 		below += `<p><button id="copy" hidden data-done="` + copy[1] + `">` + copy[0] + "</button></p>\n<script>" + copyScript + "</script>\n"
 	}
-	return `<!doctype html>
-<html lang="` + string(in) + `">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>` + html.EscapeString(w.heading) + ` · exactauth</title>
-<style>` + pageStyle + `</style>
-</head>
-<body>
-<main>
-` + above + `<h1>` + html.EscapeString(w.heading) + `</h1>
-<p>` + html.EscapeString(w.text) + `</p>
-` + below + `<footer>` + footer + `</footer>
-</main>
-</body>
-</html>
-`
+	values := map[string]string{"lang": string(in), "heading": html.EscapeString(w.heading), "text": html.EscapeString(w.text),
+		"above": above, "below": below, "footer": footer}
+	return os.Expand(pageHTML, func(name string) string { return values[name] })
 }
 
 // guard sets the headers of every answer of the listener. The address that led here
@@ -90,7 +60,7 @@ func (p Page) html(in language) string {
 // whose caching is the server's to decide.
 func guard(h http.Header) {
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+hashOf(pageStyle)+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+hashOf(between(pageHTML, "<style>", "</style>"))+
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
