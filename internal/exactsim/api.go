@@ -54,7 +54,7 @@ func unauthorized(c *call) answer {
 func (s *Sim) serveAPI(c *call, k grantKey) answer {
 	to, ok := negotiate(c.Header.Values("Accept"))
 	if !ok {
-		return empty(http.StatusUnsupportedMediaType, MediaTypeRefused)
+		return empty(http.StatusUnsupportedMediaType, "media type refused")
 	}
 	if !s.active(k.user) {
 		return apiError(to, http.StatusForbidden, InactiveUser, "Forbidden")

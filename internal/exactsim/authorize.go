@@ -58,7 +58,7 @@ func (s *Sim) authorize(c *call) answer {
 		implicit:    q.Get("response_type") == "token",
 	}
 	if !p.implicit && q.Get("response_type") != "code" {
-		return p.redirect(UnsupportedResponseType, url.Values{"error": {"unsupported_response_type"}})
+		return p.redirect("unsupported response type", url.Values{"error": {"unsupported_response_type"}})
 	}
 	suggested, known := s.user(s.suggested)
 	switch {
@@ -110,7 +110,7 @@ func (s *Sim) signIn(c *call) answer {
 			return s.signInPage(http.StatusForbidden, id, s.apps[p.client], email, "This user is not active.")
 		}
 		s.sessions[p.session] = u.ID
-		return redirect(http.StatusSeeOther, SignedIn, consentPath+"?request="+id)
+		return redirect(http.StatusSeeOther, "signed in", consentPath+"?request="+id)
 	}
 	return s.signInPage(http.StatusUnprocessableEntity, id, s.apps[p.client], email,
 		"The simulator knows no user with this e-mail address.")
@@ -141,7 +141,7 @@ func (s *Sim) consent(c *call) answer {
 	case "cancel":
 		delete(s.pending, id)
 		// What Exact sends here has not been observed; this is RFC 6749, 4.1.2.1.
-		return p.redirect(Denied, url.Values{
+		return p.redirect("denied", url.Values{
 			"error":             {"access_denied"},
 			"error_description": {"The user did not allow the app."},
 		})
@@ -160,11 +160,11 @@ func (s *Sim) approve(c *call, p *pending, u User) answer {
 			s.grants[k] = g
 		}
 		// As answered in 2015 (MrSwitch/hello.js#326).
-		return p.redirect(TokenInAddress, url.Values{"token_type": {"bearer"}, "access_token": {s.newAccess(c, g, -1)},
+		return p.redirect("access token in the address", url.Values{"token_type": {"bearer"}, "access_token": {s.newAccess(c, g, -1)},
 			"scope": {"exactonline"}, "expires_in": {strconv.Itoa(int(s.cfg.TokenLife / time.Second))}})
 	}
 	code := s.newCode(k, p.redirectURI, c.now)
-	return p.redirect(CodeIssued, url.Values{"code": {code}})
+	return p.redirect("code issued", url.Values{"code": {code}})
 }
 
 // redirect sends the browser back to the app, with state only if it came.
@@ -196,14 +196,12 @@ func (s *Sim) sessionName(c *call) string {
 
 // session returns the session of the browser, "" if it has none.
 func (s *Sim) session(c *call) string {
-	cookie, err := c.Cookie(s.sessionName(c))
-	if err != nil {
-		return ""
+	if cookie, err := c.Cookie(s.sessionName(c)); err == nil {
+		if _, ok := s.sessions[cookie.Value]; ok {
+			return cookie.Value
+		}
 	}
-	if _, ok := s.sessions[cookie.Value]; !ok {
-		return ""
-	}
-	return cookie.Value
+	return ""
 }
 
 // pendingRequest returns the authorize request id, if it is of this browser and

@@ -5,9 +5,7 @@ import "time"
 // Event is one request and what the simulator made of it. It holds no secret.
 type Event struct {
 	Time      time.Time // of the reply
-	Method    string
-	Path      string
-	GrantType string // of a token request: "authorization_code" or "refresh_token", otherwise ""
+	GrantType string    // of a token request: "authorization_code" or "refresh_token", otherwise ""
 
 	// Outcome is what was decided. It is empty if a fault, or a client that
 	// did not wait, kept the request from being carried out.
@@ -28,48 +26,23 @@ type Event struct {
 }
 
 // Outcome is what the simulator decided about a request, before any fault
-// spoilt the reply.
+// spoilt the reply, in words.
 type Outcome string
 
-// The outcomes. Those of one group are decided by the same endpoint.
+// The outcomes that more than one place names.
 const (
-	// Token endpoint.
-	Issued              Outcome = "tokens issued"
-	TooEarly            Outcome = "too early"             // refused by the rule of 570 s
-	OldRefreshToken     Outcome = "old refresh token"     // used, superseded, revoked, made up or another client's
-	ExpiredRefreshToken Outcome = "refresh token expired" // unused for 30 days
-	UnknownCode         Outcome = "unknown code"          // never issued, or not decoded
-	ForeignCode         Outcome = "code of another client"
-	UsedCode            Outcome = "code used before"
-	ExpiredCode         Outcome = "code expired"
-	OtherRedirectURI    Outcome = "redirect uri mismatch" // not the one that the code was issued for
-	InvalidClient       Outcome = "invalid client"        // unknown client id or wrong secret
-	MalformedRequest    Outcome = "malformed request"     // not a form, or a repeated parameter
-	MissingParameter    Outcome = "parameter missing"
-	UnknownGrantType    Outcome = "unknown grant type"
-	InactiveUser        Outcome = "user without rights"           // of the API too
-	Blocked             Outcome = "blocked after too many errors" // of the API too
-	MethodNotAllowed    Outcome = "method not allowed"            // of every endpoint but this one
-	NotFound            Outcome = "not found"                     // no endpoint at all
-	RedirectFollowed    Outcome = "redirect followed"             // the path that Redirect points to
-	Unblocked           Outcome = "unblocked"                     // a POST to /sandbox/unblock
-
-	// Authorize endpoint and its pages.
-	CodeIssued              Outcome = "code issued"
-	TokenInAddress          Outcome = "access token in the address" // response_type=token
-	Denied                  Outcome = "denied"                      // by the user
-	SignedIn                Outcome = "signed in"
-	SignInShown             Outcome = "sign-in page"
-	ConsentShown            Outcome = "consent page"
-	ProblemShown            Outcome = "page with a problem"
-	UnsupportedResponseType Outcome = "unsupported response type"
-
-	// REST API.
+	Issued           Outcome = "tokens issued"
+	TooEarly         Outcome = "too early"         // refused by the rule of 570 s
+	OldRefreshToken  Outcome = "old refresh token" // used, superseded, revoked, made up or another client's
+	MissingParameter Outcome = "parameter missing"
+	InactiveUser     Outcome = "user without rights"           // of the API too
+	Blocked          Outcome = "blocked after too many errors" // of the API too
+	NotFound         Outcome = "not found"                     // no endpoint at all
+	RedirectFollowed Outcome = "redirect followed"             // the path that Redirect points to
 	Served           Outcome = "served"
 	Unauthorized     Outcome = "no live access token"
 	NoDivisionAccess Outcome = "no access to the division"
 	RateLimited      Outcome = "call limit reached"
-	MediaTypeRefused Outcome = "media type refused"
 	APIError         Outcome = "api error" // any other error of OData
 )
 
@@ -80,8 +53,6 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 	s.mu.Lock()
 	e := Event{
 		Time:       s.now(),
-		Method:     c.Method,
-		Path:       c.URL.Path,
 		GrantType:  c.grantType(),
 		Outcome:    a.outcome,
 		Generation: c.generation,

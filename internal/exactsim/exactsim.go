@@ -243,11 +243,9 @@ func New(c Config) *Sim {
 	c.MinuteLimit = cmp.Or(c.MinuteLimit, 60)
 	c.DailyLimit = cmp.Or(c.DailyLimit, 5000)
 	c.ErrorLimit = cmp.Or(c.ErrorLimit, 10)
+	c.Rand = cmp.Or(c.Rand, rand.Reader)
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
 	}
 	return &Sim{
 		cfg:      c,
@@ -373,7 +371,7 @@ func redirect(status int, outcome Outcome, location string) answer {
 }
 
 func methodNotAllowed(allow string) answer {
-	a := empty(http.StatusMethodNotAllowed, MethodNotAllowed)
+	a := empty(http.StatusMethodNotAllowed, "method not allowed")
 	a.header.Set("Allow", allow)
 	return a
 }
@@ -437,7 +435,7 @@ func (s *Sim) route(c *call) answer {
 		return s.api(c)
 	case path == unblockPath && c.Method == http.MethodPost:
 		s.unblock()
-		return empty(http.StatusNoContent, Unblocked)
+		return empty(http.StatusNoContent, "unblocked")
 	case path == redirectedPath:
 		return empty(http.StatusNotFound, RedirectFollowed)
 	default:

@@ -26,7 +26,7 @@ var (
 func (s *Sim) signInPage(status int, id string, app App, email, problem string) answer {
 	focus := map[bool]string{true: "autofocus"}
 	onPassword := email != "" && problem == ""
-	return s.page(status, SignInShown, "Sign in", signInHTML, map[string]string{
+	return s.page(status, "sign-in page", "Sign in", signInHTML, map[string]string{
 		"app": app.shownName(), "request": id, "email": email, "problem": problem, "invalid": strconv.FormatBool(problem != ""),
 		"email-focus": focus[!onPassword], "password-focus": focus[onPassword],
 	})
@@ -46,7 +46,7 @@ func (s *Sim) consentPage(id string, app App, user User) answer {
 	if len(shown) < len(user.Divisions) {
 		companies += " and more"
 	}
-	return s.page(http.StatusOK, ConsentShown, title, consentHTML, map[string]string{
+	return s.page(http.StatusOK, "consent page", title, consentHTML, map[string]string{
 		"app": app.shownName(), "requested-by": cmp.Or(app.RequestedBy, "an unnamed company"),
 		"name": cmp.Or(user.FullName, user.UserName), "email": user.Email, "companies": companies, "request": id,
 	})
@@ -56,7 +56,7 @@ func (a App) shownName() string { return cmp.Or(a.Name, a.ClientID) }
 
 // problemPage shows one sentence.
 func (s *Sim) problemPage(status int, text string) answer {
-	return s.page(status, ProblemShown, "This did not work", "<p>${text}</p>\n", map[string]string{"text": text})
+	return s.page(status, "page with a problem", "This did not work", "<p>${text}</p>\n", map[string]string{"text": text})
 }
 
 func (s *Sim) stalePage() answer {

@@ -3,9 +3,11 @@ package exactsim
 import (
 	"bytes"
 	"crypto/subtle"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -95,7 +97,7 @@ func (s *Sim) rotate(c *call, g *grant, used int) string {
 // token answers the token endpoint.
 func (s *Sim) token(c *call) answer {
 	if c.form == nil {
-		return tokenError(http.StatusBadRequest, "invalid_request", "", MalformedRequest)
+		return tokenError(http.StatusBadRequest, "invalid_request", "", "malformed request")
 	}
 	return s.underErrorLimit(s.tokenCaller(c), c, s.grantToken)
 }
@@ -115,12 +117,7 @@ func postForm(r *http.Request, body []byte) url.Values {
 }
 
 func repeats(v url.Values) bool {
-	for _, values := range v {
-		if len(values) > 1 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(slices.Collect(maps.Values(v)), func(values []string) bool { return len(values) > 1 })
 }
 
 // tokenCaller returns the app and user that an error of this request counts
@@ -168,7 +165,7 @@ func (s *Sim) grantToken(c *call) answer {
 	id, secret := s.credentials(c)
 	app, ok := s.apps[id]
 	if !ok || subtle.ConstantTimeCompare([]byte(app.ClientSecret), []byte(secret)) != 1 {
-		return tokenError(http.StatusBadRequest, "invalid_client", "", InvalidClient)
+		return tokenError(http.StatusBadRequest, "invalid_client", "", "invalid client")
 	}
 	switch c.form.Get("grant_type") {
 	case "authorization_code":
@@ -176,7 +173,7 @@ func (s *Sim) grantToken(c *call) answer {
 	case "refresh_token":
 		return s.refreshGrant(c, id)
 	default:
-		return tokenError(http.StatusBadRequest, "invalid_request", "", UnknownGrantType)
+		return tokenError(http.StatusBadRequest, "invalid_request", "", "unknown grant type")
 	}
 }
 
@@ -195,21 +192,21 @@ func (s *Sim) exchange(c *call, client string) answer {
 	code, ok := s.codes[text]
 	if !ok {
 		// A code whose %21 was not decoded ends here (picqer/exact-php-client#579).
-		return tokenError(http.StatusBadRequest, "invalid_request", "Signed data extraction has failed", UnknownCode)
+		return tokenError(http.StatusBadRequest, "invalid_request", "Signed data extraction has failed", "unknown code")
 	}
 	if code.client != client {
-		return refuse(ForeignCode)
+		return refuse("code of another client")
 	}
 	used := code.used
 	code.used = true
 	earlier := s.grants[code.grantKey]
 	switch {
 	case used:
-		return refuse(UsedCode)
+		return refuse("code used before")
 	case !c.now.Before(code.expires):
-		return refuse(ExpiredCode)
+		return refuse("code expired")
 	case redirectURI != code.redirectURI:
-		return refuse(OtherRedirectURI)
+		return refuse("redirect uri mismatch")
 	case !s.active(code.user):
 		return forbidden()
 	case earlier != nil:
@@ -240,7 +237,7 @@ func (s *Sim) refreshGrant(c *call, client string) answer {
 		const us = "1/2/2006 3:04:05 PM"
 		return tokenError(http.StatusBadRequest, "invalid_request",
 			"The refresh token expired at "+t.expires.UTC().Format(us)+
-				" and it is now "+c.now.UTC().Format(us)+".", ExpiredRefreshToken)
+				" and it is now "+c.now.UTC().Format(us)+".", "refresh token expired")
 	default:
 		return refuseOld()
 	}
