@@ -373,7 +373,8 @@ func (a *app) waitingForExact() func(ctx context.Context, until time.Time) (over
 		spins := a.Spins()
 		switch {
 		case until.IsZero() && spins:
-			return a.spinLater(ctx, "asking Exact")
+			end, _ := ctx.Deadline()
+			return fault.Announce(ctx, 400*time.Millisecond, func(ctx context.Context) (over func()) { return a.Spin(ctx, "asking Exact", end) })
 		case until.IsZero():
 			return func() {}
 		}
@@ -382,24 +383,5 @@ func (a *app) waitingForExact() func(ctx context.Context, until time.Time) (over
 			said.Do(func() { a.Say("exactauth: %s", what) })
 		}
 		return a.Spin(ctx, what, until)
-	}
-}
-
-// spinLater is Spin once a wait has lasted so long that a person notices.
-func (a *app) spinLater(ctx context.Context, what string) (over func()) {
-	end, _ := ctx.Deadline()
-	ctx, cancel := context.WithCancel(ctx)
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		if fault.Pause(ctx, 400*time.Millisecond) == nil {
-			over := a.Spin(ctx, what, end)
-			<-ctx.Done()
-			over()
-		}
-	}()
-	return func() {
-		cancel()
-		<-gone
 	}
 }

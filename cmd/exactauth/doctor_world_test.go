@@ -21,7 +21,7 @@ func cmdTLSServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the refusals of its certificate
-	both, err := callback.NewCertificate("start.exactonline.nl", time.Now())
+	both, _, err := callback.NewCertificate("start.exactonline.nl", time.Now())
 	ts.Check(err)
 	pair, err := tls.X509KeyPair(both, both)
 	ts.Check(err)

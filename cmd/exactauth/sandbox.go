@@ -201,11 +201,7 @@ func newSandbox(o sandboxOptions, secret fault.Secret) (*sandbox, error) {
 // withTLS returns l with a new certificate, which b.http accepts, and writes that to a file
 // without its key.
 func (b *sandbox) withTLS(l net.Listener, host string) (net.Listener, error) {
-	both, err := callback.NewCertificate(host, time.Now())
-	if err != nil {
-		return l, err
-	}
-	pair, err := tls.X509KeyPair(both, both)
+	_, pair, err := callback.NewCertificate(host, time.Now())
 	if err != nil {
 		return l, err
 	}

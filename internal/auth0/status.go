@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -87,9 +86,8 @@ func (t *Tenant) Status(ctx context.Context, connection string) (Status, error) 
 		for _, id := range ids {
 			one.Apps = append(one.Apps, App{ClientID: fault.Printable(id), Name: names[id]})
 		}
-		sort.Slice(one.Apps, func(i, k int) bool {
-			a, b := one.Apps[i], one.Apps[k]
-			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ClientID, b.ClientID)) < 0
+		slices.SortFunc(one.Apps, func(a, b App) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ClientID, b.ClientID))
 		})
 		if err := readable(t.signIns(ctx, c, &one.SignIns)); err != nil {
 			return Status{}, err
@@ -104,8 +102,7 @@ func (t *Tenant) Status(ctx context.Context, connection string) (Status, error) 
 func (t *Tenant) customDomains(ctx context.Context) ([]Domain, error) {
 	var list []struct{ Domain, Status string }
 	err := t.call(ctx, http.MethodGet, "/custom-domains", fault.Secret{}, &list)
-	var refused *fault.ServerError
-	if errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
+	if refused, ok := errors.AsType[*fault.ServerError](err); ok && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
 		return nil, nil
 	}
 	var all []Domain
@@ -114,7 +111,7 @@ func (t *Tenant) customDomains(ctx context.Context) ([]Domain, error) {
 			all = append(all, d)
 		}
 	}
-	sort.Slice(all, func(i, k int) bool { return all[i].origin < all[k].origin })
+	slices.SortFunc(all, func(a, b Domain) int { return cmp.Compare(a.origin, b.origin) })
 	return all, err
 }
 

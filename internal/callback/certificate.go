@@ -28,11 +28,8 @@ const (
 // browser's exception for it holds.
 func selfSigned(ctx context.Context, store record.Store, host string, now time.Time) (tls.Certificate, error) {
 	if store == nil {
-		fresh, err := NewCertificate(host, now)
-		if err != nil {
-			return tls.Certificate{}, err
-		}
-		return tls.X509KeyPair(fresh, fresh)
+		_, cert, err := NewCertificate(host, now)
+		return cert, err
 	}
 	// Names of profiles have no dot. Names of records have no colon, as an IPv6 address
 	// has, and a maximum length.
@@ -46,16 +43,12 @@ func selfSigned(ctx context.Context, store record.Store, host string, now time.T
 		}
 	}
 	var cert tls.Certificate
-	err := store.Update(ctx, name, func(_ context.Context, old []byte) ([]byte, error) {
+	err := store.Update(ctx, name, func(_ context.Context, old []byte) (fresh []byte, err error) {
 		var ok bool
 		if cert, ok = usable(old, host, now); ok {
 			return nil, record.ErrUnchanged
 		}
-		fresh, err := NewCertificate(host, now)
-		if err != nil {
-			return nil, err
-		}
-		cert, err = tls.X509KeyPair(fresh, fresh)
+		fresh, cert, err = NewCertificate(host, now)
 		return fresh, err
 	})
 	if err != nil {
@@ -73,11 +66,11 @@ func usable(b []byte, host string, now time.Time) (tls.Certificate, bool) {
 	return cert, ok
 }
 
-// NewCertificate returns a self-signed certificate for host, and its key, in PEM.
-func NewCertificate(host string, now time.Time) ([]byte, error) {
+// NewCertificate returns a self-signed certificate for host, and its text in PEM, with its key.
+func NewCertificate(host string, now time.Time) (text []byte, cert tls.Certificate, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, cert, err
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: host, Organization: []string{"exactauth on this computer"}},
@@ -95,12 +88,14 @@ func NewCertificate(host string, now time.Time) ([]byte, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, err
+		return nil, cert, err
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return nil, cert, err
 	}
-	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...), nil
+	text = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
+	cert, err = tls.X509KeyPair(text, text)
+	return text, cert, err
 }

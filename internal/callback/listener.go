@@ -37,7 +37,7 @@ type place struct {
 // there is nothing to listen on.
 func placeFor(p config.Settings) (at place, ok bool) {
 	redirect, _ := url.Parse(p.RedirectURI) // checked with the settings
-	at.path = pathOf(redirect)
+	at.path, at.hosts = pathOf(redirect), []string{authority(redirect.Scheme, redirect.Host)}
 	switch {
 	case p.Listen == "none":
 		return place{}, false
@@ -48,15 +48,13 @@ func placeFor(p config.Settings) (at place, ok bool) {
 		at.tls = listen.Scheme == "https"
 		at.addrs = loopbackAddrs(listen.Hostname(), listen.Port())
 		// A reverse proxy passes the public name on, a tunnel may not.
-		at.hosts = []string{authority(redirect.Scheme, redirect.Host), authority(listen.Scheme, listen.Host)}
+		at.hosts = append(at.hosts, authority(listen.Scheme, listen.Host))
 	case config.IsLoopback(redirect.Hostname()):
 		at.tls = redirect.Scheme == "https"
 		at.addrs = loopbackAddrs(redirect.Hostname(), portOf(redirect))
-		at.hosts = []string{authority(redirect.Scheme, redirect.Host)}
 	default:
 		at.tls = true
 		at.addrs = []string{net.JoinHostPort("127.0.0.1", portOf(redirect))}
-		at.hosts = []string{authority(redirect.Scheme, redirect.Host)}
 	}
 	return at, true
 }

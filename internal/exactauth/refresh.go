@@ -29,7 +29,12 @@ func (c *tokenCall) refresh(ctx context.Context, seen *record.Record) (*record.R
 	sent, looking := false, !c.prepared
 	waiting, endWait := context.WithCancelCause(ctx)
 	defer endWait(nil)
-	over := c.announceIfLong(waiting, "this login is free")
+	over := func() {}
+	if c.Waiting != nil {
+		over = fault.Announce(waiting, 300*time.Millisecond, func(ctx context.Context) (over func()) {
+			return c.Waiting(ctx, "this login is free", time.Time{})
+		})
+	}
 	defer over()
 	if c.slept(waiting, seen) {
 		return c.load(ctx)
@@ -488,25 +493,4 @@ func (c *tokenCall) replaceEnded(ctx context.Context) (rec *record.Record, err e
 		return rec, nil
 	})
 	return rec, err
-}
-
-// announceIfLong calls Waiting once a wait has lasted so long that a person notices, and
-// until over is called, which may be more than once.
-func (c *Client) announceIfLong(ctx context.Context, what string) (over func()) {
-	if c.Waiting == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if fault.Pause(ctx, 300*time.Millisecond) == nil {
-			defer c.Waiting(ctx, what, time.Time{})()
-			<-ctx.Done()
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }

@@ -378,10 +378,7 @@ func (c *tokenCall) fetchSecret(ctx context.Context) (err error) {
 
 // secretFor returns the client secret for requests about r.
 func (c *tokenCall) secretFor(r *record.Record) fault.Secret {
-	if !c.secret.IsZero() {
-		return c.secret
-	}
-	return r.ClientSecret
+	return cmp.Or(c.secret, r.ClientSecret)
 }
 
 // fingerprint identifies the client of requests about r, and hides its secret.

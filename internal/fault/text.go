@@ -100,6 +100,24 @@ func Await[T any](ctx context.Context, wait func() (T, error)) (T, error) {
 	}
 }
 
+// Announce calls show once a wait has lasted so long that a person notices, if it is not
+// over by then. over ends what show has begun, and may be called more than once.
+func Announce(ctx context.Context, noticed time.Duration, show func(context.Context) (over func())) (over func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if Pause(ctx, noticed) == nil {
+			defer show(ctx)()
+			<-ctx.Done()
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 // Pause waits for d, or until ctx ends, whose cause it then returns. The time during
 // which the machine is suspended counts.
 func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d, time.Now) }

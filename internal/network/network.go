@@ -108,8 +108,8 @@ func (e *Error) Unwrap() error { return e.err }
 
 // Lasts reports whether err is of a request that fails until a person changes something.
 func Lasts(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Lasting
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Lasting
 }
 
 // refused is the error for a proxy's answer to CONNECT.
@@ -155,11 +155,10 @@ func Explain(err error) *Error {
 // secret, and that of the proxy, with a password: of errors of the way to the proxy only
 // the system's text is used.
 func explain(err error, proxy *url.URL) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	e = &Error{err: err}
+	e := &Error{err: err}
 	var (
 		op        *net.OpError
 		timeout   interface{ Timeout() bool }

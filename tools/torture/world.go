@@ -272,15 +272,10 @@ func (w *world) quiesce() {
 }
 
 // since returns the requests that arrived after a time.
-func (w *world) since(x time.Time) (came []*request) {
+func (w *world) since(x time.Time) []*request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, q := range w.requests {
-		if q.arrived.After(x) {
-			came = append(came, q)
-		}
-	}
-	return came
+	return slices.DeleteFunc(slices.Clone(w.requests), func(q *request) bool { return !q.arrived.After(x) })
 }
 
 // copied keeps a copy of the reply.
@@ -405,12 +400,7 @@ func (p *process) wait() {
 // endedAtOnce reports whether the process had no chance to finish. A signal that comes
 // before the program handles it is one such.
 func (p *process) endedAtOnce() bool {
-	for i, s := range p.signals {
-		if s.Signal == syscall.SIGKILL || i > 0 || p.Killed {
-			return true
-		}
-	}
-	return false
+	return len(p.signals) > 1 || len(p.signals) == 1 && (p.Killed || p.signals[0].Signal == syscall.SIGKILL)
 }
 
 // command names the process in messages.

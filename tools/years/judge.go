@@ -243,8 +243,8 @@ func (w *world) moving() bool {
 // unsaved reports whether the store could not save what p had, nor the machine itself if the
 // store is shared.
 func (p *process) unsaved() bool {
-	var store *tokenstore.Error
-	return errors.As(p.err, &store) && store.Kind == tokenstore.Late && (store.Name == "spool" || p.w.shared == nil)
+	store, ok := errors.AsType[*tokenstore.Error](p.err)
+	return ok && store.Kind == tokenstore.Late && (store.Name == "spool" || p.w.shared == nil)
 }
 
 // brought returns the request whose answer had an access token, nil if there is none.

@@ -590,8 +590,8 @@ const (
 
 // is reports whether the server answered with one of these codes.
 func is(err error, codes ...string) bool {
-	var said *pgconn.PgError
-	return errors.As(err, &said) && slices.Contains(codes, said.Code)
+	said, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains(codes, said.Code)
 }
 
 // cause returns err as one line. It keeps only the text of the driver's own errors,
@@ -639,7 +639,4 @@ func timedOut(ctx context.Context, err error) bool {
 	return errors.Is(ctx.Err(), context.DeadlineExceeded) && !isConnect(err)
 }
 
-func isConnect(err error) bool {
-	var failed *pgconn.ConnectError
-	return errors.As(err, &failed)
-}
+func isConnect(err error) bool { return errors.As(err, new(*pgconn.ConnectError)) }

@@ -171,8 +171,7 @@ func Run(t *testing.T, empty func(t *testing.T) func() record.Store) {
 		s := empty(t)()
 		write(t, s, "a", "old")
 		err := s.Update(ctx, "a", set(bytes.Repeat([]byte("x"), tokenstore.MaxRecord+1)))
-		var failed *tokenstore.Error
-		if !errors.As(err, &failed) || failed.Kind != tokenstore.Late {
+		if failed, ok := errors.AsType[*tokenstore.Error](err); !ok || failed.Kind != tokenstore.Late {
 			t.Errorf("Update: %v; want a Late error", err)
 		}
 		want(t, s, "a", "old")
