@@ -249,7 +249,6 @@ func apiAddress(base, path string) (*url.URL, error) {
 	return u, nil
 }
 
-// printAnswer sends one request and prints what comes back.
 func (a *app) printAnswer(api *exactapi.Client, req *http.Request, path string, include bool, out *output) (err error) {
 	if req.URL, err = apiAddress(api.BaseURL, path); err != nil {
 		return err
@@ -294,7 +293,6 @@ func (a *app) printAnswer(api *exactapi.Client, req *http.Request, path string, 
 	return err
 }
 
-// firstBytes keeps the beginning of what is written.
 type firstBytes struct{ kept *bytes.Buffer }
 
 func (f *firstBytes) Write(p []byte) (int, error) {

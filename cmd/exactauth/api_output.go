@@ -24,7 +24,6 @@ import (
 // This file prints what "api" gets: bytes as they are, records as lines of JSON or as
 // CSV, all through jq if that is asked for.
 
-// output is where answers go.
 type output struct {
 	to      io.Writer
 	lines   *bufio.Writer // of records

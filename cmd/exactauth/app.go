@@ -160,7 +160,6 @@ func (a *app) client(ctx context.Context, p config.Settings) (*exactauth.Client,
 	return c, nil
 }
 
-// profile decides everything about the profile in use.
 func (a *app) profile() (config.Settings, error) { return config.Resolve(a.Env, a.profileName) }
 
 // current returns the profile that flags, environment and configuration name, and its
@@ -195,7 +194,6 @@ func (a *app) me(ctx context.Context, c *exactauth.Client) (me record.User, err 
 	return me, err
 }
 
-// close closes what is still open.
 func (a *app) close() {
 	for _, end := range a.opened {
 		end()

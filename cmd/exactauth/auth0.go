@@ -217,7 +217,6 @@ func tokenHint(e *auth0.TokenError) string {
 	return "do not trust this sign-in: Auth0 itself does not send such a token; check what is between this machine and Auth0"
 }
 
-// regionOf finds the region of a base URL.
 func regionOf(baseURL string) (config.Region, bool) {
 	for _, r := range config.Regions() {
 		if r.BaseURL == baseURL {

@@ -123,7 +123,6 @@ func (a *app) auth0Setup(ctx context.Context, o auth0SetupOptions) error {
 	return a.auth0Error(a.carryOut(ctx, o, d, t, wish), d)
 }
 
-// carryOut makes the plan, asks the person for missing values, and applies the plan.
 func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains, t *auth0.Tenant, wish auth0.Wish) error {
 	makePlan := func() (*auth0.Plan, error) {
 		ctx, cancel := context.WithTimeout(ctx, auth0Timeout)
@@ -156,7 +155,6 @@ func (a *app) carryOut(ctx context.Context, o auth0SetupOptions, d tenantDomains
 	return a.showPlan(d, plan, o.dryRun)
 }
 
-// showPlan prints what was changed, or would be in a dry run.
 func (a *app) showPlan(d tenantDomains, plan *auth0.Plan, dry bool) error {
 	var lacking []string
 	if dry {

@@ -16,7 +16,6 @@ import (
 	"github.com/exactauth/exactauth/internal/fault"
 )
 
-// shells says for each shell where its script goes.
 var shells = map[string]struct{ name, long, example string }{
 	"bash": {"bash", `Prints the completion script for bash. With the package bash-completion, save it
 where that looks, for each new shell:
@@ -68,19 +67,16 @@ Typed at the prompt, the line is for this session only.`,
 //go:embed completion.bash
 var bashWords string
 
-// complete offers a flag's values to the shell's completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	completeBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// completeBy offers the values that a function returns.
 func completeBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
 		panic(err) // there is no such flag
 	}
 }
 
-// completeProfiles offers the names of the profiles.
 func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	conf, err := config.Read(a.Env)
 	if err != nil {

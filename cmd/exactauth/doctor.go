@@ -51,7 +51,6 @@ The exit code is 0 if no check fails, otherwise that of the first failure.`,
 	return cmd
 }
 
-// finding is the outcome of one check.
 type finding struct {
 	Check string `json:"check"`
 	State string `json:"state"` // ok, warn or fail
@@ -61,7 +60,6 @@ type finding struct {
 	err error
 }
 
-// examination collects findings.
 type examination struct {
 	*app
 	profile  string

@@ -33,7 +33,6 @@ func (e *usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// hinted is an error with a hint of its own.
 type hinted struct {
 	error
 	hint string
@@ -46,7 +45,6 @@ type reported struct{ code int }
 
 func (*reported) Error() string { return "the errors above" }
 
-// exitCode is how the program ends, as scripts see it.
 type exitCode int
 
 const (
@@ -115,7 +113,6 @@ func systemFault(err error) bool {
 	return errors.As(err, &file) && errors.As(err, &errno) && !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.ELOOP)
 }
 
-// exit reports the error, if there is one, and returns the program's exit code.
 func (a *app) exit(err error) int {
 	var signal *interrupted
 	var child *exec.ExitError
@@ -150,7 +147,6 @@ func (a *app) report(err error) exitCode {
 	return code
 }
 
-// message returns an error as people see it.
 func message(text, hint string) string {
 	if hint != "" {
 		hint = "\nexactauth: hint: " + hint
@@ -311,7 +307,6 @@ func configHint(err error) string {
 	return fmt.Sprintf("known are: %s; to set up a new one: \"exactauth setup --profile %s\"", strings.Join(unknown.Known, ", "), unknown.Profile)
 }
 
-// storeHint is hint for a store that failed.
 func storeHint(kind tokenstore.Kind, p string) string {
 	switch kind {
 	case tokenstore.Database:

@@ -153,7 +153,6 @@ func finishCobra(root *cobra.Command) {
 	}
 }
 
-// environmentTopic lists the variables: those of the settings, and the others.
 func environmentTopic() *cobra.Command {
 	text := `Flags override these variables, and they override config.toml. With client id,
 client secret and region or base URL here no configuration file is needed.

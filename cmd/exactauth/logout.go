@@ -178,7 +178,6 @@ func (a *app) forget(ctx context.Context, conf *config.Config, c *exactauth.Clie
 	return err
 }
 
-// storePlace says where the tokens were.
 func storePlace(p config.Settings) string {
 	if p.Store == config.StoreFile || p.Store == "" {
 		return "this machine"

@@ -136,7 +136,6 @@ type sandbox struct {
 	dir     string // for configuration and records, separate from the user's own
 }
 
-// setLimits sets limits as --limits has them.
 func setLimits(c *exactsim.Config, text string) error {
 	limits := map[string]*int{"minute": &c.MinuteLimit, "day": &c.DailyLimit, "errors": &c.ErrorLimit}
 	if text == "off" {
@@ -382,7 +381,6 @@ func (a *app) demo(ctx context.Context, b *sandbox) error {
 	return nil
 }
 
-// askAtOnce asks for a token as n scripts would.
 func askAtOnce(ctx context.Context, b *sandbox, n int) ([]fault.Secret, error) {
 	tokens, errs := make([]fault.Secret, n), make([]error, n)
 	var all sync.WaitGroup

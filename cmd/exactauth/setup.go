@@ -80,7 +80,6 @@ func settingFlags(cmd *cobra.Command, given config.Values, names ...string) {
 	}
 }
 
-// settingFlag is the flag of a setting.
 type settingFlag struct {
 	config.Setting
 	given config.Values

@@ -273,7 +273,6 @@ func (s *profileStatus) pluginState(now time.Time, warn time.Duration) (pluginSt
 	return allWell, text
 }
 
-// days formats a duration roughly, rounded down.
 func days(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= 2*day {
@@ -282,7 +281,6 @@ func days(d time.Duration) string {
 	return d.Truncate(time.Minute).String()
 }
 
-// parseDays parses a duration that may be in days.
 func parseDays(s string) (time.Duration, error) {
 	if number, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseFloat(number, 64)

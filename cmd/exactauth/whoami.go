@@ -37,7 +37,6 @@ With --divisions it waits for Exact's limit of calls a minute, as long as the li
 	return cmd
 }
 
-// identity is the JSON of whoami.
 type identity struct {
 	UserID          string      `json:"user_id"`
 	UserName        string      `json:"user_name"`

@@ -194,7 +194,6 @@ func (s SignIn) refused(r *callback.RefusedError) error {
 	return fault.Wrap(fault.ErrConfig, r, "Auth0 refuses this sign-in")
 }
 
-// redeem exchanges the code and finds out who signed in.
 func (s SignIn) redeem(ctx context.Context, at endpoints, nonce, verifier string, code fault.Secret) (User, error) {
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
@@ -239,7 +238,6 @@ func (s SignIn) redeem(ctx context.Context, at endpoints, nonce, verifier string
 	}, nil
 }
 
-// notRedeemed explains why the token endpoint refused the code.
 func (s SignIn) notRedeemed(r *fault.ServerError) error {
 	switch {
 	case r.Code == "invalid_grant":

@@ -137,7 +137,6 @@ func listen(ctx context.Context, at place, cert *tls.Certificate) (*listener, er
 	return l, nil
 }
 
-// start takes requests for this attempt.
 func (l *listener) start(a attempt, pages language) {
 	l.attempt, l.language = a, pages
 	for _, socket := range l.sockets {
@@ -214,7 +213,6 @@ func (l *listener) finish(p Page) {
 	_ = l.server.Shutdown(ctx) // close ends what takes longer
 }
 
-// close stops listening at once.
 func (l *listener) close() {
 	l.server.Close()
 	for _, s := range l.sockets {

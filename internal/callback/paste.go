@@ -270,7 +270,6 @@ func notInCode(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune("?&=#/\\\"<>^`{|}", r)
 }
 
-// beginsAddress reports whether an address begins at the beginning of a piece.
 func beginsAddress(piece string) bool {
 	piece = strings.ToLower(strings.TrimLeft(piece, opening))
 	rest, web := strings.CutPrefix(piece, "http")

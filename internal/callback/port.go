@@ -26,7 +26,6 @@ func isInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaAddressInUse)
 }
 
-// listenError says why an address cannot be listened on.
 func listenError(addr string, err error) error {
 	host, port, _ := net.SplitHostPort(addr)
 	switch {

@@ -146,5 +146,4 @@ func Failed(reason string, err error) Page {
 	}
 }
 
-// sentence is an error as a page shows it.
 func sentence(err error) string { return strings.TrimRight(fault.Printable(err.Error()), ".") + "." }

@@ -78,7 +78,6 @@ func parse(text []byte) (*Config, error) {
 	return c, p.Error()
 }
 
-// prune removes what is not set.
 func (v Values) prune() { maps.DeleteFunc(v, func(_, value string) bool { return value == "" }) }
 
 // keys returns the parts of a header's name or of a key, and where it and its value are.
@@ -114,7 +113,6 @@ func (t Setting) decode(v *unstable.Node) (string, error) {
 	return t.Parse(text)
 }
 
-// encode returns the setting's line in the file.
 func (t Setting) encode(value string) string {
 	special := func(r rune) bool { return r < ' ' || r == 0x7f }
 	switch {

@@ -115,7 +115,6 @@ type exchange struct {
 	room    *[roomSize]byte
 }
 
-// pass passes the request on, and Exact's answer back.
 func (x *exchange) pass(r *http.Request) {
 	if !repeatable(r) {
 		// An answer may begin before a long body has ended. HTTP/2 can always do that.
@@ -372,7 +371,6 @@ func keepShortBody(r *http.Request) error {
 	return nil
 }
 
-// rewrite turns the client's request into the one that Exact sees.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.URL.Scheme, out.URL.Host, _ = strings.Cut(x.transport.base, "://")

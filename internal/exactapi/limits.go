@@ -174,7 +174,6 @@ func (g *gate) wait(ctx context.Context, path string, again bool) (*turn, error)
 	}
 }
 
-// leave removes a request that does not wait any longer.
 func (g *gate) leave(t *turn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

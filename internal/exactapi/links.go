@@ -68,7 +68,6 @@ func (l links) body(b *body, resp *http.Response) {
 	})
 }
 
-// edit replaces one text by another.
 type edit struct{ old, to []byte }
 
 // body is the body of an answer, with edits made. It holds back no more than what can be

@@ -85,7 +85,6 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failed returns the error of a request or of an answer's body.
 func (c *Client) failed(req *http.Request, err error, sent bool, what string) error {
 	var refusal *Refusal
 	var source sourceError

@@ -48,7 +48,6 @@ func (r *Refusal) retryable() bool { return r.passing || !r.Until.IsZero() }
 // errorHeader marks an answer of the handler's own; Exact's answers do not have it.
 const errorHeader = "Exactauth-Error"
 
-// write sends the refusal as an answer.
 func (r *Refusal) write(w http.ResponseWriter, now time.Time) {
 	type fields struct {
 		Code      string `json:"code"`

@@ -24,7 +24,6 @@ type tokens struct {
 	calls sync.WaitGroup
 }
 
-// sourceCall is a call of the source.
 type sourceCall struct {
 	done  chan struct{} // closed when the results are there
 	ended bool          // the same, for those that hold the lock

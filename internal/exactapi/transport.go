@@ -305,7 +305,6 @@ func below(base string, u *url.URL) bool {
 	return u.Scheme+"://"+u.Host == base && u.User == nil
 }
 
-// token returns a live token.
 func (t *Transport) token(ctx context.Context) (record.Token, error) {
 	token, err := t.tokens.get(ctx)
 	var refusal *Refusal

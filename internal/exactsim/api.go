@@ -19,7 +19,6 @@ const (
 	mePath  = "/api/v1/current/Me"
 )
 
-// api answers the REST API.
 func (s *Sim) api(c *call) answer {
 	scheme, text, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	t, live := s.liveAccess(text, c.now)
@@ -232,7 +231,6 @@ func (s *Sim) addAccount(c *call, division int, id guid, values entity) entity {
 	return e
 }
 
-// createAccount carries out a POST.
 func (s *Sim) createAccount(c *call, division int) (e entity, problem string) {
 	var values entity
 	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" || json.Unmarshal(c.body, &values) != nil {

@@ -31,7 +31,6 @@ type pending struct {
 	implicit    bool // the app gets an access token at once, and no refresh token
 }
 
-// authorize answers the authorize endpoint.
 func (s *Sim) authorize(c *call) answer {
 	if c.Method != http.MethodGet {
 		return methodNotAllowed(http.MethodGet)
@@ -116,7 +115,6 @@ func (s *Sim) signIn(c *call) answer {
 		"The simulator knows no user with this e-mail address.")
 }
 
-// consent shows the consent page and takes its form.
 func (s *Sim) consent(c *call) answer {
 	id := c.query.Get("request")
 	switch c.Method {

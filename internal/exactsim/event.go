@@ -128,7 +128,6 @@ func (s *Sim) arrive(c *call) Fault {
 	return s.takeFault(c.endpoint)
 }
 
-// count counts what was decided.
 func (s *Sim) count(c *call, a answer) {
 	n := &s.counters
 	if c.endpoint == TokenEndpoint && a.status >= 400 && a.outcome != Blocked {

@@ -411,7 +411,6 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.fault.send(w, a)
 }
 
-// decide carries out a request and returns the right reply.
 func (s *Sim) decide(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()

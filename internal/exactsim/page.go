@@ -54,7 +54,6 @@ func (s *Sim) consentPage(id string, app App, user User) answer {
 
 func (a App) shownName() string { return cmp.Or(a.Name, a.ClientID) }
 
-// problemPage shows one sentence.
 func (s *Sim) problemPage(status int, text string) answer {
 	return s.page(status, "page with a problem", "This did not work", "<p>${text}</p>\n", map[string]string{"text": text})
 }

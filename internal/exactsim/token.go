@@ -94,7 +94,6 @@ func (s *Sim) rotate(c *call, g *grant, used int) string {
 	return text
 }
 
-// token answers the token endpoint.
 func (s *Sim) token(c *call) answer {
 	if c.form == nil {
 		return tokenError(http.StatusBadRequest, "invalid_request", "", "malformed request")
@@ -217,7 +216,6 @@ func (s *Sim) exchange(c *call, client string) answer {
 	return s.issue(c, g, 0)
 }
 
-// refreshGrant redeems a refresh token.
 func (s *Sim) refreshGrant(c *call, client string) answer {
 	text := c.form.Get("refresh_token")
 	if text == "" {

@@ -2,14 +2,12 @@ package trust
 
 import "syscall"
 
-// readOnly reports whether path is on a read-only file system.
 func readOnly(path string) bool {
 	const flag = 1 // ST_RDONLY
 	var st syscall.Statfs_t
 	return syscall.Statfs(path, &st) == nil && st.Flags&flag != 0
 }
 
-// inMemory reports whether path is on a file system that is in memory.
 func inMemory(path string) bool {
 	const tmpfs, ramfs = 0x01021994, 0x858458f6
 	var st syscall.Statfs_t

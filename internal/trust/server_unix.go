@@ -34,7 +34,6 @@ func Server(c syscall.Conn, path string) error {
 		"if it is the right one, connect to a port instead of the socket, where the server must prove that it is"}
 }
 
-// named reports whether the user of that number has the name.
 func named(name string, uid int64) bool {
 	for user := range entries("/etc/passwd") {
 		if user[0] == name && user[2] == strconv.FormatInt(uid, 10) {

@@ -55,7 +55,6 @@ func (t *trial) prints(p *program.Process) bool {
 	return p.Code == 0 && t.sim.AccessTokenLive(strings.TrimSpace(p.Out.String()))
 }
 
-// judge judges the call by what the simulator knows and by what the next calls find.
 func (t *trial) judge() {
 	command, failed, ends := t.args[0], t.result.Code != 0, t.args[0] == "logout"
 	t.judgeCode()
@@ -108,7 +107,6 @@ func (t *trial) judge() {
 	t.judgeSecrets(ends)
 }
 
-// judgeCode judges how the call ended.
 func (t *trial) judgeCode() {
 	allowed := []int{0}
 	switch {

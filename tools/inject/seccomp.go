@@ -177,7 +177,6 @@ func ioctl(fd int, request uint, arg unsafe.Pointer) unix.Errno {
 	return errno
 }
 
-// call is a system call of interest.
 type call struct {
 	kind
 	on string // a path, below the run's directory if it can be, or "socket" or "stdout"
@@ -185,7 +184,6 @@ type call struct {
 
 func (c call) String() string { return c.name + " " + c.on }
 
-// stored reports whether the call is about a file or directory.
 func (c call) stored() bool { return c.on != "socket" && c.on != "stdout" }
 
 // alike reports whether both calls are of one kind, and in one place that fails as a

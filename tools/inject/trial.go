@@ -63,7 +63,6 @@ func scenarios() []scenario {
 	}
 }
 
-// fault is what happens at a system call.
 type fault struct {
 	errno unix.Errno // 0 kills the process before the call is made
 	stays bool       // later calls of the kind fail, too
@@ -79,7 +78,6 @@ func (f fault) String() string {
 	return unix.ErrnoName(f.errno)
 }
 
-// faults are what can happen at a call.
 func faults(c call) []fault {
 	all := []fault{{}}
 	for i, errno := range c.errnos {
@@ -119,7 +117,6 @@ type trial struct {
 	explained string
 }
 
-// play prepares the login, calls the program, and judges.
 func (t *trial) play(dir string) (err error) {
 	if t.dir, err = os.MkdirTemp(dir, "trial"); err != nil {
 		return err
@@ -248,7 +245,6 @@ func (t *trial) passes(d time.Duration) error {
 	})
 }
 
-// files calls f with each file that the program has stored.
 func (t *trial) files(f func(path string, content []byte) error) error {
 	return filepath.WalkDir(t.dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

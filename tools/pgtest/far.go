@@ -24,7 +24,6 @@ type Server struct {
 	clusters map[string]*Cluster // by their directory
 }
 
-// order is what a test asks a Server to do.
 type order struct {
 	Verb     string
 	Dir      string // of the cluster
@@ -32,7 +31,6 @@ type order struct {
 	Settings []string
 }
 
-// answer is what the Server has done.
 type answer struct {
 	Dir, Password, Port, Host, Error string
 	Certificate                      []byte

@@ -424,7 +424,6 @@ func (c *Cluster) CAFile() string {
 	return c.Dir + ".crt"
 }
 
-// log is what the server has written to its log so far.
 func (c *Cluster) log() string {
 	b, _ := os.ReadFile(c.path("log"))
 	return string(b)

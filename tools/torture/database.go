@@ -65,7 +65,6 @@ func (d *database) close() {
 	}
 }
 
-// role is the name of a world's role.
 func role(world int) string { return fmt.Sprintf("world%d", world) }
 
 // place is where a world's login is in the database.
@@ -84,7 +83,6 @@ func (p *place) close() {
 	}
 }
 
-// settleIn moves the world's record to a cluster.
 func (p *place) settleIn(c *pgtest.Cluster) error {
 	address := c.URL(p.role, "torture") + "?sslmode=disable"
 	if p.tls {

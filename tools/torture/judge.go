@@ -67,7 +67,6 @@ func (t *trial) blame(format string, args ...any) {
 	t.wrong = append(t.wrong, fmt.Sprintf(format, args...))
 }
 
-// round plays round n and judges it.
 func (w *world) round(ctx context.Context, n int) *trial {
 	drawn := n
 	if w.repeat >= 0 {
@@ -176,7 +175,6 @@ func (t *trial) allowed(p *process) []int {
 	return append(codes, 4)
 }
 
-// judge judges one process that has ended.
 func (t *trial) judge(p *process, allowed []int) {
 	t.quiesce()
 	t.longest = max(t.longest, p.ended.Sub(p.started))
@@ -227,7 +225,6 @@ func (p *process) token() string {
 	return token
 }
 
-// find returns the request whose reply had an access token.
 func (w *world) find(token string) *request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -239,7 +236,6 @@ func (w *world) find(token string) *request {
 	return nil
 }
 
-// sawRequest reports whether there was such a request in this round.
 func (t *trial) sawRequest(such func(*request) bool) bool {
 	return slices.ContainsFunc(t.since(t.when(roundStarted)), such)
 }
@@ -278,7 +274,6 @@ func (t *trial) judgeShared() {
 	}
 }
 
-// judgeFiles looks at what the processes left behind.
 func (t *trial) judgeFiles() {
 	name := profileName
 	if t.shared() {

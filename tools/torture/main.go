@@ -117,7 +117,6 @@ func parse(args []string) (o options, err error) {
 	return o, err
 }
 
-// shared reports whether several machines share each login.
 func (o options) shared() bool { return o.storage == "postgres" }
 
 func build(o options) (string, error) {
@@ -133,7 +132,6 @@ func build(o options) (string, error) {
 	return path, program.Build(programs)
 }
 
-// run plays the rounds and reports.
 func run(o options) int {
 	var err error
 	if o.dir, err = os.MkdirTemp("", "exactauth-torture-"); err != nil {

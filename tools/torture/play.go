@@ -84,7 +84,6 @@ type trial struct {
 	story string // for a developer, if anything is wrong
 }
 
-// did notes an event.
 func (t *trial) did(what string) {
 	t.noting.Lock()
 	defer t.noting.Unlock()
@@ -169,7 +168,6 @@ func (t *trial) must(what string, err error) {
 	}
 }
 
-// call runs the plan's calls and returns once all have ended.
 func (t *trial) call(s *stage) {
 	var all sync.WaitGroup
 	for _, c := range t.calls {

@@ -92,7 +92,6 @@ func (t *trial) describe() string {
 	return masked(b.String())
 }
 
-// report adds the rounds up.
 type report struct {
 	*program.Table
 	notes   map[string]int

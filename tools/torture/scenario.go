@@ -36,7 +36,6 @@ type plan struct {
 	dies        bool     // the calls of the first machine are killed, those of the other go on
 }
 
-// call is one process of a plan.
 type call struct {
 	machine  int
 	login    bool // sign in; otherwise args name the command
@@ -48,7 +47,6 @@ type call struct {
 	blows    []blow
 }
 
-// blow is a signal to a process.
 type blow struct {
 	signal syscall.Signal
 	moment
@@ -91,14 +89,12 @@ const (
 	diskReadOnly diskKind = "read-only"
 )
 
-// stop is when and how the database's server stops.
 type stop struct {
 	moment
 	mode  pgtest.Mode // empty: it does not stop
 	lasts time.Duration
 }
 
-// first reports whether it stops before the calls.
 func (s stop) first() bool { return s.mode != "" && s.moment == moment{} }
 
 // scenario is a row of the table: how many calls of token there are, and what happens to
@@ -236,7 +232,6 @@ var sharedScenarios = []scenario{
 	}},
 }
 
-// scenarios are the ones that this run draws from.
 func (o options) scenarios() (some []scenario) {
 	all := fileScenarios
 	if o.shared() {
@@ -322,7 +317,6 @@ func (p *plan) kill() { p.strike(p.IntN(2) == 0, syscall.SIGKILL) }
 
 func (p *plan) interruptSome() { p.strike(p.IntN(2) == 0, p.interrupt()) }
 
-// strike sends the signals to all calls or to one of them.
 func (p *plan) strike(all bool, signals ...syscall.Signal) {
 	one := p.IntN(len(p.calls))
 	blows := p.blows(signals...)
@@ -422,5 +416,4 @@ func (p *plan) stepClock() {
 	p.clock = pick(p, -time.Hour, time.Hour, -time.Hour, time.Hour, p.between(-life, life))
 }
 
-// disturbed reports whether the database's server ends sessions or stops.
 func (p *plan) disturbed() bool { return len(p.cuts) > 0 || p.stop.mode != "" }

@@ -225,7 +225,6 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	q.whole = http.NewResponseController(rw).Flush() == nil
 }
 
-// sender returns the process that sent a request.
 func (w *world) sender(remote string) *process {
 	if remote == elsewhere {
 		return outsider
@@ -271,7 +270,6 @@ func (w *world) quiesce() {
 	}
 }
 
-// since returns the requests that arrived after a time.
 func (w *world) since(x time.Time) []*request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -317,7 +315,6 @@ func (w *world) me(token string) int {
 	return rec.Code
 }
 
-// process is one exactauth process.
 type process struct {
 	call
 	*program.Process
@@ -403,10 +400,8 @@ func (p *process) endedAtOnce() bool {
 	return len(p.signals) > 1 || len(p.signals) == 1 && (p.Killed || p.signals[0].Signal == syscall.SIGKILL)
 }
 
-// command names the process in messages.
 func (p *process) command() string { return strings.Join(p.args, " ") }
 
-// signIn begins a new login.
 func (w *world) signIn() error {
 	w.mu.Lock()
 	w.requests = nil
@@ -419,7 +414,6 @@ func (w *world) signIn() error {
 	return nil
 }
 
-// state is a record as it is stored.
 type state struct {
 	*record.Record
 	raw     []byte // unsealed
@@ -447,7 +441,6 @@ func (w *world) sealed(inner record.Store) record.Store {
 	return seal.New(inner, w.key, nil)
 }
 
-// local is the store in a machine's state directory.
 func (w *world) local(m *machine) record.Store { return w.sealed(tokenstore.NewFiles(m.state, nil)) }
 
 // store is the store as all machines see it.

@@ -21,7 +21,6 @@ type disk struct {
 	cells  map[string]*cell
 }
 
-// cell is one record.
 type cell struct {
 	visible, durable []byte        // nil: there is none
 	lock             chan struct{} // full while it is held

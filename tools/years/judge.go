@@ -32,7 +32,6 @@ const (
 	onTheWay = "a process that is stopped has the answer"
 )
 
-// memory is what the judge remembers.
 type memory struct {
 	wrong    []string          // the rule that was broken first, and how
 	failed   time.Time         // when
@@ -53,7 +52,6 @@ func newMemory() memory {
 	return memory{owner: exactsim.AnnaID, whose: map[string]string{}, count: map[string]int{}, states: map[string]bool{}}
 }
 
-// moment is when a rule is judged.
 type moment int
 
 const (
@@ -168,7 +166,6 @@ func when(broken bool, format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// judge judges the rules of a moment, and notes the first that is broken.
 func (w *world) judge(m moment, p *process, q *request) {
 	for _, r := range rules {
 		if r.moment == m {
@@ -186,7 +183,6 @@ func (w *world) blame(rule, how string) {
 	}
 }
 
-// fine reports whether nothing is wrong so far.
 func (m *memory) fine() bool { return m.wrong == nil }
 
 // ended judges a process that has ended. Where it needs a person, one comes.
@@ -217,7 +213,6 @@ func (p *process) asksForSignIn() bool {
 	return p.what == "token" && errors.Is(p.err, fault.ErrLoginNeeded)
 }
 
-// taken reports whether a sign-in was refused as another user's.
 func (p *process) taken() bool { return errors.As(p.err, new(*exactauth.TakenError)) }
 
 // calm reports whether nothing has gone wrong for so long that nothing may fail.
@@ -235,7 +230,6 @@ func (w *world) apart() time.Duration {
 	return (w.machines[0].clock - w.machines[len(w.machines)-1].clock).Abs()
 }
 
-// moving reports whether a move of the login was cut off.
 func (w *world) moving() bool {
 	return w.moves && !w.moved && slices.ContainsFunc(w.records(), func(r *record.Record) bool { return r.MovedTo != "" })
 }
@@ -383,7 +377,6 @@ func (w *world) look() {
 	}
 }
 
-// remember adds the state of the world to those that were seen.
 func (w *world) remember() {
 	now, s := time.Now(), fmt.Sprint(w.lenient, len(w.errors), min(len(w.living), 3), w.person)
 	for _, k := range []kind{serverDown, refusing, databaseDown, asleep} {

@@ -50,7 +50,6 @@ func main() {
 		[]testing.InternalTest{{Name: "years", F: func(t *testing.T) { os.Exit(all(t, os.Stdout, o)) }}}, nil, nil)
 }
 
-// play plays a plan in a bubble.
 func play(t *testing.T, p *plan, tracing bool, run func(*world)) (w *world) {
 	synctest.Test(t, func(*testing.T) {
 		w = newWorld(p)
@@ -62,7 +61,6 @@ func play(t *testing.T, p *plan, tracing bool, run func(*world)) (w *world) {
 	return w
 }
 
-// all runs all years, or orders, and reports.
 func all(t *testing.T, out io.Writer, o options) (code int) {
 	if o.orders {
 		for _, lenient := range []bool{false, true} {
@@ -120,7 +118,6 @@ func all(t *testing.T, out io.Writer, o options) (code int) {
 	return min(len(failed), 1)
 }
 
-// entry is a line of the trace.
 type entry struct {
 	at          time.Time
 	p           *process // nil: the world

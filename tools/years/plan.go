@@ -25,7 +25,6 @@ type plan struct {
 	events     []event
 }
 
-// event is a line of a plan.
 type event struct {
 	kind    kind
 	at      time.Time
@@ -160,7 +159,6 @@ var answers = func() (all []exactsim.Fault) {
 
 const odata = `{"error":{"code":"","message":{"lang":"","value":"Forbidden"}}}`
 
-// draw draws the plan of run n.
 func draw(seed uint64, n int) *plan {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	p := &plan{seed: seed, number: n, lenient: n%2 == 1, tooEarlyFirst: n/2%2 == 1, older: n/4%2 == 1}

@@ -55,14 +55,12 @@ type world struct {
 	sum     hash.Hash64 // of the trace
 }
 
-// do runs f with the lock on the world.
 func (w *world) do(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f()
 }
 
-// machine is where processes run.
 type machine struct {
 	number  int
 	disk    *disk
@@ -101,7 +99,6 @@ func (w *world) during(kind kind, m *machine) (event, bool) {
 	return w.events[i], true
 }
 
-// process is one run of the program.
 type process struct {
 	w        *world
 	m        *machine
@@ -129,7 +126,6 @@ type process struct {
 	err      error
 }
 
-// start runs a process on a machine.
 func (w *world) start(m *machine, run process) *process {
 	p := &run
 	p.w, p.m, p.started, p.done = w, m, time.Now(), make(chan struct{})
@@ -278,7 +274,6 @@ func (p *process) endSessions() {
 	}
 }
 
-// nth names a step by its number.
 func nth(n int) string { return fmt.Sprint("step ", n) }
 
 // arm has the accidents of the plan wait for their steps.
@@ -361,7 +356,6 @@ func (w *world) begins() {
 	}
 }
 
-// happen has an event happen at its time.
 func (w *world) happen(e event) {
 	m, over := w.machines[e.machine], false
 	w.do(func() {
@@ -393,7 +387,6 @@ func (w *world) happen(e event) {
 	}
 }
 
-// commands are what a process can run.
 var commands = map[string]func(context.Context, *process, *exactauth.Client) (record.Token, error){
 	"token": func(ctx context.Context, p *process, c *exactauth.Client) (record.Token, error) {
 		return c.Token(ctx, p.want)
@@ -418,7 +411,6 @@ var commands = map[string]func(context.Context, *process, *exactauth.Client) (re
 	},
 }
 
-// deeds are what people do.
 var deeds = map[kind]process{
 	signsIn:      {what: "login", user: exactsim.AnnaID},
 	wrongAccount: {what: "login", user: exactsim.BobID},

@@ -304,7 +304,6 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func origin(r *http.Request) string { return "http://" + r.Host }
 
-// bearer returns the request's access token, "" if it has none.
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if scheme != "Bearer" {
@@ -313,7 +312,6 @@ func bearer(r *http.Request) string {
 	return token
 }
 
-// reply is an answer in JSON.
 type reply struct {
 	status int
 	body   any

@@ -24,7 +24,6 @@ type request struct {
 
 func (r *request) may(scope string) bool { return scope == "" || slices.Contains(r.scopes, scope) }
 
-// options reports whether a connection's options are shown.
 func (r *request) options() bool { return r.may("read:connections_options") }
 
 // manage answers the Management API. Scopes and shapes are those of its

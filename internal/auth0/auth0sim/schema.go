@@ -110,7 +110,6 @@ func changedConnection(before map[string]any) schema {
 	}
 }
 
-// newConnection is what a POST may hold.
 func newConnection() schema {
 	s := changedConnection(nil)
 	s["name"] = text(128, `^[a-zA-Z0-9](-[a-zA-Z0-9]|[a-zA-Z0-9])*$`)

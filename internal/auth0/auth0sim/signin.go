@@ -252,7 +252,6 @@ func read(resp *http.Response, err error) ([]byte, error) {
 	return text, err
 }
 
-// token is the token endpoint, for managers and for apps.
 func (s *Sim) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -361,7 +360,6 @@ func (s *Sim) idToken(f *flow, access string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// falsify makes the changes of SetClaims.
 func (s *Sim) falsify(claims map[string]any) {
 	maps.Copy(claims, s.changed)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })

@@ -510,7 +510,6 @@ func (s *Store) try(ctx context.Context, work func(*pgconn.PgConn) error) (*pgco
 	}
 }
 
-// take returns the idle connection, or nil.
 func (s *Store) take() *pgconn.PgConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
