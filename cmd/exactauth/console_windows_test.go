@@ -80,19 +80,43 @@ func runInConsole(args []string) (code uint32, err error) {
 	return code, windows.GetExitCodeProcess(p.Process, &code)
 }
 
-// pressKeys presses Ctrl-C in this process's own console, for all its processes, once for
-// each line of NAME.keys. Without such a console it returns false. (Wine 8 does not know
-// Ctrl-Break here, and closing such a console ends its processes without a word.)
-func pressKeys(name string) bool {
+// consoleEvents are what "signal NAME EVENT" can send to a program in a console.
+var consoleEvents = map[string]uintptr{"INT": windows.CTRL_C_EVENT, "BREAK": windows.CTRL_BREAK_EVENT,
+	"CLOSE": windows.CTRL_CLOSE_EVENT, "LOGOFF": windows.CTRL_LOGOFF_EVENT, "SHUTDOWN": windows.CTRL_SHUTDOWN_EVENT}
+
+// pressKeys sends the console event in each line of NAME.keys: Ctrl-C to all processes of this process's own console,
+// the others to the program alone. Without such a console it returns false.
+func pressKeys(name string, program *os.Process) bool {
 	if os.Getenv(insideConsole) == "" {
 		return false
 	}
 	for done := 0; ; time.Sleep(10 * time.Millisecond) {
 		b, _ := os.ReadFile(name + ".keys") // there may be none yet
 		for ; done < bytes.Count(b, []byte("\n")); done++ {
-			if err := windows.GenerateConsoleCtrlEvent(windows.CTRL_C_EVENT, 0); err != nil {
+			event := consoleEvents[string(bytes.Split(b, []byte("\n"))[done])]
+			var err error
+			if event == windows.CTRL_C_EVENT {
+				err = windows.GenerateConsoleCtrlEvent(windows.CTRL_C_EVENT, 0)
+			} else {
+				err = program.WithHandle(func(h uintptr) { tell(windows.Handle(h), event) })
+			}
+			if err != nil {
 				fmt.Fprintln(os.Stderr, "as:", err)
 			}
 		}
+	}
+}
+
+// tell does what Windows does at Ctrl-Break, when a console is closed, at logoff and shutdown: it begins a thread in the
+// program that calls the program's handlers. After the last three Windows ends the program in a few seconds, which this
+// does not. Wine's own console sends no Ctrl-Break, and when it is closed it ends its programs without calling them. The
+// routine has the same address in each process.
+func tell(program windows.Handle, event uintptr) {
+	routine := windows.NewLazySystemDLL("kernelbase.dll").NewProc("CtrlRoutine").Addr()
+	create := windows.NewLazySystemDLL("kernel32.dll").NewProc("CreateRemoteThread")
+	if thread, _, err := create.Call(uintptr(program), 0, 0, routine, event, 0, 0); thread == 0 {
+		fmt.Fprintln(os.Stderr, "as: CreateRemoteThread:", err)
+	} else {
+		_ = windows.CloseHandle(windows.Handle(thread))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 
@@ -52,7 +53,9 @@ func catchInterrupts(ctx context.Context) (context.Context, *interrupts) {
 				return
 			}
 			sig, _ := got.(syscall.Signal)
-			if !first {
+			// On Windows SIGTERM is a closed console, a logoff or a shutdown. After a Ctrl-C, too, the few seconds until
+			// the system ends the program are for an answer that is awaited.
+			if !first && (runtime.GOOS != "windows" || sig != syscall.SIGTERM) {
 				fmt.Fprintln(os.Stderr, "exactauth: ended at once")
 				os.Exit(128 + int(sig))
 			}

@@ -24,7 +24,7 @@ var errorTexts = map[string]string{
 
 func inConsole([]string) {} // what a terminal's keys send is sent as a signal
 
-func pressKeys(string) bool { return false }
+func pressKeys(string, *os.Process) bool { return false }
 
 func privateMode(path string) (is, want os.FileMode, err error) {
 	info, err := os.Stat(path)

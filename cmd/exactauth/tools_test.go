@@ -264,7 +264,7 @@ func asMain() {
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	go func() {
-		if pressKeys(name) {
+		if pressKeys(name, cmd.Process) {
 			return // and they are for CMD
 		}
 		<-interrupts // the script is over
