@@ -4,17 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"runtime/pprof"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/exactauth/exactauth/internal/exactapi"
-	"github.com/exactauth/exactauth/internal/fault"
 )
 
 // BenchmarkProxy gets a kilobyte from a server on the same machine, directly and
@@ -63,46 +57,4 @@ func BenchmarkProxy(b *testing.B) {
 		b.ReportMetric(at(proxied, percent)-at(direct, percent), fmt.Sprintf("added-p%d-µs", percent))
 	}
 	b.ReportMetric(0, "ns/op") // of both together
-}
-
-// costOf is set in a process that serves a proxy, "bare" or "ours", for BenchmarkCost.
-const costOf = "EXACTAPI_COST_OF"
-
-// serveForCost serves a proxy to the server that the command line names, until the end of
-// its input. It prints the proxy's address.
-func serveForCost(kind, upstream string) {
-	base, err := url.Parse(upstream)
-	if err != nil {
-		panic(err)
-	}
-	secret := "01234567890123456789"
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 64 // as ours
-	var handler http.Handler = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(base) }, Transport: transport}
-	server := httptest.NewUnstartedServer(nil)
-	address := server.Listener.Addr().String()
-	if kind == "ours" {
-		t, err := exactapi.NewTransport(exactapi.TransportConfig{BaseURL: upstream, Token: constant("upstream-token")})
-		if err != nil {
-			panic(err)
-		}
-		if handler, err = exactapi.NewHandler(t, exactapi.HandlerConfig{Secret: fault.NewSecret(secret), Hosts: []string{address}}); err != nil {
-			panic(err)
-		}
-		address += "/" + secret
-	}
-	server.Config.Handler = handler
-	server.Start()
-	if file := os.Getenv("EXACTAPI_PROFILE"); file != "" && kind == "ours" {
-		out, err := os.Create(file)
-		if err == nil {
-			err = pprof.StartCPUProfile(out)
-		}
-		if err != nil {
-			panic(err)
-		}
-		defer pprof.StopCPUProfile()
-	}
-	fmt.Println("http://" + address)
-	_, _ = io.Copy(io.Discard, os.Stdin)
 }

@@ -104,10 +104,6 @@ func serve(t testing.TB, to exactapi.TransportConfig, options ...func(*exactapi.
 
 // TestMain fails if goroutines of the package are left when all tests have ended.
 func TestMain(m *testing.M) {
-	if kind := os.Getenv(costOf); kind != "" {
-		serveForCost(kind, os.Args[1])
-		return
-	}
 	code := m.Run()
 	var all bytes.Buffer
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {

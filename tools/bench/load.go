@@ -68,12 +68,13 @@ func (b *bench) load() error {
 		}
 	}
 
-	t := &table{head: []string{"at once", "processes", "failed", "refreshes a burst", "p50 ms", "p99 ms", "slowest ms", "all done ms"}}
+	t := &table{head: []string{"at once", "processes", "failed", "refreshes a burst", "p50 ms", "p99 ms", "slowest ms", "all done ms", "CPU ms each"}}
 	var goals []goal
 	for _, c := range crowds {
-		walls := make([]float64, len(c.runs))
+		walls, cpu := make([]float64, len(c.runs)), 0.0
 		for i, o := range c.runs {
 			walls[i] = float64(o.wall) / 1e6
+			cpu += float64(o.cpu)
 		}
 		slices.Sort(walls)
 		at := func(share float64) float64 { return walls[max(0, int(math.Ceil(share*float64(len(walls))))-1)] }
@@ -82,7 +83,7 @@ func (b *bench) load() error {
 		if c.world != nil {
 			refreshes = fmt.Sprint(slices.Max(c.refreshes))
 		}
-		t.add(c.name, fmt.Sprint(c.n), fmt.Sprint(c.runs.failed()), refreshes, text(at(0.5)), text(at(0.99)), text(at(1)), text(c.bursts.wall()/1e6))
+		t.add(c.name, fmt.Sprint(c.n), fmt.Sprint(c.runs.failed()), refreshes, text(at(0.5)), text(at(0.99)), text(at(1)), text(c.bursts.wall()/1e6), fmt.Sprintf("%.1f", cpu/1e6/float64(len(c.runs))))
 		if c.expired && c.n == many {
 			goals = append(goals, goal{c.name + ", p99 ms", at(0.99), float64((delay + allowed).Milliseconds()), "%.0f"})
 		}
@@ -113,15 +114,15 @@ func (b *bench) burst(c *crowd, counts bool) error {
 	if err := os.WriteFile(out, nil, 0o600); err != nil {
 		return err
 	}
-	all, total, err := b.measured(env, append([]string{"burst", strconv.Itoa(c.n), out, "--"}, c.args...), 1)
+	all, total, err := b.measured(env, append([]string{strconv.Itoa(c.n), out, "--"}, c.args...))
 	if err != nil {
 		return err
 	}
 	if counts {
-		c.runs = append(c.runs, all[0]...)
+		c.runs = append(c.runs, all...)
 		c.bursts = append(c.bursts, once{wall: total})
 	}
-	if n := all[0].failed(); n > 0 {
+	if n := all.failed(); n > 0 {
 		b.wrong("%s: %d of %d failed", c.name, n, c.n)
 	}
 	if c.world == nil {

@@ -5,7 +5,8 @@
 // results.
 //
 //	go run ./tools/bench                 all of it
-//	go run ./tools/bench -calls          one call at a time; some minutes
+//	go run ./tools/bench -counts         instructions, page faults, system calls, initialisation; two minutes
+//	go run ./tools/bench -calls          one call at a time, all in turns: tokens, requests, proxies, peers; some minutes
 //	go run ./tools/bench -load           200 calls at once
 //	go run ./tools/bench -scale          up to 2,000 calls, 500 profiles, 100,000 files, records of 1 MB, 12,000 divisions, 24 machines
 //	go run ./tools/bench -peers build    with peers from the module proxy
@@ -25,6 +26,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -50,6 +52,8 @@ type bench struct {
 	packaged string // exactauth as packages install it: the front, the whole program behind it
 	whole    string // exactauth as "go install" makes it
 	hello    string // a Go hello world
+	cobra    string // the same as a command of cobra's
+	plain    string // requests and a proxy with net/http alone
 	world    *world
 	caption  string   // when and where
 	faults   []string // what is wrong on a machine of any speed
@@ -72,15 +76,25 @@ func main() {
 }
 
 func (b *bench) run() (err error) {
-	var calls, load, scale bool
+	type part struct {
+		flag, what string
+		run        func() error
+		on         bool
+	}
+	parts := []part{
+		{flag: "counts", what: "what a call executes, opens and initialises", run: b.counts},
+		{flag: "calls", what: "one call at a time, all in turns", run: b.calls},
+		{flag: "load", what: "many calls at once", run: b.load},
+		{flag: "scale", what: "how the cost grows with what there is", run: b.scale},
+	}
 	flag.IntVar(&b.rounds, "rounds", 200, "how often each command runs")
 	flag.IntVar(&b.bursts, "bursts", 15, "how often each burst of -load runs")
-	flag.BoolVar(&calls, "calls", false, "measure one call at a time, and only that")
-	flag.BoolVar(&load, "load", false, "measure many calls at once, and only that")
-	flag.BoolVar(&scale, "scale", false, "measure how the cost grows with what there is, and only that")
+	for i := range parts {
+		flag.BoolVar(&parts[i].on, parts[i].flag, false, "measure "+parts[i].what+"; without such a flag everything is measured")
+	}
 	flag.StringVar(&b.peers, "peers", "installed", "other programs to compare with: installed, build (from the module proxy) or none")
 	flag.Parse()
-	if flag.NArg() > 0 || calls && load || calls && scale || load && scale || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
+	if flag.NArg() > 0 || b.rounds < 3 || b.bursts < 1 || b.peers != "installed" && b.peers != "build" && b.peers != "none" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -96,19 +110,13 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer b.world.close()
-	everything := !calls && !load && !scale
-	if calls || everything {
-		if err := b.startup(); err != nil {
-			return err
+	everything := !slices.ContainsFunc(parts, func(p part) bool { return p.on })
+	for _, p := range parts {
+		if p.on || everything {
+			if err := p.run(); err != nil {
+				return err
+			}
 		}
-	}
-	if load || everything {
-		if err := b.load(); err != nil {
-			return err
-		}
-	}
-	if scale || everything {
-		return b.scale()
 	}
 	return nil
 }
@@ -126,8 +134,9 @@ func (b *bench) prepare() (err error) {
 	}
 	b.packaged = filepath.Join(b.dir, "packaged", "exactauth")
 	b.whole = filepath.Join(b.dir, "whole", "exactauth")
-	b.hello = filepath.Join(b.dir, "hello")
-	for path, name := range map[string]string{b.packaged: "cmd/exactauth-front", b.whole: "cmd/exactauth", b.hello: "tools/bench/hello"} {
+	b.hello, b.cobra, b.plain = filepath.Join(b.dir, "hello"), filepath.Join(b.dir, "cobra"), filepath.Join(b.dir, "plain")
+	for path, name := range map[string]string{b.packaged: "cmd/exactauth-front", b.whole: "cmd/exactauth",
+		b.hello: "tools/bench/hello", b.cobra: "tools/bench/cobra", b.plain: "tools/bench/plain"} {
 		// As .goreleaser.yaml does.
 		if err := b.compile(nil, "build", "-o", path, "github.com/exactauth/exactauth/"+name); err != nil {
 			return err

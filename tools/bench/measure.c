@@ -3,17 +3,17 @@
 // measure times whole processes from outside. It is in C because the peak memory of a
 // child that vfork starts begins at its parent's: a harness in Go would report its own.
 //
-//	measure turns ROUNDS WARMUPS SEED OUT -- CMD [ARG...] -- CMD [ARG...] ...
+//	measure serve OUT -- [NAME=VALUE...] CMD [ARG...] -- [NAME=VALUE...] CMD [ARG...] ...
 //	measure burst N OUT -- CMD [ARG...]
 //
-// turns runs each command once a round, one after the other, in another random order
-// each round. burst starts N processes of one command before it waits for any; with
-// MACHINES in the environment each has a state directory of its own there. Standard
-// output of the commands is appended to OUT; their standard input is empty. measure
-// prints a line for each run that is not a warm-up: the command's number, the time from
-// before vfork to wait4 in nanoseconds, user and system time in microseconds, peak memory
-// in KiB, and the exit code or 128 plus the signal. burst ends with "all" and the time
-// from the first start to the last end.
+// serve runs a command, with variables of its own, for each number on standard input: 0 is
+// the first command. burst starts N processes of one command before it waits for any; with
+// MACHINES in the environment each has a state directory of its own there. Standard output
+// of the commands is appended to OUT; their standard input is empty. measure prints a line
+// for each run: the command's number, the time from before vfork to wait4 in nanoseconds,
+// user and system time in microseconds, peak memory in KiB, page faults, and the exit code
+// or 128 plus the signal. burst ends with "all" and the time from the first start to the
+// last end.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +42,13 @@ static int64_t now(void) {
 }
 
 static pid_t start(char **command) {
+	static char *with[MOST];
+	char **own = environ;
+	int n = 0, i = 0;
+	for (; strchr(*command, '=') != NULL; command++) with[n++] = *command; // first, because the first of a name counts
+	while (n > 0 && n < MOST - 1 && own[i] != NULL) with[n++] = own[i++];
+	with[n] = NULL;
+	if (n > 0) environ = with;
 	pid_t pid = vfork();
 	if (pid < 0) fail("vfork");
 	if (pid == 0) {
@@ -49,6 +56,7 @@ static pid_t start(char **command) {
 		execvp(command[0], command);
 		_exit(127);
 	}
+	environ = own;
 	return pid;
 }
 
@@ -62,26 +70,17 @@ static pid_t reap(pid_t pid, int *code, struct rusage *use) {
 
 static void print(int command, int64_t took, const struct rusage *use, int code) {
 	long long cpu = (use->ru_utime.tv_sec + use->ru_stime.tv_sec) * 1000000LL + use->ru_utime.tv_usec + use->ru_stime.tv_usec;
-	printf("%d %lld %lld %ld %d\n", command, (long long)took, cpu, use->ru_maxrss, code);
+	printf("%d %lld %lld %ld %ld %d\n", command, (long long)took, cpu, use->ru_maxrss, use->ru_minflt + use->ru_majflt, code);
 }
 
-static void turns(int rounds, int warmups, char **commands[], int n) {
-	int order[MOST], code;
+static void serve(char **commands[], int n) {
+	int i, code;
 	struct rusage use;
-	for (int i = 0; i < n; i++) order[i] = i;
-	for (int round = -warmups; round < rounds; round++) {
-		for (int i = n - 1; i > 0; i--) {
-			int j = random() % (i + 1), other = order[i];
-			order[i] = order[j];
-			order[j] = other;
-		}
-		for (int i = 0; i < n; i++) {
-			int64_t began = now();
-			pid_t pid = start(commands[order[i]]);
-			reap(pid, &code, &use);
-			int64_t took = now() - began;
-			if (round >= 0) print(order[i], took, &use, code);
-		}
+	while (scanf("%d", &i) == 1 && i >= 0 && i < n) {
+		int64_t began = now();
+		reap(start(commands[i]), &code, &use);
+		print(i, now() - began, &use, code);
+		fflush(stdout);
 	}
 }
 
@@ -110,29 +109,23 @@ static void burst(int n, char **command) {
 }
 
 int main(int argc, char **argv) {
-	int turn = argc > 6 && strcmp(argv[1], "turns") == 0, many = argc > 5 && strcmp(argv[1], "burst") == 0;
-	if (!turn && !many) {
-		fprintf(stderr, "usage: measure turns ROUNDS WARMUPS SEED OUT -- CMD... -- CMD...\n       measure burst N OUT -- CMD...\n");
-		return 2;
-	}
-	int head = turn ? 6 : 4, n = 0;
+	int one = argc > 4 && strcmp(argv[1], "serve") == 0, many = argc > 5 && strcmp(argv[1], "burst") == 0;
+	int head = many ? 4 : 3, number = many ? atoi(argv[2]) : 1, n = 0;
 	char **commands[MOST];
 	for (int i = head; i < argc; i++) {
 		if (strcmp(argv[i], "--") != 0) continue;
 		argv[i] = NULL; // ends the previous command
 		if (i + 1 < argc && n < MOST) commands[n++] = &argv[i + 1];
 	}
-	int number = atoi(argv[2]);
-	if (n == 0 || number < 1 || (many && number > MOST)) {
-		fprintf(stderr, "measure: no command, or a number out of range\n");
+	if (!(one || many) || n == 0 || number < 1 || number > MOST) {
+		fprintf(stderr, "usage: measure serve OUT -- CMD... -- CMD...\n       measure burst N OUT -- CMD...\n");
 		return 2;
 	}
 	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	out = open(argv[head - 1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (null < 0 || out < 0) fail(argv[head - 1]);
-	if (turn) {
-		srandom(atoi(argv[4]));
-		turns(number, atoi(argv[3]), commands, n);
+	if (one) {
+		serve(commands, n);
 	} else {
 		burst(number, commands[0]);
 	}

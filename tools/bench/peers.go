@@ -96,10 +96,16 @@ func (b *bench) peerCommand(p *peer) (c command, err error) {
 		token = ""
 	}
 	c = command{name: p.shown, args: append([]string{p.program}, args...), want: token}
-	if info, err := buildinfo.ReadFile(p.program); err == nil && info.Main.Version != "" {
-		c.name += " (" + info.Main.Version + ")"
-	}
+	c.name += moduleVersion(p.program)
 	return c, b.works(append(b.world.env(), p.env...), c)
+}
+
+// moduleVersion is what a Go program was built from, for the tables.
+func moduleVersion(program string) string {
+	if info, err := buildinfo.ReadFile(program); err == nil && info.Main.Version != "" {
+		return " (" + info.Main.Version + ")"
+	}
+	return ""
 }
 
 func (p *peer) path(name string) string { return filepath.Join(p.dir, name) }

@@ -167,7 +167,7 @@ func (b *bench) growing(g growth) (names []string, costs [][]float64, err error)
 				if err != nil {
 					return nil, nil, err
 				}
-				all[i][at] = append(all[i][at], o...)
+				all[i][at] = append(all[i][at], o)
 			}
 		}
 	}
@@ -182,21 +182,14 @@ func (b *bench) growing(g growth) (names []string, costs [][]float64, err error)
 }
 
 // costs is one run of a call, of which an empty one is a refresh.
-func (b *bench) costs(w *world, call string) (runs, error) {
+func (b *bench) costs(w *world, call string) (o once, err error) {
 	args := strings.Fields(cmp.Or(call, "token"))
 	if call == "" {
 		if err := w.expire(b.ctx); err != nil {
-			return nil, err
+			return o, err
 		}
 	}
-	one, _, err := b.measured(w.env(), append([]string{"turns", "1", "0", "1", os.DevNull, "--", b.packaged}, args...), 1)
-	if err == nil && one[0].failed() > 0 {
-		err = fmt.Errorf("%q failed", call)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return one[0], nil
+	return b.single(w.env(), append([]string{b.packaged}, args...)...)
 }
 
 // profiles are n that are signed in.

@@ -4,8 +4,8 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -16,33 +16,81 @@ type goal struct {
 	format   string
 }
 
-// startup measures one call at a time beside other programs.
-func (b *bench) startup() error {
+// calls measures one call at a time, all of them in turns: with a live token beside other
+// programs, at its expiry, requests to the API, and proxies.
+func (b *bench) calls() error {
 	token, err := output(b.ctx, b.world.env(), "", b.whole, "token")
 	if err != nil {
 		return err
 	}
-	commands := []command{
+	alone, err := b.world.withoutFile()
+	if err != nil {
+		return err
+	}
+	live := []command{
 		{name: "Go, hello world", args: []string{b.hello}},
+		{name: "Go with cobra, hello world", args: []string{b.cobra, "hello"}},
 		{name: "**`exactauth token`, as packaged**", args: []string{b.packaged, "token"}, want: token},
+		{name: "the same, profile from the environment alone", args: append(alone, b.packaged, "token"), want: token},
 		{name: "**`exactauth token`, whole program alone**", args: []string{b.whole, "token"}, want: token},
 		{name: "`exactauth version`, whole program alone", args: []string{b.whole, "version"}},
 		{name: "`exactauth version`, as packaged", args: []string{b.packaged, "version"}},
 	}
-	const hello, packaged = 0, 1
+	const hello, packaged = 0, 2
 	env := b.world.env()
-	for _, c := range commands {
+	for _, c := range live {
 		if err := b.works(env, c); err != nil {
 			return err
 		}
 	}
 	others, more, stop := b.peerCommands(token)
 	defer stop()
-	commands, env = append(commands, others...), append(env, more...)
+	live, env = append(live, others...), append(env, more...)
 
-	say("%d commands, %d rounds", len(commands), b.rounds)
+	// Of these the token expires; of the others it stays.
+	expiring, err := newWorld(b.ctx, filepath.Join(b.dir, "expiring"), b.whole)
+	if err != nil {
+		return err
+	}
+	defer expiring.close()
+	var served int64
+	before := func() error {
+		served = expiring.served.Load()
+		return expiring.expire(b.ctx)
+	}
+	after := func(o *once) { o.wall -= time.Duration(expiring.served.Load() - served) }
+	expired := []command{
+		{name: "`token` at expiry, as packaged", args: append(expiring.place(), b.packaged, "token"), before: before, after: after},
+		{name: "`token` at expiry, whole program alone", args: append(expiring.place(), b.whole, "token"), before: before, after: after},
+	}
+
+	asking, err := newWorld(b.ctx, filepath.Join(b.dir, "asking"), b.whole)
+	if err != nil {
+		return err
+	}
+	defer asking.close()
+	if token, err = output(b.ctx, asking.env(), "", b.whole, "token"); err != nil {
+		return err
+	}
+	api := b.apiCalls(asking, token)
+	sent := make([]int64, len(api))
+	for i, c := range api {
+		asked := asking.asked.Load()
+		if err := b.works(env, c); err != nil {
+			return err
+		}
+		sent[i] = asking.asked.Load() - asked
+	}
+	proxies, stop, err := b.proxies(asking)
+	defer stop()
+	if err != nil {
+		return err
+	}
+
 	asked := b.world.asked.Load()
-	all, err := b.inTurns(env, commands)
+	commands := slices.Concat(live, expired, api, requests(proxies))
+	say("%d commands", len(commands))
+	all, err := b.inTurns(env, b.rounds, commands)
 	if err != nil {
 		return err
 	}
@@ -58,47 +106,27 @@ func (b *bench) startup() error {
 		{"the front, MB", float64(size(b.packaged)) / 1e6, frontLimit / 1e6, "%.1f"},
 	}
 	limits := map[string]float64{"kubelogin": 0.5, "oauth2l": 0.75, "gh": 0.05}
-	for i, c := range commands {
-		r := all[i]
-		t.add(c.name, fmt.Sprintf("%.2f", r.wall()/all[hello].wall()), fmt.Sprintf("%.2f", r.cpu()/all[hello].cpu()),
-			fmt.Sprintf("%.2f", r.wall()/1e6), fmt.Sprintf("%.2f", r.cpu()/1e6), fmt.Sprintf("%.1f", r.rss()), fmt.Sprintf("%.1f", float64(size(c.args[0]))/1e6))
-		name := filepath.Base(c.args[0])
+	row := func(c command, r runs, rest ...string) []string {
+		return append([]string{c.name, fmt.Sprintf("%.2f", r.wall()/all[hello].wall()), fmt.Sprintf("%.2f", r.cpu()/all[hello].cpu()),
+			fmt.Sprintf("%.2f", r.wall()/1e6), fmt.Sprintf("%.2f", r.cpu()/1e6)}, rest...)
+	}
+	for i, c := range live {
+		t.add(row(c, all[i], fmt.Sprintf("%.1f", all[i].rss()), fmt.Sprintf("%.1f", float64(size(c.program()))/1e6))...)
+		name := filepath.Base(c.program())
 		if most, ok := limits[name]; ok {
-			goals = append(goals, goal{"`token` as packaged, × `" + name + "`", all[packaged].wall() / r.wall(), most, "%.3f"})
+			goals = append(goals, goal{"`token` as packaged, × `" + name + "`", all[packaged].wall() / all[i].wall(), most, "%.3f"})
 		}
 	}
-	how := fmt.Sprintf("Medians of %d rounds after 5 that do not count, one process at a time, in another random order each round", b.rounds)
+	how := fmt.Sprintf("Medians of %d rounds after %d that do not count; all commands of this run in turns, in another random order each round", b.rounds, warmUps)
 	b.show(how, t)
 	b.showGoals(how, goals)
-	return b.refreshes()
-}
-
-// refreshes measures a call with an expired token, without the time that the server takes.
-func (b *bench) refreshes() error {
-	names := []string{"Go, hello world", "`token` at expiry, as packaged", "`token` at expiry, whole program alone"}
-	programs := [][]string{{b.hello}, {b.packaged, "token"}, {b.whole, "token"}}
-	all := make([]runs, len(programs))
-	for range b.rounds {
-		for i, args := range programs {
-			if err := b.world.expire(b.ctx); err != nil {
-				return err
-			}
-			served := b.world.served.Load()
-			one, _, err := b.measured(b.world.env(), append([]string{"turns", "1", "0", "1", os.DevNull, "--"}, args...), 1)
-			if err != nil {
-				return err
-			}
-			if one[0].failed() > 0 {
-				return fmt.Errorf("%s failed", names[i])
-			}
-			one[0][0].wall -= time.Duration(b.world.served.Load() - served)
-			all[i] = append(all[i], one[0]...)
-		}
+	t = &table{head: []string{"less the server's time", "× Go hello", "× in CPU time", "wall ms", "user+sys ms"}}
+	for i, c := range expired {
+		t.add(row(c, all[len(live)+i])...)
 	}
-	t := &table{head: []string{"less the server's time", "× Go hello", "wall ms", "user+sys ms"}}
-	for i, r := range all {
-		t.add(names[i], fmt.Sprintf("%.2f", r.wall()/all[0].wall()), fmt.Sprintf("%.2f", r.wall()/1e6), fmt.Sprintf("%.2f", r.cpu()/1e6))
-	}
-	b.show(fmt.Sprintf("Medians of %d calls in turns, each with another expired token", b.rounds), t)
+	b.show(how+", each with another expired token", t)
+	all = all[len(live)+len(expired):]
+	b.showAPI(how+fmt.Sprintf("; the pages and divisions are %d, each with 910 bytes from a server in another process", pages), api, all[:len(api)], sent)
+	b.showProxies(how+fmt.Sprintf(", with %d requests each; the ratios are medians of each round's ratio", perRound), proxies, all[len(api):])
 	return nil
 }

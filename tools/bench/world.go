@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -68,16 +69,38 @@ func (w *world) close() { w.server.Close() }
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.asked.Add(1)
 	began := time.Now()
-	w.sim.ServeHTTP(rw, r)
+	if strings.Contains(r.URL.Path, "/"+accounts) {
+		serveAccounts(rw, r)
+	} else {
+		w.sim.ServeHTTP(rw, r)
+	}
 	w.served.Add(int64(time.Since(began)))
+}
+
+// place names the world's directories, for a command in the environment of another one.
+func (w *world) place() []string {
+	return []string{"EXACTAUTH_CONFIG_DIR=" + filepath.Join(w.dir, "config"), "EXACTAUTH_STATE_DIR=" + filepath.Join(w.dir, "state")}
+}
+
+// withoutFile is the world's login where the environment alone says what the profile is,
+// as in a container: its variables.
+func (w *world) withoutFile() ([]string, error) {
+	state := filepath.Join(w.dir, "alone")
+	record, err := os.ReadFile(filepath.Join(w.dir, "state", profile))
+	if err == nil {
+		err = os.MkdirAll(state, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(state, "default"), record, 0o600)
+	}
+	return []string{"EXACTAUTH_CONFIG_DIR=", "EXACTAUTH_STATE_DIR=" + state, "EXACTAUTH_BASE_URL=" + w.server.URL,
+		"EXACTAUTH_CLIENT_ID=" + exactsim.ClientID, "EXACTAUTH_CLIENT_SECRET=" + exactsim.ClientSecret}, err
 }
 
 // env is the environment of everything that is measured: small, and the same for all.
 func (w *world) env() []string {
-	env := append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(w.dir, "home"), "LC_ALL=C", "TZ=UTC",
-		"EXACTAUTH_CONFIG_DIR=" + filepath.Join(w.dir, "config"), "EXACTAUTH_STATE_DIR=" + filepath.Join(w.dir, "state"),
-	}, w.extra...)
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(w.dir, "home"), "LC_ALL=C", "TZ=UTC"}
+	env = append(append(env, w.place()...), w.extra...)
 	if w.machines != "" {
 		env = append(env, "MACHINES="+w.machines)
 	}
