@@ -529,6 +529,9 @@ func TestMoveThereAndBack(t *testing.T) {
 	if err := m.there.Moved(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if here, note := m.look(); note.Generation < here.Generation {
+		t.Errorf("the note there has generation %d, less than %d", note.Generation, here.Generation) // a copy of the login would count as later
+	}
 	m.clock.advance(exactLife)
 	m.live(m.here)
 	m.refused(m.there, fault.ErrConfig)

@@ -390,6 +390,8 @@ func TestRefusalUsesThePendingSignIn(t *testing.T) {
 	for _, body := range []string{`{"error":"invalid_grant"}`, `{"error":"invalid_request","error_description":"The refresh token expired at 10/11/2022 9:18:20 PM"}`, oldTokenBody} {
 		t.Run(body, func(t *testing.T) {
 			w, c := signedIn(t, exactLife, exactsim.Config{})
+			w.clock.advance(exactLife)
+			w.live(c) // so that there is a previous token, which the sign-in has ended, too
 			w.killedSignIn(annaID)
 			w.clock.advance(exactLife)
 			w.Inject(exactsim.Fault{Kind: exactsim.Raw, Status: 400, Body: body})

@@ -26,6 +26,11 @@ func TestLater(t *testing.T) {
 			r.Refresh, r.ServerDate = fault.NewSecret("other"), r.ServerDate.Add(d)
 		}
 	}
+	former := func(r *record.Record) { // whose tokens are older
+		f := r.Tokens
+		f.ServerDate = f.ServerDate.Add(-time.Hour)
+		r.Former = &f
+	}
 	for name, c := range map[string]struct{ later, earlier *record.Record }{
 		"changed":                     {state(5, 8), state(5, 7)},
 		"tokens":                      {state(6, 8), state(5, 7)},
@@ -39,7 +44,8 @@ func TestLater(t *testing.T) {
 			p.ServerDate = p.ServerDate.Add(time.Hour)
 			r.Pending = &p
 		}), state(5, 8, issued(time.Minute))},
-		"our clocks only": {state(5, 8), state(5, 7, func(r *record.Record) { r.RepliedAt = r.RepliedAt.Add(time.Hour) })},
+		"our clocks only":                     {state(5, 8), state(5, 7, func(r *record.Record) { r.RepliedAt = r.RepliedAt.Add(time.Hour) })},
+		"the login taken back from a sign-in": {state(5, 8, former, (*record.Record).UseFormer), state(5, 8, former)},
 	} {
 		if !c.later.Later(c.earlier) || c.earlier.Later(c.later) {
 			t.Errorf("%s: %v, %v", name, c.later.Later(c.earlier), c.earlier.Later(c.later))
