@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/exactauth/exactauth/internal/exactauth"
 	"github.com/exactauth/exactauth/internal/record"
 	"github.com/exactauth/exactauth/internal/tokenstore"
 )
@@ -19,6 +20,7 @@ type disk struct {
 	name   string // "store", or "spool" beside a shared store
 	shared bool   // a database: a session can end while its process lives
 	cells  map[string]*cell
+	second *disk // of the login in files: where new tokens wait that this disk did not take; or nil
 }
 
 type cell struct {
@@ -38,8 +40,19 @@ func (d *disk) cell(name string) *cell {
 	return d.cells[name]
 }
 
+// waits returns what waits for the record of that name.
+func (d *disk) waits(name string) []byte {
+	if d.second == nil || name != profileName {
+		return nil
+	}
+	return d.second.cell(name).visible
+}
+
 // losePower forgets what was not synced.
 func (d *disk) losePower() {
+	if d.second != nil {
+		d.second.losePower()
+	}
 	for _, c := range d.cells {
 		c.visible = c.durable
 	}
@@ -105,8 +118,15 @@ func (h handle) Read(ctx context.Context, name string) ([]byte, error) {
 	if h.p.w.do(func() { b = bytes.Clone(h.cell(name).visible) }); b == nil {
 		return nil, fs.ErrNotExist
 	}
+	h.p.w.do(func() {
+		if left := h.waits(name); left != nil && judged(exactauth.Newer(left, b)) {
+			b = bytes.Clone(left)
+		}
+	})
 	return b, nil
 }
+
+func judged(is bool, err error) bool { return is && err == nil }
 
 // locked calls f with the record's lock.
 func (h *handle) locked(ctx context.Context, name string, f func(c *cell) error) error {
@@ -138,44 +158,67 @@ func (h *handle) locked(ctx context.Context, name string, f func(c *cell) error)
 }
 
 // Update has the steps of a file: lock, room, write, rename, sync. In a database the
-// commit is both of the last two.
+// commit is both of the last two. New tokens that a file cannot have wait elsewhere, as
+// package tokenstore has it.
 func (h handle) Update(ctx context.Context, name string, change record.Change) error {
 	return h.locked(ctx, name, func(c *cell) error {
 		if err := h.step("room", tokenstore.Directory); err != nil {
 			return err
 		}
-		var old []byte
+		var old, left []byte
 		h.p.w.do(func() { // the directory is synced first
-			old, c.durable = c.visible, c.visible
+			old, c.durable, left = c.visible, c.visible, h.waits(name)
 		})
+		if left != nil {
+			if old != nil && judged(exactauth.Newer(left, old)) {
+				if err := h.save(c, left, tokenstore.Directory); err != nil {
+					return err
+				}
+				old = left
+			}
+			h.p.w.do(func() { w := h.second.cell(name); w.visible, w.durable = nil, nil })
+		}
 		changed, err := change(ctx, bytes.Clone(old))
 		write, err := tokenstore.Result(h.name, old, changed, err)
 		if !write {
 			return err
 		}
-		if err := h.step("write", tokenstore.Late); err != nil {
-			return err
+		issued := !h.shared && judged(exactauth.Issued(changed, old))
+		h.p.w.do(func() { h.p.saving = issued })
+		err = h.save(c, changed, tokenstore.Late)
+		if err != nil && issued && h.second != nil && name == profileName {
+			h.p.w.do(func() { h.p.w.count["kept in a second place"]++ })
+			err = handle{h.second, h.p}.save(h.second.cell(name), changed, tokenstore.Late)
 		}
-		lost := false
-		h.p.w.do(func() {
-			if lost = c.holder != &h; lost {
-				h.p.w.bad = time.Now()
-			} else {
-				c.visible = bytes.Clone(changed)
-			}
-			if h.shared {
-				c.durable = c.visible
-			}
-		})
-		if lost {
-			return h.failed(tokenstore.Late, "write", errors.New("the session has ended"))
-		}
-		if err := h.step("sync", tokenstore.Late); err != nil {
-			return err
-		}
-		h.p.w.do(func() { c.durable = c.visible })
-		return h.step("saved", tokenstore.Late)
+		h.p.w.do(func() { h.p.saving = false })
+		return cmp.Or(err, h.step("saved", tokenstore.Late))
 	})
+}
+
+// save makes b the record, durably.
+func (h handle) save(c *cell, b []byte, kind tokenstore.Kind) error {
+	if err := h.step("write", kind); err != nil {
+		return err
+	}
+	lost := false
+	h.p.w.do(func() {
+		if lost = h.shared && (c.holder == nil || c.holder.p != h.p); lost {
+			h.p.w.bad = time.Now()
+		} else {
+			c.visible = bytes.Clone(b)
+		}
+		if h.shared {
+			c.durable = c.visible
+		}
+	})
+	if lost {
+		return h.failed(tokenstore.Late, "write", errors.New("the session has ended"))
+	}
+	if err := h.step("sync", kind); err != nil {
+		return err
+	}
+	h.p.w.do(func() { c.durable = c.visible })
+	return nil
 }
 
 func (h handle) Delete(ctx context.Context, name string) error {

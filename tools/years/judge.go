@@ -256,7 +256,7 @@ func (w *world) records(machines ...*machine) (all []*record.Record) {
 		machines = w.machines
 	}
 	for _, m := range machines {
-		texts := [][]byte{m.disk.cell(profileName).visible}
+		texts := [][]byte{m.disk.cell(profileName).visible, m.disk.waits(profileName)}
 		if w.shared != nil {
 			kept, _ := spool.Waiting(m.disk.cell(spool.Name(profileName)).visible)
 			texts = append(texts, kept, w.shared.cell(profileName).visible)

@@ -84,6 +84,7 @@ func newWorld(p *plan) *world {
 	}
 	for i, fast := range p.skews {
 		w.machines = append(w.machines, &machine{number: i, clock: fast, disk: newDisk(local, false)})
+		w.machines[i].disk.second = newDisk(local, false)
 	}
 	return w
 }
@@ -122,6 +123,7 @@ type process struct {
 	refusal  *request  // its last one, if that was refused
 	dead     bool      // it was killed
 	troubled bool      // something happened to it, or to what it did
+	saving   bool      // new tokens, in files
 	token    string    // that it printed
 	err      error
 }
@@ -286,6 +288,9 @@ func (w *world) arm() {
 func (w *world) take(p *process, at string) event {
 	w.steps++
 	i := slices.IndexFunc(w.armed, func(e event) bool {
+		if late := at == "store write" || at == "store sync"; e.kind == storeFails && late && e.n%2 == 1 && !p.saving && w.shared == nil {
+			return false // half of them wait until new tokens are saved
+		}
 		return (e.step == at || e.step == nth(w.steps)) && e.machine == p.m.number && !e.at.After(time.Now())
 	})
 	if i < 0 {
