@@ -117,9 +117,13 @@ func (c *Client) ask(ctx context.Context, secret fault.Secret, form url.Values) 
 		a.repliedAt = a.sentAt
 	}
 	found := scan(body)
+	if err != nil && found.form { // its last field may be cut
+		found.access, found.refresh = "", ""
+	}
 	status := 0
 	switch {
-	case resp == nil, err != nil && (found.form || found.refresh == ""): // of a form, the last field may be cut
+	// The status of a refusal says that it counts as an error, even if its body was cut.
+	case resp == nil, err != nil && found.refresh == "" && resp.StatusCode/100 != 4:
 		a.outcome = unanswered
 		if !connected.Load() {
 			a.outcome = notSent
