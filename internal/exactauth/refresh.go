@@ -161,6 +161,8 @@ func (c *tokenCall) send(ctx context.Context, rec *record.Record) {
 		a = c.renew(bounded, secret, rec.Refresh)
 		c.apply(rec, rec.Refresh, a)
 		pause, again := c.retryPause(a, rec.Life, attempt)
+		// The server can have received what it did not seem to answer, and count each as an error.
+		again = again && (a.outcome == notSent || rec.Failures == 1)
 		if !again || ctx.Err() != nil || fault.Pause(bounded, pause) != nil {
 			break
 		}

@@ -1667,6 +1667,7 @@ func TestCronStaysBelowTheErrorLimit(t *testing.T) {
 		}, fault.ErrTemporary, 9},
 		{"empty 400", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Status, Status: 400, Times: -1}) }, nil, 9},
 		{"refusal that is cut off", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.CutBody, Times: -1}) }, fault.ErrTemporary, 9}, // once the first has issued
+		{"answers lost on the way", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.Drop, Commit: true, Times: -1}) }, fault.ErrTemporary, 10},
 		{"page 401", func(w *world) { w.Inject(exactsim.Fault{Kind: exactsim.HTML, Status: 401, Times: -1}) }, nil, 9},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -67,7 +67,9 @@ var rules = []struct {
 	how  func(w *world, p *process, q *request) string
 }{
 	{served, "at most ten errors are made in any hour", func(w *world, _ *process, q *request) string {
-		if q.Status/100 != 4 || q.Status == 429 || q.Fault == exactsim.Gateway || w.apart() > 2*skew { // pauses in the record need clocks that agree
+		arrives := q.Status/100 == 4 && q.Status != 429 && q.Fault != exactsim.Gateway
+		spoilt := q.Fault != "" && q.Outcome != "" && q.Outcome != exactsim.Issued && q.Outcome != exactsim.Blocked // it counts, whatever becomes of it
+		if !arrives && !spoilt || w.apart() > 2*skew {                                                              // pauses in the record need clocks that agree
 			return ""
 		}
 		w.errors = slices.DeleteFunc(w.errors, func(t time.Time) bool { return time.Since(t) >= hour })
