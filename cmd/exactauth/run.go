@@ -78,7 +78,9 @@ func (a *app) runChild(ctx context.Context, path string, args, env []string) err
 	cmd := exec.Command(path)
 	cmd.Args = args
 	cmd.Env = env
-	quoteBatch(cmd)
+	if err := quoteBatch(cmd); err != nil {
+		return cannotStart(args[0], err)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
 
 	signals := make(chan os.Signal, 8)

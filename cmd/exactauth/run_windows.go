@@ -22,7 +22,7 @@ const errNoExec = syscall.Errno(193) // ERROR_BAD_EXE_FORMAT
 func moreRelayed() []os.Signal { return nil }
 
 // quoteBatch makes a batch file get its arguments whole.
-func quoteBatch(cmd *exec.Cmd) { term.QuoteBatch(cmd) }
+func quoteBatch(cmd *exec.Cmd) error { return term.QuoteBatch(cmd) }
 
 // checkArguments refuses to run a batch file with an argument that cmd.exe would change. Its
 // error says which one and not what it is, which can be a secret.

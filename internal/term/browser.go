@@ -102,7 +102,9 @@ func run(command []string, address string) error {
 		command = append(command, address)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	leaveSession(cmd)
+	if err := leaveSession(cmd); err != nil {
+		return err
+	}
 	return cmd.Run()
 }
 

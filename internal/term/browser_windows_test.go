@@ -20,7 +20,14 @@ func TestOpeners(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for _, malformed := range []string{`no-such-browser.exe "two`, `"no-such-browser.exe -new-window`, `no-such-browser.exe "a\"`} {
+		console := term.Terminal{Browser: malformed}
+		if commands, _, err := console.Openers(); err == nil {
+			t.Errorf("%s: %q", malformed, commands)
+		}
+	}
 	for setting, want := range map[string][]string{
+		`"C:\no browser\"`:                    {`C:\no browser\`},
 		path:                                  {path},
 		`"` + path + `"`:                      {path},
 		`"` + path + `" --new-window %s`:      {path, "--new-window", "%s"},
@@ -46,7 +53,9 @@ func TestQuoteBatch(t *testing.T) {
 		`C:\x\firefox.exe`: "",
 	} {
 		cmd := &exec.Cmd{Path: name, Args: []string{"open", "-new", address, "", `a b\`, "x^y"}}
-		term.QuoteBatch(cmd)
+		if err := term.QuoteBatch(cmd); err != nil {
+			t.Fatal(err)
+		}
 		line, program := "", cmd.Path
 		if cmd.SysProcAttr != nil {
 			line = cmd.SysProcAttr.CmdLine

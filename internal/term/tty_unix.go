@@ -23,7 +23,10 @@ func takesEscapes(*os.File) bool { return true }
 func splitWords(command string) ([]string, error) { return shellquote.Split(command) }
 
 // leaveSession makes cmd start in a session of its own, without a terminal.
-func leaveSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+func leaveSession(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return nil
+}
 
 // inForeground reports whether the program may draw on the terminal: a job in the
 // background would draw on the person's command line.
