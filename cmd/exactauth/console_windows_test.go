@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -69,15 +70,35 @@ func runInConsole(args []string) (code uint32, err error) {
 	if err := windows.CreateProcess(path, line, nil, nil, false, windows.EXTENDED_STARTUPINFO_PRESENT, nil, nil, &start.StartupInfo, &p); err != nil {
 		return 0, err
 	}
+	_ = windows.CloseHandle(them[1]) // so that its end is seen
+	name := os.DevNull
+	if i := slices.Index(args, "-shown"); i >= 0 {
+		name = args[i+1] + ".shown"
+	}
+	shown, err := os.Create(name)
+	if err != nil {
+		return 0, err
+	}
+	drained := make(chan struct{})
 	go func() { // or the console stops
+		defer close(drained)
 		b := make([]byte, 4096)
 		for n := uint32(0); windows.ReadFile(us[1], b, &n, nil) == nil; {
+			_, _ = shown.Write(b[:n])
 		}
 	}()
 	if _, err := windows.WaitForSingleObject(p.Process, windows.INFINITE); err != nil {
 		return 0, err
 	}
-	return code, windows.GetExitCodeProcess(p.Process, &code)
+	if err := windows.GetExitCodeProcess(p.Process, &code); err != nil {
+		return 0, err
+	}
+	windows.ClosePseudoConsole(console)
+	select {
+	case <-drained:
+	case <-time.After(5 * time.Second): // another process may have the console
+	}
+	return code, shown.Close()
 }
 
 // consoleEvents are what "signal NAME EVENT" can send to a program in a console.

@@ -208,12 +208,17 @@ func togetherMain() {
 // runs, and writes the terminal's path to NAME.tty.
 //
 // as -console NAME CMD [ARG...] runs CMD on Windows in a console of its own, in which
-// "signal NAME INT" is Ctrl-C. CMD's streams are files and a pipe all the same.
+// "signal NAME INT" is Ctrl-C. CMD's streams are files and a pipe all the same; with -shown before NAME they are the
+// console's, and what it shows goes to NAME.shown.
 func asMain() {
 	args := os.Args[1:]
 	if args[0] == "-console" {
 		args = args[1:]
 		inConsole(args)
+	}
+	shown := args[0] == "-shown"
+	if shown {
+		args = args[1:]
 	}
 	inSession := args[0] == "-shell"
 	onTerminal := args[0] == "-tty" || inSession
@@ -251,6 +256,15 @@ func asMain() {
 			defer close(copied)
 			io.Copy(out, us) // ends with the program
 		}()
+	} else if shown {
+		keys, err := os.OpenFile("CONIN$", os.O_RDWR, 0)
+		check(err)
+		screen, err := os.OpenFile("CONOUT$", os.O_RDWR, 0)
+		check(err)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = keys, screen, screen
+		in = io.Discard
+		check(cmd.Start())
+		close(copied)
 	} else {
 		cmd.Stdout, cmd.Stderr = out, errs
 		in, err = cmd.StdinPipe()

@@ -141,6 +141,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"open-up":       cmdOpenUp,
 	"shut":          cmdShut,
 	"capture":       cmdCapture,
+	"from-page":     cmdFromPage,
 	"write":         cmdWrite,
 	"append":        cmdAppend,
 	"edit":          cmdEdit,
@@ -773,6 +774,19 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has no match for %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], found[len(found)-1])
+}
+
+// cmdFromPage: from-page PAGE TEXT FILE writes the block of a page in docs that begins with TEXT to FILE, with Windows'
+// line ends.
+func cmdFromPage(ts *testscript.TestScript, neg bool, args []string) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", args[0]))
+	ts.Check(err)
+	_, block, found := strings.Cut(string(page), "\n"+args[1])
+	block, _, ended := strings.Cut(block, "\n```\n")
+	if !found || !ended {
+		ts.Fatalf("%s has no block that begins with %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(args[1]+block+"\n", "\n", "\r\n")), 0o600))
 }
 
 // cmdWrite: write FILE TEXT, with \n, \t and \x as Go has them. The file is private.
