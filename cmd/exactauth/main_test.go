@@ -67,18 +67,26 @@ func scriptParams(t *testing.T, dir string) testscript.Params {
 	}
 }
 
-// skipReasons are the words that a script may have behind "skip", and what they mean. Of a script that can be run in part
-// the other lines have a condition, [unix] say, or are behind a "stop".
+// skipReasons are the words that a script may have behind "skip" or "stop", and what they mean. Of a script that can be
+// run in part the other lines have a condition, [unix] say, or are behind a "stop".
 var skipReasons = map[string]string{
 	"terminal": "tests open terminals on Linux only",
 	"users":    "only root of Linux acts as other users",
 	"disk":     "only root of Linux mounts a small disk, or forbids each change of a file",
 	"keyring":  "the programs of a Secret Service are missing",
 	"windows":  "batch files and jobs are Windows' own",
-	"programs": "the script needs a POSIX shell, curl and jq",
+	"programs": "the script needs a POSIX shell, curl or jq",
+
+	"strace":     "there is no strace, as on all systems but Linux, or it may not trace",
+	"memory":     "only Linux reports how much memory a program took, but not with the race detector",
+	"pipes":      "named pipes in directories are Unix' own",
+	"sockets":    "exactauth serves Unix sockets on Unix only",
+	"signals":    "of signals Windows has Ctrl-C alone, which another part of the script sends",
+	"xdg":        "the directories of XDG are Linux' own",
+	"unreadable": "only Linux and Windows can be made to refuse to read a file of the user's own",
 }
 
-var skipLine = regexp.MustCompile(`(?m)^(?:\[[^\]]+\] *)*skip\b(.*)$`)
+var skipLine = regexp.MustCompile(`(?m)^(?:\[[^\]]+\] *)*(?:skip|stop)\b(.*)$`)
 
 // unknownReasons returns the lines of a script that skip it for another reason.
 func unknownReasons(script string) (lines []string) {
@@ -104,7 +112,7 @@ func TestSkipReasons(t *testing.T) {
 			t.Errorf("%s: %q: want one of skipReasons", file, line)
 		}
 	}
-	for _, line := range []string{"skip", "[windows] skip 'it is hard'", "[!linux] [!root] skip Windows"} {
+	for _, line := range []string{"skip", "[windows] stop", "[windows] skip 'it is hard'", "[!linux] [!root] skip Windows"} {
 		if got := unknownReasons("exec true\n" + line + "\n[!linux] skip terminal\n"); len(got) != 1 || got[0] != line {
 			t.Errorf("%q is allowed: %q", line, got)
 		}

@@ -295,14 +295,21 @@ func asMain() {
 	check(os.Rename(name+".exit~", name+".exit"))
 }
 
-// stubbornMain is a program that Ctrl-C does not end, as an editor: it ends at the second
-// one, with exit code 9.
+// stubbornMain: stubborn [CMD ARG...] is a program that Ctrl-C does not end, as an editor: it runs CMD after the first
+// one, and ends at the second one, with exit code 9.
 func stubbornMain() {
 	interrupts := make(chan os.Signal, 2)
 	signal.Notify(interrupts, os.Interrupt)
 	fmt.Println("ready", os.Getpid())
 	<-interrupts
 	fmt.Println("interrupted")
+	if len(os.Args) > 1 {
+		cmd := exec.Command(os.Args[1], os.Args[2:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			fmt.Println(err)
+		}
+	}
 	<-interrupts
 	os.Exit(9)
 }
