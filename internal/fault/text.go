@@ -59,6 +59,16 @@ func invisible(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
+// List returns items as a sentence has them: with commas, and last before the last one,
+// such as " and ".
+func List(items []string, last string) string {
+	n := len(items) - 1
+	if n < 1 {
+		return strings.Join(items, "")
+	}
+	return strings.Join(items[:n], ", ") + last + items[n]
+}
+
 // Clock formats a moment for messages: local time with its zone, to the second.
 func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
 

@@ -2,7 +2,6 @@ package auth0sim
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -42,7 +41,7 @@ func (s *Sim) manage(r *http.Request, scope string, serve func(*request) reply) 
 	if r.Method == http.MethodPost || r.Method == http.MethodPatch {
 		text, err := io.ReadAll(r.Body)
 		if err != nil || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(text, &in.body) != nil {
-			return invalidBody(fmt.Errorf("not JSON"))
+			return invalidBody("not JSON")
 		}
 	}
 	if !in.may(scope) {
@@ -66,8 +65,8 @@ func insufficient(scope string) reply {
 	return refused(403, "insufficient_scope", "Insufficient scope, expected any of: "+scope)
 }
 
-func invalidBody(err error) reply {
-	return refused(400, "invalid_body", "Payload validation error: "+err.Error())
+func invalidBody(problem string) reply {
+	return refused(400, "invalid_body", "Payload validation error: "+problem)
 }
 
 func invalidQuery() reply { return refused(400, "invalid_query_string", "Query validation error") }
@@ -86,8 +85,8 @@ func (s *Sim) listConnections(r *request) reply {
 }
 
 func (s *Sim) createConnection(r *request) reply {
-	if err := checkObject(r.body, newConnection(), "name", "strategy"); err != nil {
-		return invalidBody(err)
+	if problem := newConnection().problem(r.body, "name", "strategy"); problem != "" {
+		return invalidBody(problem)
 	}
 	body := r.body.(map[string]any)
 	name := body["name"].(string)
@@ -107,8 +106,8 @@ func (s *Sim) changeConnection(r *request) reply {
 	if _, has := change["options"]; has && !r.may("update:connections_options") {
 		return insufficient("update:connections_options")
 	}
-	if err := checkObject(r.body, changedConnection(c.options)); err != nil {
-		return invalidBody(err)
+	if problem := changedConnection(c.options).problem(r.body); problem != "" {
+		return invalidBody(problem)
 	}
 	c.display = c.name // reset unless it is given
 	c.change(change)
@@ -147,12 +146,13 @@ func (s *Sim) listEnabled(r *request) reply {
 func (s *Sim) enableClients(r *request) reply {
 	list, isList := r.body.([]any)
 	if !isList || len(list) < 1 || len(list) > 50 {
-		return invalidBody(fmt.Errorf("want 1 to 50 items"))
+		return invalidBody("want 1 to 50 items")
 	}
 	c := r.connection
 	for _, item := range list {
-		if err := checkObject(item, schema{"client_id": text(128, ""), "status": oneOf(true, false)}, "client_id", "status"); err != nil {
-			return invalidBody(err)
+		change := schema{"client_id": text(128, ""), "status": oneOf(true, false)}
+		if problem := change.problem(item, "client_id", "status"); problem != "" {
+			return invalidBody(problem)
 		}
 		m := item.(map[string]any)
 		client := m["client_id"].(string)
@@ -192,8 +192,8 @@ func (s *Sim) listClients(r *request) reply {
 func (s *Sim) getClient(r *request) reply { return ok(r.client.shown()) }
 
 func (s *Sim) changeClient(r *request) reply {
-	if err := checkObject(r.body, schema{"callbacks": listOf(2083, 0)}, "callbacks"); err != nil {
-		return invalidBody(err)
+	if problem := (schema{"callbacks": listOf(2083, 0)}).problem(r.body, "callbacks"); problem != "" {
+		return invalidBody(problem)
 	}
 	r.client.callbacks = nil // replaced whole
 	for _, c := range r.body.(map[string]any)["callbacks"].([]any) {

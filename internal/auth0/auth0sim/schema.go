@@ -1,88 +1,65 @@
 package auth0sim
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 )
 
 // A schema is what an object may hold: a check for each name.
-type schema map[string]func(v any) error
+type schema map[string]func(v any) bool
 
-func checkObject(v any, s schema, required ...string) error {
+// problem says what in v is not as the schema has it; empty if nothing.
+func (s schema) problem(v any, required ...string) string {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return fmt.Errorf("want an object")
+		return "want an object"
 	}
 	for name, value := range m {
-		check, ok := s[name]
-		if !ok {
-			return fmt.Errorf("additional properties not allowed: %s", name)
-		}
-		if err := check(value); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if check := s[name]; check == nil || !check(value) {
+			return "not allowed: " + name
 		}
 	}
 	for _, name := range required {
 		if _, ok := m[name]; !ok {
-			return fmt.Errorf("missing required property: %s", name)
+			return "missing required property: " + name
 		}
 	}
-	return nil
+	return ""
 }
 
-func anything(any) error { return nil }
+func anything(any) bool { return true }
 
 // text is a string of at most longest characters in which the pattern matches.
-func text(longest int, pattern string) func(any) error {
+func text(longest int, pattern string) func(any) bool {
 	matches := regexp.MustCompile(pattern).MatchString
-	return func(v any) error {
+	return func(v any) bool {
 		s, ok := v.(string)
-		if !ok || len([]rune(s)) > longest || !matches(s) {
-			return fmt.Errorf("want a string of at most %d characters that matches %q", longest, pattern)
-		}
-		return nil
+		return ok && len([]rune(s)) <= longest && matches(s)
 	}
 }
 
 // listOf is a list of strings; most is 0 for no limit.
-func listOf(longest, most int) func(any) error {
-	return func(v any) error {
+func listOf(longest, most int) func(any) bool {
+	return func(v any) bool {
 		list, ok := v.([]any)
-		if !ok || most > 0 && len(list) > most {
-			return fmt.Errorf("want a list of at most %d strings", most)
-		}
-		for _, item := range list {
-			if err := text(longest, "")(item); err != nil {
-				return err
-			}
-		}
-		return nil
+		wrong := func(item any) bool { return !text(longest, "")(item) }
+		return ok && (most == 0 || len(list) <= most) && !slices.ContainsFunc(list, wrong)
 	}
 }
 
-func oneOf(values ...any) func(any) error {
-	return func(v any) error {
-		if !slices.Contains(values, v) {
-			return fmt.Errorf("want one of %v", values)
-		}
-		return nil
-	}
+func oneOf(values ...any) func(any) bool {
+	return func(v any) bool { return slices.Contains(values, v) }
 }
 
-func upstreamParams(v any) error {
+func upstreamParams(v any) bool {
 	params, ok := v.(map[string]any)
-	if !ok && v != nil {
-		return fmt.Errorf("want an object")
-	}
+	ok = ok || v == nil
 	aliases := oneOf("acr_values", "audience", "client_id", "display", "id_token_hint", "login_hint", "max_age", "prompt", "resource", "response_mode", "response_type", "ui_locales")
 	for _, p := range params {
-		if err := checkObject(p, schema{"alias": aliases, "value": text(1024, "")}); err != nil {
-			return err
-		}
+		ok = ok && schema{"alias": aliases, "value": text(1024, "")}.problem(p) == ""
 	}
-	return nil
+	return ok
 }
 
 // changedConnection is what a PATCH may hold: neither name nor strategy, and of
@@ -106,7 +83,7 @@ func changedConnection(before map[string]any) schema {
 		"display_name":         text(128, ""),
 		"is_domain_connection": oneOf(true, false),
 		"metadata":             anything,
-		"options":              func(v any) error { return checkObject(v, options) },
+		"options":              func(v any) bool { return options.problem(v) == "" },
 	}
 }
 
