@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -571,7 +572,15 @@ func transient(err error, lasted time.Duration) bool {
 		return strings.Contains(said.Message, "(max_client_conn)") ||
 			strings.Contains(said.Message, "(server_login_retry)") && lasted < poolerLimit
 	}
-	return errors.Is(err, errRefused) && lasted < refusedLimit
+	return isRefused(err) && lasted < refusedLimit
+}
+
+// wsaRefused is Windows Sockets' own number, which the syscall package's name does not match.
+const wsaRefused = syscall.Errno(10061) // WSAECONNREFUSED
+
+// isRefused reports whether a port that was connected to has no listener.
+func isRefused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaRefused)
 }
 
 // The server's error codes (PostgreSQL documentation, appendix A) that this package
