@@ -88,20 +88,17 @@ func (a *app) auth0Test(ctx context.Context, o auth0TestOptions) error {
 	user, err := s.Run(ctx, func(address string) { a.inviteToAuth0(ctx, address, o) })
 	if refused := (*callback.RefusedError)(nil); errors.Is(err, fault.ErrDenied) && !errors.As(err, &refused) {
 		// Auth0 or Exact shows an error page, and the browser never comes back.
+		flag := ""
+		if o.callback != auth0.DefaultCallback {
+			flag = " --callback " + o.callback
+		}
 		return &hinted{err, fmt.Sprintf("if Auth0 showed \"Callback URL mismatch\", the app does not allow %s, letter by letter: exactauth auth0 setup%s --app %s --allow-test-callback%s; if Exact showed an error, its App Center must have %s",
-			o.callback, d.flags(), clientIDToType(s.ClientID, "APP"), callbackFlag(o.callback), d.signIn.Callback())}
+			o.callback, d.flags(), clientIDToType(s.ClientID, "APP"), flag, d.signIn.Callback())}
 	}
 	if err != nil {
 		return a.auth0Error(err, d)
 	}
 	return a.showAuth0User(s, user)
-}
-
-func callbackFlag(callback string) string {
-	if callback == auth0.DefaultCallback {
-		return ""
-	}
-	return " --callback " + callback
 }
 
 func (a *app) inviteToAuth0(ctx context.Context, address string, o auth0TestOptions) {

@@ -24,8 +24,13 @@ type socketListener struct {
 // first moment on. It replaces a socket only if that belongs to this user and no
 // process listens on it any more.
 func listenSocket(path string) (net.Listener, error) {
-	if err := checkSocketDir(filepath.Dir(path)); err != nil {
-		return nil, err
+	// In a directory of others they could replace the socket by one of theirs, which
+	// clients would send the secret to.
+	switch dir, err := trust.File(filepath.Dir(path)); {
+	case err != nil:
+		return nil, usagef("--socket: %w", err)
+	case !dir.IsDir():
+		return nil, usagef("--socket: %s is not a directory", filepath.Dir(path))
 	}
 	if err := clearSocket(path); err != nil {
 		return nil, err
@@ -55,19 +60,6 @@ func (l *socketListener) Close() error {
 		_ = os.Remove(l.path) // if that fails, the next start finds it dead
 	}
 	return l.UnixListener.Close()
-}
-
-// checkSocketDir refuses a directory in which other users could replace the socket
-// by one of theirs, which clients would send the secret to.
-func checkSocketDir(dir string) error {
-	info, err := trust.File(dir)
-	if err != nil {
-		return usagef("--socket: %w", err)
-	}
-	if !info.IsDir() {
-		return usagef("--socket: %s is not a directory", dir)
-	}
-	return nil
 }
 
 // clearSocket removes a dead socket that belongs to this user.

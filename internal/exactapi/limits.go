@@ -208,7 +208,8 @@ func (g *gate) done(t *turn, resp *http.Response, received time.Time) (minuteLef
 				exceeded = e.hold()
 				exceeded.named = named > 0
 			} else if exceeded = d.exceeded(now); exceeded != nil {
-				exceeded.also = limitHeaders(resp.Header)
+				exceeded.also = maps.Clone(resp.Header)
+				maps.DeleteFunc(exceeded.also, func(name string, _ []string) bool { return !isLimit(name) })
 			}
 		}
 	}
@@ -329,14 +330,6 @@ func (d *division) exceeded(now time.Time) *Refusal {
 
 // isLimit reports whether a header, in net/http's spelling, is of the six with limits.
 func isLimit(name string) bool { return strings.HasPrefix(name, "X-Ratelimit-") }
-
-// limitHeaders returns the six headers that report Exact's limits, or those of
-// them that are there.
-func limitHeaders(from http.Header) http.Header {
-	found := maps.Clone(from)
-	maps.DeleteFunc(found, func(name string, _ []string) bool { return !isLimit(name) })
-	return found
-}
 
 // String names the division for people.
 func (d *division) String() string {

@@ -83,7 +83,10 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Waiting == nil {
 		cfg.Waiting = inSilence
 	}
-	t := &Transport{base: cfg.BaseURL, next: newNext(cfg.Agent), now: cfg.Now, waiting: cfg.Waiting, tokens: newTokens(cfg.Token, cfg.Now), gate: newGate(cfg.Now, cfg.Waiting)}
+	next := network.New(cfg.Agent)               // which limits the time to a first byte alone, and not that of a body
+	next.ResponseHeaderTimeout = 5 * time.Minute // Exact works on a broad query for minutes, then answers 408
+	next.MaxIdleConnsPerHost = 64
+	t := &Transport{base: cfg.BaseURL, next: next, now: cfg.Now, waiting: cfg.Waiting, tokens: newTokens(cfg.Token, cfg.Now), gate: newGate(cfg.Now, cfg.Waiting)}
 	if cfg.Repeat {
 		t.pauses = []time.Duration{time.Second, 3 * time.Second}
 	}
@@ -96,15 +99,6 @@ func (t *Transport) Client() *Client {
 }
 
 func inSilence(context.Context, time.Time) (over func()) { return func() {} }
-
-// newNext returns a transport that differs from Go's own in its limits: of the time
-// to a first byte there is one, of the time of a body there is none.
-func newNext(agent string) *network.Transport {
-	t := network.New(agent)
-	t.ResponseHeaderTimeout = 5 * time.Minute // Exact works on a broad query for minutes, then answers 408
-	t.MaxIdleConnsPerHost = 64
-	return t
-}
 
 // Drain refuses, with 503, every request that has not been sent yet: new ones and
 // those that wait for a limit. Requests that have been sent are completed.

@@ -25,6 +25,12 @@ type Event struct {
 	Status int
 }
 
+// Exchanged reports whether the request was to redeem a code.
+func (e *Event) Exchanged() bool { return e.GrantType == "authorization_code" }
+
+// Rotated reports whether the request made a new refresh token.
+func (e *Event) Rotated() bool { return e.Generation > 0 }
+
 // Outcome is what the simulator decided about a request, before any fault
 // spoilt the reply, in words.
 type Outcome string

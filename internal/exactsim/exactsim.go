@@ -433,7 +433,8 @@ func (s *Sim) route(c *call) answer {
 	case strings.HasPrefix(path, apiPath):
 		return s.api(c)
 	case path == unblockPath && c.Method == http.MethodPost:
-		s.unblock()
+		clear(s.errors) // and with them every block; Exact has nothing like it
+		clear(s.calls)
 		return empty(http.StatusNoContent, "unblocked")
 	case path == redirectedPath:
 		return empty(http.StatusNotFound, RedirectFollowed)

@@ -45,13 +45,6 @@ func (s *Sim) underErrorLimit(who caller, c *call, serve func(*call) answer) ans
 	return a
 }
 
-// unblock forgets the errors and calls so far, and with them every block. A POST to
-// /sandbox/unblock does that; Exact has nothing like it.
-func (s *Sim) unblock() {
-	clear(s.errors)
-	clear(s.calls)
-}
-
 const day = 24 * time.Hour
 
 // window is a span of UTC, which starts at a multiple of its length, in which the calls

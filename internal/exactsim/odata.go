@@ -316,7 +316,12 @@ const jsonType = "application/json; charset=utf-8"
 func jsonFeed(f feed, addresses []string, next, count string, top bool) answer {
 	entities := make([][]byte, len(f.entities))
 	for i, e := range f.entities {
-		entities[i] = jsonEntity(f, addresses[i], e)
+		text := fmt.Appendf(nil, `{"__metadata":{"uri":%s,"type":%s}`, jsonText(addresses[i]), jsonText(f.model))
+		for _, name := range slices.Sorted(maps.Keys(e)) {
+			_, _, v := edm(e[name])
+			text = fmt.Appendf(text, `,"%s":%s`, name, jsonText(v))
+		}
+		entities[i] = append(text, '}')
 	}
 	list := bytes.Join(entities, []byte(","))
 	if f.single {
@@ -333,15 +338,6 @@ func jsonFeed(f feed, addresses []string, next, count string, top bool) answer {
 		text = fmt.Appendf(text, `,"__next":%s`, jsonText(next))
 	}
 	return reply(http.StatusOK, Served, jsonType, append(text, "}}"...))
-}
-
-func jsonEntity(f feed, address string, e entity) []byte {
-	text := fmt.Appendf(nil, `{"__metadata":{"uri":%s,"type":%s}`, jsonText(address), jsonText(f.model))
-	for _, name := range slices.Sorted(maps.Keys(e)) {
-		_, _, v := edm(e[name])
-		text = fmt.Appendf(text, `,"%s":%s`, name, jsonText(v))
-	}
-	return append(text, '}')
 }
 
 // atomFeed has every element and attribute that the feed in the tests of

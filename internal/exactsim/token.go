@@ -60,11 +60,6 @@ type token struct {
 // newest reports whether no token of its kind was issued for the grant since.
 func (t token) newest() bool { return t.generation == t.Generation }
 
-// tooEarly reports whether Exact does not let a client ask for the next token yet.
-func (s *Sim) tooEarly(g *grant, now time.Time) bool {
-	return now.Sub(g.IssuedAt) < s.cfg.TokenLife-s.cfg.Window
-}
-
 // Shapes of tokens: opaque, with the region in front. A "!" in codes and
 // refresh tokens is what makes decoding them once, and only once, matter.
 func (s *Sim) secret(prefix string, length int) string {
@@ -225,7 +220,7 @@ func (s *Sim) refreshGrant(c *call, client string) answer {
 	if !ok || t.client != client {
 		return refuseOld()
 	}
-	early := s.tooEarly(t.grant, c.now) && c.fault.Kind != RefreshTokenInError
+	early := c.now.Sub(t.IssuedAt) < s.cfg.TokenLife-s.cfg.Window && c.fault.Kind != RefreshTokenInError
 	if s.cfg.TooEarlyFirst && early && t.live() {
 		return s.refuseEarly("")
 	}

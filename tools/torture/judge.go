@@ -453,7 +453,7 @@ func (t *trial) overdue(r state, last *process) {
 func (t *trial) misled() {
 	granted := func(p *process) bool {
 		return t.sawRequest(func(q *request) bool {
-			return q.sender != nil && q.sender.machine != p.machine && q.sender.started.Before(p.ended) && q.rotated()
+			return q.sender != nil && q.sender.machine != p.machine && q.sender.started.Before(p.ended) && q.Rotated()
 		})
 	}
 	for _, p := range t.all {
@@ -502,7 +502,7 @@ func (t *trial) judgeLoss(r state) {
 	// In worlds that are not strict the use alone does not end them. Or which sign-in did?
 	for _, exchange := range []bool{false, true} {
 		for _, q := range slices.Backward(t.requests) {
-			if q.exchange() != exchange || !q.rotated() || slices.Contains(mine, q.refresh) || !exchange && (!t.strict || !slices.Contains(mine, q.used)) {
+			if q.Exchanged() != exchange || !q.Rotated() || slices.Contains(mine, q.refresh) || !exchange && (!t.strict || !slices.Contains(mine, q.used)) {
 				continue
 			}
 			t.fate = explained
@@ -531,6 +531,6 @@ func (t *trial) cut(q *request) bool {
 		return q.sender.endedAtOnce()
 	}
 	return slices.ContainsFunc(t.all, func(p *process) bool {
-		return p.login == q.exchange() && p.endedAtOnce() && p.started.Before(q.arrived)
+		return p.login == q.Exchanged() && p.endedAtOnce() && p.started.Before(q.arrived)
 	})
 }

@@ -175,7 +175,7 @@ func run(o options) int {
 		worlds = append(worlds, w)
 	}
 
-	t := newReport()
+	t := &report{Table: program.NewTable(rounds, survived, explained, unexplained, wrongOtherwise), notes: map[string]int{}}
 	var all sync.WaitGroup
 	var output sync.Mutex
 	for i, w := range worlds {

@@ -3,10 +3,14 @@
 package main
 
 import (
+	"context"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/exactauth/exactauth/internal/record"
+	"github.com/exactauth/exactauth/tools/program"
 )
 
 // These events are looked for by name.
@@ -112,7 +116,8 @@ func (t *trial) play() {
 		w.sim.Inject(f)
 	}
 	if p.clock != 0 {
-		t.must("clock stepped", w.stepClock(p.clock))
+		step := func(r *record.Record) { program.Age(r, p.clock) } // on every machine
+		t.must("clock stepped", program.Update(context.Background(), w.store(), profileName, step))
 	}
 	if p.disk.kind != diskSound {
 		s.first[p.disk.at] = append(s.first[p.disk.at], func() {

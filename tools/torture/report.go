@@ -106,10 +106,6 @@ const (
 	wrongOtherwise = "wrong otherwise"
 )
 
-func newReport() *report {
-	return &report{Table: program.NewTable(rounds, survived, explained, unexplained, wrongOtherwise), notes: map[string]int{}}
-}
-
 func (r *report) add(t *trial) {
 	for _, row := range []string{t.scenario, allRounds, t.rotation()} {
 		r.Count(row, rounds, 1)

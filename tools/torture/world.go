@@ -51,10 +51,6 @@ type traits struct {
 	older         bool // "too early" is a 401, expires_in a number; TLS to the database
 }
 
-func traitsOf(n int) traits {
-	return traits{strict: n%2 == 0, tooEarlyFirst: n/2%2 == 1, small: n/4%2 == 1, older: n/8%2 == 1}
-}
-
 // world is one login: a simulator, one or two machines, and the processes on them.
 type world struct {
 	traits
@@ -97,11 +93,6 @@ type request struct {
 	from, until      time.Time // when the simulator accepts access
 }
 
-func (q *request) exchange() bool { return q.GrantType == "authorization_code" }
-
-// rotated reports whether the simulator made a new refresh token.
-func (q *request) rotated() bool { return q.Generation > 0 }
-
 // outsider sends the requests of a sign-in elsewhere.
 var outsider = new(process)
 
@@ -110,7 +101,7 @@ func newWorld(o options, i int, db *database) (*world, error) {
 	if o.repeat >= 0 {
 		sort = o.repeat
 	}
-	w := &world{traits: traitsOf(sort), options: o, base: filepath.Join(o.dir, "world"+strconv.Itoa(i)),
+	w := &world{traits: traits{strict: sort%2 == 0, tooEarlyFirst: sort/2%2 == 1, small: sort/4%2 == 1, older: sort/8%2 == 1}, options: o, base: filepath.Join(o.dir, "world"+strconv.Itoa(i)),
 		sealing: o.seal, running: map[*process]bool{}}
 	if err := os.MkdirAll(filepath.Join(w.base, "config"), 0o700); err != nil {
 		return nil, err
@@ -255,7 +246,7 @@ func (w *world) note(q *request, reply []byte) {
 	if g, ok := w.sim.Grant(exactsim.ClientID, exactsim.AnnaID); ok && q.Outcome == exactsim.Issued {
 		q.from, q.until = g.IssuedAt, g.AccessExpires
 		for _, earlier := range w.requests {
-			if q.exchange() && earlier.until.After(q.from) && earlier != q {
+			if q.Exchanged() && earlier.until.After(q.from) && earlier != q {
 				earlier.until = q.from // a sign-in ends the tokens before it
 			}
 		}
@@ -449,10 +440,4 @@ func (w *world) store() record.Store {
 		return w.sealed(w.pg)
 	}
 	return w.local(w.machines[0])
-}
-
-// stepClock makes the record look as it does after every machine's clock was set by step.
-// The server's date does not change.
-func (w *world) stepClock(step time.Duration) error {
-	return program.Update(context.Background(), w.store(), profileName, func(r *record.Record) { program.Age(r, step) })
 }

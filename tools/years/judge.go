@@ -120,7 +120,7 @@ var rules = []struct {
 		}
 		until, tokens := q.Time.Add(life), refreshTokens(w.records(p.m))
 		for _, x := range w.requests {
-			if x.exchange() && x.rotated() && x.user == q.user && x.Time.After(q.Time) && slices.Contains(tokens, x.refresh) {
+			if x.Exchanged() && x.Rotated() && x.user == q.user && x.Time.After(q.Time) && slices.Contains(tokens, x.refresh) {
 				until = x.Time // a sign-in that this machine knows of has ended it
 			}
 		}
@@ -322,7 +322,7 @@ func (w *world) explain(p *process) (cause string, explained bool) {
 	}
 	for _, q := range slices.Backward(w.requests) {
 		switch {
-		case !q.rotated() || q.user != w.owner || slices.Contains(mine, q.refresh):
+		case !q.Rotated() || q.user != w.owner || slices.Contains(mine, q.refresh):
 		case q.sender == nil:
 			return outside, true
 		case slices.Contains(all, q.refresh):

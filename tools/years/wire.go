@@ -33,11 +33,6 @@ type request struct {
 	misled          bool     // the answer refused what the simulator granted or would have granted
 }
 
-func (q *request) exchange() bool { return q.GrantType == "authorization_code" }
-
-// rotated reports whether the simulator made a new refresh token.
-func (q *request) rotated() bool { return q.Generation > 0 }
-
 // network is an http.RoundTripper without sockets.
 type network struct{ p *process }
 
@@ -139,7 +134,7 @@ func (w *world) serve(q *request, r *http.Request, body []byte, e event) *http.R
 	w.sim.ClearFaults()
 	q.Event = w.event
 	q.misled = q.Fault != "" && q.Status/100 == 4 && (usable || r.URL.Path != tokenPath)
-	if q.rotated() || q.misled {
+	if q.Rotated() || q.misled {
 		w.requests = append(w.requests, q)
 		w.requests = w.requests[max(0, len(w.requests)-100):]
 	}

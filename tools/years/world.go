@@ -322,12 +322,10 @@ func (p *process) kill() {
 	p.end()
 }
 
-func (p *process) isOver() bool { return p.life.Err() != nil }
-
 // exitIfOver ends the goroutine of a process that is over. What the client has
 // deferred still runs, but every call out of it ends here again.
 func (p *process) exitIfOver() {
-	if p.isOver() {
+	if p.life.Err() != nil {
 		runtime.Goexit()
 	}
 }
