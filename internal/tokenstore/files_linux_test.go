@@ -259,8 +259,14 @@ func TestFilesSecondPlace(t *testing.T) {
 		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "3." {
 			t.Errorf("Read = %q, %v", b, err)
 		}
-		if put(t, s, "a", "4."); waits(t, one) != "" {
-			t.Errorf("%q waits on", waits(t, one))
+		err := s.Update(t.Context(), "a", func(_ context.Context, old []byte) ([]byte, error) {
+			if string(old) != "3." {
+				t.Errorf("change was called with %q", old)
+			}
+			return []byte("4."), nil
+		})
+		if err != nil || waits(t, one) != "" {
+			t.Errorf("%v; %q waits on", err, waits(t, one))
 		}
 		// While the disk fails, the login is used from there.
 		if err := failSave(t, s, dir, "5."); err != nil {
@@ -273,7 +279,7 @@ func TestFilesSecondPlace(t *testing.T) {
 		if b, err := s.Read(t.Context(), "a"); err != nil || string(b) != "5." || waits(t, one) != "5." {
 			t.Errorf("Read = %q, %v; %q waits", b, err, waits(t, one))
 		}
-		err := s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
+		err = s.Update(t.Context(), "a", func(context.Context, []byte) ([]byte, error) {
 			t.Error("change was called without room")
 			return nil, record.ErrUnchanged
 		})
