@@ -22,13 +22,12 @@ func agent() string { return "exactauth/" + version }
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	ctx, interrupts := catchInterrupts(context.Background()) // first of all, so that none is missed
-	defer interrupts.release()
-	a := &app{Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}, interrupts: interrupts}
+	a := &app{Terminal: term.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}}
+	defer func() { a.interrupts.release() }()
 	defer a.close()
 	root := a.rootCmd(args)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := root.ExecuteContext(context.Background())
 	if err != nil && !a.started {
 		err = &usageError{err} // cobra's own: an unknown command or flag
 		if end := slices.Index(args, "--"); end >= 0 {

@@ -68,6 +68,9 @@ func catchInterrupts(ctx context.Context) (context.Context, *interrupts) {
 // release leaves the signals to the system or to another receiver. When it returns,
 // every signal that came before has ended the context.
 func (s *interrupts) release() {
+	if s == nil {
+		return
+	}
 	select {
 	case <-s.handled: // released before
 		return

@@ -63,6 +63,7 @@ func (a *app) token(ctx context.Context, o tokenOptions) error {
 	if err != nil {
 		return err
 	}
+	c.Begin = a.catch
 	t, err := c.Token(ctx, o.want)
 	if err != nil {
 		return err

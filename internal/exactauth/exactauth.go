@@ -66,6 +66,10 @@ type Client struct {
 	// needs a new token tries the lock, and looks at the record, again and again.
 	WaitUnlocked func(ctx context.Context, name string, limit time.Duration) (waited bool)
 
+	// Begin is called before Token does more than return the stored token, and returns the
+	// context for that. Optional.
+	Begin func(context.Context) context.Context
+
 	// Ended is called when a call of Token finds that the login has ended and a person
 	// must sign in, which why says: once for each ending, by one of the processes and
 	// machines that have the record in common and this function set. Its ctx ends 30 s

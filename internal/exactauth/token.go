@@ -44,6 +44,9 @@ func (c *Client) Token(ctx context.Context, want Want) (_ record.Token, err erro
 	for {
 		step := call.next(rec)
 		if step.do != handOut && !call.secretFetched {
+			if c.Begin != nil {
+				ctx = c.Begin(ctx)
+			}
 			if err := call.fetchSecret(ctx); err != nil {
 				return record.Token{}, err
 			}

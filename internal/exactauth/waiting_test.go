@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -96,6 +97,34 @@ func TestSleepsWhileAnotherProcessRefreshes(t *testing.T) {
 	if _, err := c.Token(ctx, exactauth.Want{}); sleeps != 1 {
 		t.Errorf("slept with little time left (%v)", err)
 	}
+}
+
+// Begin is called once, before anything but the stored token is returned, and the context
+// that it returns counts.
+func TestBegin(t *testing.T) {
+	w, c := signedIn(t, exactLife, exactsim.Config{})
+	begun := 0
+	ended, end := context.WithCancelCause(t.Context())
+	end(errors.New("ended by a test"))
+	c.Begin = func(ctx context.Context) context.Context {
+		if begun++; begun > 1 {
+			return ended
+		}
+		return ctx
+	}
+	if w.live(c); begun != 0 {
+		t.Error("begun for a live token")
+	}
+	w.clock.advance(exactLife)
+	if w.live(c); begun != 1 {
+		t.Errorf("begun %d times for a refresh", begun)
+	}
+	w.clock.advance(exactLife)
+	w.quiet(func() {
+		if _, err := w.token(c, exactauth.Want{}); err == nil || !strings.Contains(err.Error(), "ended by a test") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 type counted struct {
