@@ -108,7 +108,7 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 		END $$`))
 		ts.Check(db.standby.Exec(db.name, `ALTER SYSTEM SET primary_conninfo = ''`, `SELECT pg_reload_conf()`))
 		pollUntil(ts, func() error {
-			if len(db.query(ts, `SELECT FROM pg_stat_replication`)) > 0 {
+			if len(db.query(ts, `SELECT pid FROM pg_stat_replication`)) > 0 {
 				return errors.New("the standby is connected")
 			}
 			return nil
