@@ -28,17 +28,10 @@ func (w *world) interrupted(sent bool) {
 	}
 }
 
-// zoneName is what the system calls the time zone of the tests: UTC, or GMT on Windows.
-func zoneName() string {
-	name, _ := newClock().t.Local().Zone()
-	return name
-}
-
 // A sign-in that was killed between Exact's answer and the save has ended the earlier
 // login. Its token is not handed out, and the login asks for a sign-in as soon as that is
 // certain.
 func TestSignInKilledBeforeTheSave(t *testing.T) {
-	zone := zoneName()
 	for name, c := range map[string]struct {
 		later time.Duration // than the kill the first call is made
 		early bool          // Exact says first that a refresh comes too early after that sign-in
@@ -67,7 +60,7 @@ func TestSignInKilledBeforeTheSave(t *testing.T) {
 				}
 				_, err = w.token(client, exactauth.Want{})
 			}
-			if !errors.Is(err, fault.ErrLoginNeeded) || !strings.Contains(err.Error(), "16:16:50 "+zone+", whose answer was lost, has ended it") {
+			if !errors.Is(err, fault.ErrLoginNeeded) || !strings.Contains(err.Error(), fault.Clock(newClock().t.Add(time.Minute))+", whose answer was lost, has ended it") {
 				t.Errorf("got %v; want that a sign-in is needed", err)
 			}
 			if n := w.Counters().TokenErrors; n > 2 {
@@ -84,7 +77,6 @@ func TestSignInKilledBeforeTheSave(t *testing.T) {
 // A code that never reached Exact has not ended the earlier login: its token is handed out
 // once Exact has taken it, and nothing is lost.
 func TestSignInKilledBeforeTheCodeIsSent(t *testing.T) {
-	zone := zoneName()
 	apis := func(w *world, f func()) int {
 		before := w.Counters().APIRequests
 		f()
@@ -120,7 +112,7 @@ func TestSignInKilledBeforeTheCodeIsSent(t *testing.T) {
 		w, c := signedIn(t, exactLife, exactsim.Config{})
 		w.interrupted(false)
 		w.Inject(exactsim.Fault{On: exactsim.MeEndpoint, Kind: exactsim.Drop, Times: -1})
-		if err := w.refused(c, fault.ErrTemporary); !strings.Contains(err.Error(), "16:15:50 "+zone+" was interrupted") {
+		if err := w.refused(c, fault.ErrTemporary); !strings.Contains(err.Error(), fault.Clock(newClock().t)+" was interrupted") {
 			t.Error(err)
 		}
 		w.ClearFaults()
