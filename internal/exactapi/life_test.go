@@ -59,7 +59,8 @@ func TestAJobOutlivesItsTokens(t *testing.T) {
 
 func TestManyAtExpiryRefreshOnce(t *testing.T) {
 	t.Parallel()
-	e := newExact(t, exactsim.Config{TokenLife: 2 * time.Second, MinuteLimit: -1, DailyLimit: -1})
+	const life = 2 * time.Second
+	e := newExact(t, exactsim.Config{TokenLife: life, MinuteLimit: -1, DailyLimit: -1})
 	if status, _, body := e.get(mePath); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, body)
 	}
@@ -74,8 +75,9 @@ func TestManyAtExpiryRefreshOnce(t *testing.T) {
 		t.Errorf("answers %v, %v", statuses, err)
 	}
 	n := e.sim.Counters()
-	if n.Refreshes != 1 || n.RefreshesIssued != 1 || n.Unauthorized != 0 {
-		t.Errorf("100 requests at expiry: %d refreshes, %d issued, %d refused", n.Refreshes, n.RefreshesIssued, n.Unauthorized)
+	most := 1 + int(time.Since(grant.AccessExpires)/(life/20*19)) // a slow machine needs more tokens
+	if n.Refreshes < 1 || n.Refreshes > most || n.RefreshesIssued != n.Refreshes || n.Unauthorized != 0 {
+		t.Errorf("100 requests at expiry: %d refreshes, of at most %d, %d issued, %d refused", n.Refreshes, most, n.RefreshesIssued, n.Unauthorized)
 	}
 	if asked := e.calls.Load() - calls; asked > 30 { // again after each 24th of the time that is left
 		t.Errorf("the source was asked %d times", asked)

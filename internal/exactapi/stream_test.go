@@ -21,7 +21,7 @@ import (
 func TestStreamsWithFlatMemory(t *testing.T) {
 	size := int64(2 << 30)
 	if testing.Short() {
-		size = 128 << 20
+		size = 48 << 20 // more than the heap may grow
 	}
 	upstream := newEcho(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
