@@ -65,7 +65,7 @@ func TestHelpOfToken(t *testing.T) {
 
 func runSnippet(t *testing.T, dir string, how map[string]string) {
 	path := os.Getenv("PATH")
-	for tool := range strings.FieldsSeq(how["needs"]) {
+	for tool := range strings.FieldsSeq("bash " + how["needs"]) {
 		switch tool {
 		case "newman":
 			path = filepath.Join(npmPackages(t, "newman"), "node_modules", ".bin") + string(os.PathListSeparator) + path

@@ -102,14 +102,14 @@ func TestSpinnerEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer in.Close()
 			defer out.Close()
 			s := &Terminal{Err: in, Env: func(string) string { return "" }}
-			if !read { // the pipe is full
-				in.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-				for err == nil {
-					_, err = in.Write(make([]byte, 4096))
+			if !read { // a write fills the pipe and has begun
+				go in.Write(make([]byte, 1<<20))
+				if _, err := out.Read(make([]byte, 1)); err != nil {
+					t.Fatal(err)
 				}
-				in.SetWriteDeadline(time.Time{})
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			over := s.spin(ctx, "waiting", time.Now().Add(time.Minute), "left")
@@ -120,7 +120,6 @@ func TestSpinnerEnds(t *testing.T) {
 				}
 				over() // would never return if it waited for this terminal
 				cancel()
-				in.Close()
 				return
 			}
 			b := make([]byte, 100)
