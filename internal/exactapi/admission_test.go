@@ -142,13 +142,13 @@ func TestSecretTwice(t *testing.T) {
 		}
 	}
 	// What a client without the secret sends, misspelt secrets too, is not logged.
-	for _, first := range []string{s.secret, "X" + s.secret[1:]} {
+	for _, first := range []string{s.secret, "0" + s.secret[1:]} {
 		if resp, body := s.raw(first + " /api/v1/x HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("no Bearer: status %d: %s", resp.StatusCode, body)
 		}
 	}
 	// Nor is an odd method of a client with the secret.
-	if resp, body := s.raw("X" + s.secret[1:] + " /api/v1/x HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusMethodNotAllowed {
+	if resp, body := s.raw("0" + s.secret[1:] + " /api/v1/x HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + s.secret + "\r\nConnection: close\r\n\r\n"); resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("an odd method: status %d: %s", resp.StatusCode, body)
 	}
 	if n := len(upstream.requests()); n > 0 {

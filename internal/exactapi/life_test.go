@@ -75,8 +75,8 @@ func TestManyAtExpiryRefreshOnce(t *testing.T) {
 		t.Errorf("answers %v, %v", statuses, err)
 	}
 	n := e.sim.Counters()
-	most := 1 + int(time.Since(grant.AccessExpires)/(life/20*19)) // a slow machine needs more tokens
-	if n.Refreshes < 1 || n.Refreshes > most || n.RefreshesIssued != n.Refreshes || n.Unauthorized != 0 {
+	most := 1 + int(time.Since(grant.AccessExpires)/(life/20*19)) // a slow machine needs more tokens, and is late with the first
+	if n.Refreshes < 1 || n.Refreshes > most || n.RefreshesIssued != n.Refreshes || n.Refreshes == 1 && n.Unauthorized != 0 {
 		t.Errorf("100 requests at expiry: %d refreshes, of at most %d, %d issued, %d refused", n.Refreshes, most, n.RefreshesIssued, n.Unauthorized)
 	}
 	if asked := e.calls.Load() - calls; asked > 30 { // again after each 24th of the time that is left
