@@ -53,12 +53,19 @@ const (
 	server    = "/usr/lib/wine/wineserver64"
 	compiler  = "x86_64-w64-mingw32-gcc"
 	program   = "./cmd/exactauth"
+	module    = "github.com/exactauth/exactauth/"
 	scriptDir = "cmd/exactauth/testdata/script"
 
 	// mostProcesses ends everything: two versions of Wine in one prefix have once started processes without end.
 	mostProcesses = 400
 
 	mostSkipped = 15 // scripts
+
+	slow = 20 * time.Second // a script whose time is printed
+
+	longest = 15 * time.Minute // the tests of a package
+
+	stripped = "-ldflags=-s -w" // Wine copies the whole file at each start
 )
 
 //go:embed stub/bcryptprimitives.c
@@ -85,9 +92,9 @@ func main() {
 	flag.StringVar(&o.prefix, "prefix", "", "keep Wine's files in this `directory`, and use it again")
 	flag.IntVar(&o.torture, "torture", 0, "play this many `rounds` of tools/torture, and nothing else")
 	flag.BoolVar(&o.verbose, "v", false, "print the log of each script")
-	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "run this many scripts at once")
-	flag.DurationVar(&o.limit, "limit", 4*time.Minute, "end a script after this time")
-	flag.DurationVar(&o.most, "timeout", 15*time.Minute, "end everything after this time")
+	flag.IntVar(&o.jobs, "j", runtime.NumCPU()+1, "run this many scripts at once; the tests of packages run at the same time")
+	flag.DurationVar(&o.limit, "limit", 6*time.Minute, "end a script after this time")
+	flag.DurationVar(&o.most, "timeout", 25*time.Minute, "end everything after this time")
 	flag.Parse()
 	syscall.Umask(0o077) // Wine makes access lists of modes, and a user's own directories are closed to others on Windows
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -143,15 +150,21 @@ func run(ctx context.Context, o options, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if o.packages != "" || o.run == "" {
-		if err := w.testPackages(ctx); err != nil {
-			return err
-		}
-	}
+	var packages, scripts error
+	var all sync.WaitGroup
 	if o.run != "" || o.packages == "" {
-		if err := w.testScripts(ctx, wanted); err != nil {
+		exe := filepath.Join(dir, "scripts.test.exe") // built first: most packages are in it, and go test builds none twice
+		if err := goCommand(ctx, "test", stripped, "-overlay", w.overlay, "-c", "-o", exe, program).Run(); err != nil {
 			return err
 		}
+		all.Go(func() { scripts = w.testScripts(ctx, exe, wanted) })
+	}
+	if o.packages != "" || o.run == "" {
+		all.Go(func() { packages = w.testPackages(ctx) })
+	}
+	all.Wait()
+	if err := errors.Join(packages, scripts); err != nil {
+		return err
 	}
 	return w.report(ctx)
 }
@@ -387,7 +400,7 @@ func runOne(args []string) int {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	cmd := command(context.Background(), os.Environ(), 10*time.Minute, args...)
+	cmd := command(context.Background(), os.Environ(), longest+time.Minute, args...)
 	cmd.Stdout, cmd.Stderr = f, f
 	err = cmd.Run()
 	b, _ := os.ReadFile(f.Name())
@@ -409,7 +422,10 @@ func (w *wine) testPackages(ctx context.Context) error {
 	if w.packages != "" {
 		packages = strings.Fields(w.packages)
 	}
-	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-short", "-timeout=8m", "-overlay", w.overlay, "-skip", "^TestScripts",
+	if err := printLeftOut(ctx, packages); err != nil {
+		return err
+	}
+	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-short", stripped, "-timeout=" + longest.String(), "-overlay", w.overlay, "-skip", "^TestScripts",
 		"-exec", self + " " + execWord}, packages...)
 	cmd := goCommand(ctx, args...)
 	cmd.Env = append(w.environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
@@ -432,7 +448,7 @@ func (w *wine) testPackages(ctx context.Context) error {
 			fmt.Println(lines.Text())
 			continue
 		}
-		name := strings.TrimPrefix(e.Package, "github.com/exactauth/exactauth/")
+		name := strings.TrimPrefix(e.Package, module)
 		if e.Test != "" {
 			name += "." + e.Test
 		}
@@ -449,6 +465,8 @@ func (w *wine) testPackages(ctx context.Context) error {
 				w.add(result{name: name, outcome: "FAIL"}, log.String()) // it does not build, say
 			case e.Test == "" && e.Action != "skip":
 				fmt.Printf("%s %s (%.1f s)\n", strings.ToUpper(e.Action), name, e.Elapsed)
+			case strings.Contains(e.Test, "/") && e.Action != "fail": // the test itself has failed, too
+				w.add(result{name: name, outcome: strings.ToUpper(e.Action), why: lastLine(log.String())}, log.String())
 			case e.Test != "" && !strings.Contains(e.Test, "/"):
 				w.add(result{name: name, outcome: strings.ToUpper(e.Action), why: lastLine(log.String())}, log.String()+w.logsBelow(logs, name))
 			}
@@ -460,6 +478,26 @@ func (w *wine) testPackages(ctx context.Context) error {
 	if err := cmd.Wait(); err != nil && !slices.ContainsFunc(w.results, func(r result) bool { return r.outcome == "FAIL" }) {
 		return fmt.Errorf("go test: %w", err)
 	}
+	return nil
+}
+
+// printLeftOut names the tests that are in files which are not built for Windows.
+func printLeftOut(ctx context.Context, packages []string) error {
+	args := []string{"list", "-f", "{{range .TestGoFiles}}{{$.ImportPath}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$.ImportPath}}/{{.}} {{end}}"}
+	list := goCommand(ctx, append(args, packages...)...)
+	here, err := list.Output()
+	if err != nil {
+		return err
+	}
+	list = exec.CommandContext(ctx, "go", list.Args[1:]...)
+	list.Stderr = os.Stderr
+	linux, err := list.Output()
+	if err != nil {
+		return err
+	}
+	built := strings.Fields(string(here))
+	left := slices.DeleteFunc(strings.Fields(string(linux)), func(file string) bool { return slices.Contains(built, file) })
+	fmt.Printf("files of tests for Linux alone (%d of %d): %s\n", len(left), len(left)+len(built), strings.ReplaceAll(strings.Join(left, " "), module, ""))
 	return nil
 }
 
@@ -490,11 +528,7 @@ func lastLine(log string) (last string) {
 }
 
 // testScripts runs each script in a process of its own, so that one that hangs is known by its name.
-func (w *wine) testScripts(ctx context.Context, wanted *regexp.Regexp) error {
-	exe := filepath.Join(w.dir, "scripts.test.exe")
-	if err := goCommand(ctx, "test", "-overlay", w.overlay, "-c", "-o", exe, program).Run(); err != nil {
-		return err
-	}
+func (w *wine) testScripts(ctx context.Context, exe string, wanted *regexp.Regexp) error {
 	files, err := filepath.Glob(filepath.Join(scriptDir, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		return errors.Join(err, errors.New("there are no scripts: run this in the module's directory"))
@@ -511,7 +545,11 @@ func (w *wine) testScripts(ctx context.Context, wanted *regexp.Regexp) error {
 	for range w.jobs {
 		all.Go(func() {
 			for name := range next {
+				began := time.Now()
 				w.script(ctx, exe, name)
+				if took := time.Since(began); took > slow {
+					fmt.Printf("script %s (%.1f s)\n", name, took.Seconds())
+				}
 			}
 		})
 	}
@@ -593,7 +631,10 @@ func (w *wine) report(ctx context.Context) error {
 	for _, r := range w.results {
 		reason, is := known[r.name]
 		kind := "script"
-		if strings.Contains(r.name, ".") {
+		switch _, test, is := strings.Cut(r.name, "."); {
+		case strings.Contains(test, "/"):
+			kind = "sub-test"
+		case is:
 			kind = "test"
 		}
 		switch {
@@ -621,7 +662,7 @@ func (w *wine) report(ctx context.Context) error {
 	if len(inPart) > 0 {
 		fmt.Printf("scripts that stopped before their end (%d): %s\n", len(inPart), strings.Join(inPart, " "))
 	}
-	for _, kind := range []string{"test", "script"} {
+	for _, kind := range []string{"test", "sub-test", "script"} {
 		fmt.Printf("%ss under Wine: %d passed, %d failed, %d known to fail, %d skipped\n",
 			kind, counts[kind+" PASS"], counts[kind+" FAIL"], counts[kind+" KNOWN"], counts[kind+" SKIP"])
 	}
