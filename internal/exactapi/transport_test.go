@@ -30,6 +30,7 @@ func transport(t testing.TB, cfg exactapi.TransportConfig) (*exactapi.Transport,
 func TestPagesThroughATransport(t *testing.T) {
 	t.Parallel()
 	e := newExact(t, exactsim.Config{DailyLimit: 4})
+	began := time.Now()
 	_, c := transport(t, exactapi.TransportConfig{BaseURL: e.base, Token: e.token})
 	if all, err := divisions(t, c, 123456); err != nil || len(all) != 130 {
 		t.Errorf("%d divisions, %v", len(all), err)
@@ -45,7 +46,8 @@ func TestPagesThroughATransport(t *testing.T) {
 	if n != 60 || !errors.As(last, &limit) || limit.Code != "daily_limit" || !errors.Is(last, fault.ErrTemporary) || time.Until(limit.Until) > 24*time.Hour+5*time.Second {
 		t.Errorf("%d records, then %v", n, last)
 	}
-	if got := e.sim.Counters(); got.Unauthorized != 1 || got.RateLimited != 0 {
+	kept := time.Since(began) < time.Second // the transport asks for a token again after that
+	if got := e.sim.Counters(); got.Unauthorized > 1 || kept && got.Unauthorized != 1 || got.RateLimited != 0 {
 		t.Errorf("Exact refused a token %d times, and %d calls", got.Unauthorized, got.RateLimited)
 	}
 }
