@@ -11,6 +11,7 @@ import (
 
 // The server of a test binary that is killed stops; its files remain.
 func TestKilled(t *testing.T) {
+	notOnWindows(t)
 	const inside = "EXACTAUTH_PGTEST_KILLED"
 	if os.Getenv(inside) != "" {
 		os.Stdout.WriteString(Start(t).port + "\n")

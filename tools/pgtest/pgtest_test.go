@@ -47,6 +47,7 @@ func ask(t *testing.T, c *Cluster, query string) string {
 }
 
 func TestCluster(t *testing.T) {
+	notOnWindows(t)
 	began := time.Now()
 	c := Start(t)
 	t.Logf("Start took %s", time.Since(began).Round(time.Millisecond))
@@ -225,10 +226,14 @@ func (r *recorder) end(format string, args []any) {
 	runtime.Goexit()
 }
 
-func TestFindsTheNewest(t *testing.T) {
+func notOnWindows(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no PostgreSQL is looked for on Windows")
 	}
+}
+
+func TestFindsTheNewest(t *testing.T) {
+	notOnWindows(t)
 	dir := t.TempDir()
 	for _, name := range []string{"9.6/bin/initdb", "9.6/bin/postgres", "15/bin/initdb", "15/bin/postgres", "17/bin/initdb"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
