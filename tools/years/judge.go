@@ -138,7 +138,7 @@ var rules = []struct {
 			return ""
 		}
 		left := time.Until(q.Time.Add(life))
-		return when(p.want.Force || 0 < left && left < p.want.MinValid-allowance-2*skew, "%s left", left)
+		return when(p.want.Force || 0 < left && left < p.want.MinValid-allowance-max(2*skew, w.apart()), "%s left", left)
 	}},
 	{ended, "a live login has a token, three hours after the last trouble", func(w *world, p *process, _ *request) string {
 		waits := p.want != exactauth.Want{} && (errors.As(p.err, new(*fault.WaitError)) || errors.As(p.err, new(*exactauth.LifeError)))
