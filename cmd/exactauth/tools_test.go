@@ -225,6 +225,9 @@ func asMain() {
 	if onTerminal {
 		args = args[1:]
 	}
+	if signal.Ignored(syscall.SIGHUP) { // as under nohup, and CMD would ignore it, too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	name := args[0]
 	cmd := exec.Command(args[1], args[2:]...)
 	check := func(err error) {
