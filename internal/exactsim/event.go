@@ -15,6 +15,10 @@ type Event struct {
 	// made none. See Grant.Generation.
 	Generation int
 
+	// AccessExpires is when the access token that the request made ends, zero if
+	// it made none.
+	AccessExpires time.Time
+
 	// Fault is how the reply was then spoilt, "" if it was not.
 	Fault FaultKind
 
@@ -58,13 +62,14 @@ func (s *Sim) log(c *call, a answer, gaveUp bool) {
 	}
 	s.mu.Lock()
 	e := Event{
-		Time:       s.now(),
-		GrantType:  c.grantType(),
-		Outcome:    a.outcome,
-		Generation: c.generation,
-		Fault:      c.fault.Kind,
-		GaveUp:     gaveUp,
-		Status:     a.status,
+		Time:          s.now(),
+		GrantType:     c.grantType(),
+		Outcome:       a.outcome,
+		Generation:    c.generation,
+		AccessExpires: c.accessExpires,
+		Fault:         c.fault.Kind,
+		GaveUp:        gaveUp,
+		Status:        a.status,
 	}
 	s.mu.Unlock()
 	s.cfg.Observe(c.Request, e)

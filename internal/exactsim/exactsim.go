@@ -335,6 +335,8 @@ type call struct {
 	fault      Fault
 	now        time.Time // set when the call is answered
 	generation int       // of the refresh token that it made
+
+	accessExpires time.Time // of the access token that it made
 }
 
 // origin returns the address of the simulator, as the client knows it.

@@ -259,6 +259,7 @@ func (s *Sim) issue(c *call, g *grant, used int) answer {
 
 	refresh := s.rotate(c, g, used)
 	g.IssuedAt, g.AccessExpires = c.now, c.now.Add(s.cfg.TokenLife)
+	c.accessExpires = g.AccessExpires
 	body.AccessToken = s.newAccess(c, g, g.Generation)
 
 	seconds := int(s.cfg.TokenLife / time.Second)
