@@ -154,7 +154,7 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	var all sync.WaitGroup
 	if o.run != "" || o.packages == "" {
 		exe := filepath.Join(dir, "scripts.test.exe") // built first: most packages are in it, and go test builds none twice
-		if err := goCommand(ctx, "test", stripped, "-overlay", w.overlay, "-c", "-o", exe, program).Run(); err != nil {
+		if err := w.testCommand(ctx, os.Environ(), stripped, "-c", "-o", exe, program).Run(); err != nil {
 			return err
 		}
 		all.Go(func() { scripts = w.testScripts(ctx, exe, wanted) })
@@ -182,7 +182,7 @@ func installed() error {
 type wine struct {
 	options
 	dir, prefix string
-	overlay     string
+	goroot      string // of the Go that builds the tests
 	postgres    string // where tests ask for a PostgreSQL
 
 	mu      sync.Mutex
@@ -257,17 +257,23 @@ func (w *wine) begin(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), b, 0o700); err != nil { // beside the program it is not found
 		return err
 	}
-	return w.writeOverlay(ctx)
+	return w.changeGo(ctx)
 }
 
-// writeOverlay changes Go's deleteat: Wine 8 answers STATUS_NOT_IMPLEMENTED where Windows before 10 says
-// STATUS_INVALID_INFO_CLASS.
-func (w *wine) writeOverlay(ctx context.Context) error {
+// changeGo makes the Go that builds the tests, a copy with one line changed in its deleteat: Wine 8 answers
+// STATUS_NOT_IMPLEMENTED where Windows before 10 says STATUS_INVALID_INFO_CLASS. The go command takes no overlay for a Go
+// in the module cache, where the toolchain of go.mod is.
+func (w *wine) changeGo(ctx context.Context) error {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(strings.TrimSpace(string(root)), "src/internal/syscall/windows/at_windows.go")
+	w.goroot = filepath.Join(w.dir, "go")
+	copying := exec.CommandContext(ctx, "cp", "--recursive", "--symbolic-link", "--no-preserve=mode", strings.TrimSpace(string(root)), w.goroot)
+	if out, err := copying.CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w\n%s", err, out)
+	}
+	file := filepath.Join(w.goroot, "src/internal/syscall/windows/at_windows.go")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -276,14 +282,15 @@ func (w *wine) writeOverlay(ctx context.Context) error {
 	if bytes.Count(b, []byte(before)) != 1 {
 		return fmt.Errorf("%s does not have %q once", file, before)
 	}
-	ours := filepath.Join(w.dir, "at_windows.go")
 	text := bytes.Replace(b, []byte(before), []byte("\tcase NTStatus(0xC0000002), STATUS_INVALID_INFO_CLASS,"), 1)
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: ours}})
-	if err != nil {
-		return err
-	}
-	w.overlay = filepath.Join(w.dir, "overlay.json")
-	return errors.Join(os.WriteFile(ours, text, 0o600), os.WriteFile(w.overlay, overlay, 0o600))
+	return errors.Join(os.Remove(file), os.WriteFile(file, text, 0o600))
+}
+
+// testCommand is "go test" for Windows by the changed Go.
+func (w *wine) testCommand(ctx context.Context, env []string, args ...string) *exec.Cmd {
+	cmd := goCommand(ctx, append(env, "GOROOT="+w.goroot, "GOTOOLCHAIN=local"), append([]string{"test"}, args...)...)
+	cmd.Path = filepath.Join(w.goroot, "bin/go")
+	return cmd
 }
 
 // watch ends everything if there are too many processes.
@@ -360,7 +367,7 @@ func command(ctx context.Context, env []string, limit time.Duration, args ...str
 func (w *wine) program(ctx context.Context, args []string) error {
 	if args[0] == "exactauth" {
 		exe := filepath.Join(w.dir, "exactauth.exe")
-		if err := goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run(); err != nil {
+		if err := goCommand(ctx, os.Environ(), "build", "-trimpath", "-o", exe, program).Run(); err != nil {
 			return err
 		}
 		args = append([]string{exe}, args[1:]...)
@@ -373,7 +380,7 @@ func (w *wine) program(ctx context.Context, args []string) error {
 // tortured runs tools/torture, built for Windows, on exactauth as it ships.
 func (w *wine) tortured(ctx context.Context) error {
 	tool, exe := filepath.Join(w.dir, "torture.exe"), filepath.Join(w.dir, "exactauth.exe")
-	if err := errors.Join(goCommand(ctx, "build", "-o", tool, "./tools/torture").Run(), goCommand(ctx, "build", "-trimpath", "-o", exe, program).Run()); err != nil {
+	if err := errors.Join(goCommand(ctx, os.Environ(), "build", "-o", tool, "./tools/torture").Run(), goCommand(ctx, os.Environ(), "build", "-trimpath", "-o", exe, program).Run()); err != nil {
 		return err
 	}
 	out, _, err := w.wine(ctx, w.most, tool, "-rounds", strconv.Itoa(w.torture), "-exactauth", `Z:`+filepath.ToSlash(exe))
@@ -381,9 +388,9 @@ func (w *wine) tortured(ctx context.Context) error {
 	return err
 }
 
-func goCommand(ctx context.Context, args ...string) *exec.Cmd {
+func goCommand(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Env = append(env, "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	return cmd
 }
@@ -425,10 +432,9 @@ func (w *wine) testPackages(ctx context.Context) error {
 	if err := printLeftOut(ctx, packages); err != nil {
 		return err
 	}
-	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-short", stripped, "-timeout=" + longest.String(), "-overlay", w.overlay, "-skip", "^TestScripts",
+	args := append([]string{"-json", "-vet=off", "-count=1", "-short", stripped, "-timeout=" + longest.String(), "-skip", "^TestScripts",
 		"-exec", self + " " + execWord}, packages...)
-	cmd := goCommand(ctx, args...)
-	cmd.Env = append(w.environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd := w.testCommand(ctx, w.environ(), args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -484,7 +490,7 @@ func (w *wine) testPackages(ctx context.Context) error {
 // printLeftOut names the tests that are in files which are not built for Windows.
 func printLeftOut(ctx context.Context, packages []string) error {
 	args := []string{"list", "-f", "{{range .TestGoFiles}}{{$.ImportPath}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$.ImportPath}}/{{.}} {{end}}"}
-	list := goCommand(ctx, append(args, packages...)...)
+	list := goCommand(ctx, os.Environ(), append(args, packages...)...)
 	here, err := list.Output()
 	if err != nil {
 		return err
