@@ -63,6 +63,11 @@ const (
 
 	slow = 20 * time.Second // a script whose time is printed
 
+	stuck = 2 * time.Minute // a script of which the processes are printed
+
+	// grace is what a script has left, once the test's own time is over, to end what hangs and print its log.
+	grace = 30 * time.Second
+
 	longest = 15 * time.Minute // the tests of a package
 
 	stripped = "-ldflags=-s -w" // Wine copies the whole file at each start
@@ -318,6 +323,34 @@ func (w *wine) processes() (pids []int) {
 		}
 	}
 	return pids
+}
+
+// printProcesses prints what each process waits for, since a script has not ended yet: what hangs is seen no more once
+// it is ended.
+func (w *wine) printProcesses(name string) {
+	var all strings.Builder
+	fmt.Fprintf(&all, "script %s has not ended after %s; the processes of all scripts:\n", name, stuck)
+	read := func(file string) string {
+		b, _ := os.ReadFile(file) // it may have ended
+		return strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " "))
+	}
+	for _, pid := range w.processes() {
+		dir := fmt.Sprintf("/proc/%d", pid)
+		began := time.Now()
+		if info, err := os.Stat(dir); err == nil {
+			began = info.ModTime()
+		}
+		fmt.Fprintf(&all, "%d since %s: %s\n", pid, began.Format(time.TimeOnly), read(dir+"/cmdline"))
+		threads, _ := filepath.Glob(dir + "/task/*")
+		for _, thread := range threads {
+			_, stat, _ := strings.Cut(read(thread+"/stat"), ") ")
+			state, _, _ := strings.Cut(stat, " ")
+			fmt.Fprintf(&all, "\t%s %s %s, system call %s\n", filepath.Base(thread), state, read(thread+"/wchan"), read(thread+"/syscall"))
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Print(all.String())
 }
 
 // end ends the prefix's processes, and no other's.
@@ -586,10 +619,12 @@ func (w *wine) script(ctx context.Context, exe, name string) {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	cmd := command(ctx, w.environ(), w.limit, exe, "-test.run", "^TestScripts$/^"+regexp.QuoteMeta(name)+"$", "-test.v")
+	cmd := command(ctx, w.environ(), w.limit, exe, "-test.run", "^TestScripts$/^"+regexp.QuoteMeta(name)+"$", "-test.v", "-test.timeout="+(w.limit-grace).String())
 	cmd.Dir = path.Dir(path.Dir(scriptDir))
 	cmd.Stdout, cmd.Stderr = f, f
+	look := time.AfterFunc(stuck, func() { w.printProcesses(name) })
 	err = cmd.Run()
+	look.Stop()
 	b, _ := os.ReadFile(f.Name())
 	r := result{name: name, outcome: "FAIL"}
 	if m := outcome.FindSubmatch(b); m != nil {
