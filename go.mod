@@ -2,6 +2,8 @@ module github.com/exactauth/exactauth
 
 go 1.26.0
 
+toolchain go1.26.11 // before go1.26.9 a program can hang on Windows: go.dev/issue/80982
+
 require (
 	filippo.io/age v1.3.2
 	github.com/chromedp/chromedp v0.23.0
