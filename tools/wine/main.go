@@ -150,6 +150,9 @@ func run(ctx context.Context, o options, args []string) (err error) {
 	case o.torture > 0:
 		return w.tortured(ctx)
 	}
+	if err := w.changeGo(ctx); err != nil {
+		return err
+	}
 	stop, err := w.servePostgres()
 	if err != nil {
 		return err
@@ -234,8 +237,7 @@ func (w *wine) servePostgres() (stop func() error, err error) {
 	return func() error { return errors.Join(server.Close(), clusters.Close()) }, nil
 }
 
-// begin makes the prefix, with what this Wine lacks: ProcessPrng, which every Go program needs, and a way to delete
-// files that Go's os.Root uses, for which the tests are built with one line of Go's own changed.
+// begin makes the prefix, with what this Wine lacks: ProcessPrng, which every Go program needs.
 func (w *wine) begin(ctx context.Context) error {
 	if err := os.MkdirAll(w.prefix, 0o700); err != nil {
 		return err
@@ -259,15 +261,12 @@ func (w *wine) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), b, 0o700); err != nil { // beside the program it is not found
-		return err
-	}
-	return w.changeGo(ctx)
+	return os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), b, 0o700) // beside the program it is not found
 }
 
-// changeGo makes the Go that builds the tests, a copy with one line changed in its deleteat: Wine 8 answers
-// STATUS_NOT_IMPLEMENTED where Windows before 10 says STATUS_INVALID_INFO_CLASS. The go command takes no overlay for a Go
-// in the module cache, where the toolchain of go.mod is.
+// changeGo makes the Go that builds the tests, a copy with one line changed in its deleteat, by which os.Root deletes
+// files: Wine 8 answers STATUS_NOT_IMPLEMENTED where Windows before 10 says STATUS_INVALID_INFO_CLASS. The go command
+// takes no overlay for a Go in the module cache, where the toolchain of go.mod is.
 func (w *wine) changeGo(ctx context.Context) error {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
