@@ -138,6 +138,9 @@ func tell(program windows.Handle, event uintptr) {
 	if thread, _, err := create.Call(uintptr(program), 0, 0, routine, event, 0, 0); thread == 0 {
 		fmt.Fprintln(os.Stderr, "as: CreateRemoteThread:", err)
 	} else {
+		if event == windows.CTRL_BREAK_EVENT { // the handlers return: the next event cannot overtake it
+			_, _ = windows.WaitForSingleObject(windows.Handle(thread), 10_000)
+		}
 		_ = windows.CloseHandle(windows.Handle(thread))
 	}
 }
