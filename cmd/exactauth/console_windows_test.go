@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -71,13 +72,14 @@ func runInConsole(args []string) (code uint32, err error) {
 		return 0, err
 	}
 	_ = windows.CloseHandle(them[1]) // so that its end is seen
-	name := os.DevNull
+	shown := io.Discard              // Wine's NUL cannot be truncated, so os.Create fails there
 	if i := slices.Index(args, "-shown"); i >= 0 {
-		name = args[i+1] + ".shown"
-	}
-	shown, err := os.Create(name)
-	if err != nil {
-		return 0, err
+		f, err := os.Create(args[i+1] + ".shown")
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		shown = f
 	}
 	drained := make(chan struct{})
 	go func() { // or the console stops
@@ -98,7 +100,7 @@ func runInConsole(args []string) (code uint32, err error) {
 	case <-drained:
 	case <-time.After(5 * time.Second): // another process may have the console
 	}
-	return code, shown.Close()
+	return code, nil
 }
 
 // consoleEvents are what "signal NAME EVENT" can send to a program in a console.
